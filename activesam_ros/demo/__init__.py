@@ -1,0 +1,1 @@
+"""The synthetic driving world and the demo that runs on it."""

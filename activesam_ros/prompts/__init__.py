@@ -1,0 +1,1 @@
+"""The text side, done once per vocabulary."""

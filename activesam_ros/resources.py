@@ -1,0 +1,47 @@
+"""Where the package's data files lie: source checkout, ROS install or pip install.
+
+Raises MissingDependencyError when an installation has lost them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from activesam_ros.errors import MissingDependencyError
+
+
+def config_dir() -> Path:
+    """The folder ``config/``."""
+    return _data_dir("config")
+
+
+def weights_dir() -> Path:
+    """The folder ``weights/``."""
+    return _data_dir("weights")
+
+
+def messages_dir() -> Path:
+    """The folder ``msg/`` with the message definitions."""
+    return _data_dir("msg")
+
+
+def services_dir() -> Path:
+    """The folder ``srv/`` with the service definitions."""
+    return _data_dir("srv")
+
+
+def _data_dir(name: str) -> Path:
+    package = Path(__file__).resolve().parent
+    candidates = [package.parent]
+    # <prefix>/lib/python3.X/site-packages/activesam_ros -> <prefix>/share/activesam_ros
+    unresolved = Path(__file__).absolute().parent
+    candidates += [parent / "share" / "activesam_ros" for parent in unresolved.parents]
+    candidates.append(Path(sys.prefix) / "share" / "activesam_ros")
+    for root in candidates:
+        if (root / "package.xml").is_file() and (root / name).is_dir():
+            return root / name
+    raise MissingDependencyError(
+        f"The data folder {name}/ of activesam_ros is not beside the package {package} nor in any "
+        "share/activesam_ros above it; install the package again."
+    )

@@ -1,0 +1,1 @@
+"""The frozen SAM 3 image model: plain torch modules, one file a stage."""

@@ -1,0 +1,1 @@
+"""The image side of ActiveSAM and its baselines, done once per frame."""

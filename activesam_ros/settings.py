@@ -1,0 +1,248 @@
+"""Every number of the method: one table from which ROS parameters, CLI flags and YAML are generated.
+
+A field of :class:`Settings` is a setting; its :class:`Setting` entry in :data:`SETTINGS` carries the
+default, the range, the unit, the description and whether it may change while a node runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_type_hints
+
+from activesam_ros.errors import SettingsError
+
+SettingValue: TypeAlias = int | float | tuple[str, ...]
+SettingKind: TypeAlias = Literal["int", "float", "names"]
+
+MAX_LABEL_ID = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings.
+
+    ``live`` settings may change between two frames; the others shape the prompts or the network's
+    buffers and need a restart.
+    """
+
+    name: str
+    kind: SettingKind
+    default: SettingValue
+    minimum: float | None
+    maximum: float | None
+    unit: str
+    description: str
+    live: bool
+
+    def parse(self, text: str) -> SettingValue:
+        """Read the value from ``text`` as written on a command line; raises SettingsError."""
+        text = text.strip()
+        if self.kind == "names":
+            return self.check(tuple(part.strip() for part in text.split(",") if part.strip()))
+        try:
+            return self.check(int(text) if self.kind == "int" else float(text))
+        except ValueError:
+            raise SettingsError(
+                f"{self.name}={text!r} is not {_article(self.kind)}; give {self._range()}."
+            ) from None
+
+    def check(self, value: object) -> SettingValue:
+        """Return ``value`` in the setting's own type, or raise SettingsError naming the bound."""
+        if self.kind == "names":
+            return self._check_names(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SettingsError(
+                f"{self.name}={value!r} is not {_article(self.kind)}; give {self._range()}."
+            )
+        if self.kind == "int" and (not math.isfinite(value) or int(value) != value):
+            raise SettingsError(f"{self.name}={value!r} is not an integer; give {self._range()}.")
+        if (
+            not math.isfinite(value)
+            or (self.minimum is not None and value < self.minimum)
+            or (self.maximum is not None and value > self.maximum)
+        ):
+            raise SettingsError(f"{self.name}={value!r} is out of range; give {self._range()}.")
+        return int(value) if self.kind == "int" else float(value)
+
+    def _check_names(self, value: object) -> tuple[str, ...]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise SettingsError(f"{self.name}={value!r} is not a list of class names.")
+        names = tuple(value)
+        if not all(isinstance(name, str) for name in names):
+            raise SettingsError(f"{self.name}={value!r} is not a list of class names.")
+        return tuple(name for name in names if name.strip())
+
+    def _range(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{_article(self.kind)} from {self.minimum:g} to {self.maximum:g}{unit}"
+
+
+def _article(kind: SettingKind) -> str:
+    return {"int": "an integer", "float": "a number", "names": "a list of class names"}[kind]
+
+
+def _setting(
+    default: Any,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    unit: str = "",
+    live: bool = True,
+) -> Any:
+    return field(
+        default=default,
+        metadata={
+            "description": description,
+            "minimum": minimum,
+            "maximum": maximum,
+            "unit": unit,
+            "live": live,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of the method (methods.md section 2), validated on construction.
+
+    Raises SettingsError when a value has the wrong type or is out of range.
+    """
+
+    resolution: int = _setting(
+        0,
+        "Side of the square the image is resized to for decoding; 0 takes the network's own.",
+        minimum=0,
+        maximum=4032,
+        unit="px",
+        live=False,
+    )
+    preview_resolution: int = _setting(
+        0,
+        "Side of the square the preview sees; 0 takes two thirds of the resolution.",
+        minimum=0,
+        maximum=4032,
+        unit="px",
+        live=False,
+    )
+    bucket_size: int = _setting(
+        32,
+        "Queries that go through the class-conditioned part at once; fewer need less memory.",
+        minimum=1,
+        maximum=1024,
+        unit="queries",
+    )
+    confidence_threshold: float = _setting(
+        0.3,
+        "Objects with a higher probability contribute their mask.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    quantile_alpha: float = _setting(
+        0.2,
+        "Share of the vocabulary the preview keeps: scores at or above the (1 - alpha) quantile.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_active: int = _setting(
+        40,
+        "Most queries decoded in a frame, pinned ones beside them; "
+        "a vocabulary of no more queries than this is not previewed.",
+        minimum=1,
+        maximum=65535,
+        unit="queries",
+    )
+    neighbor_tokens: int = _setting(
+        2,
+        "Nearest other queries whose pooled embeddings extend a prompt.",
+        minimum=0,
+        maximum=16,
+        unit="tokens",
+        live=False,
+    )
+    hypernym_tokens: int = _setting(
+        2,
+        "WordNet hypernyms whose pooled embeddings extend a prompt.",
+        minimum=0,
+        maximum=16,
+        unit="tokens",
+        live=False,
+    )
+    background_threshold: float = _setting(
+        0.0,
+        "Score below which a pixel becomes background_id; 0 switches the calibration off.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    background_id: int = _setting(
+        0,
+        "Label written to background pixels; a class of the vocabulary or an id of its own.",
+        minimum=0,
+        maximum=MAX_LABEL_ID,
+    )
+    mabc_exponent: float = _setting(
+        1.25,
+        "Exponent of the background threshold in margin-aware background calibration.",
+        minimum=0.1,
+        maximum=10.0,
+    )
+    pinned: tuple[str, ...] = _setting(
+        (),
+        "Class names that are always decoded, beside those the vocabulary pins.",
+    )
+
+    def __post_init__(self) -> None:
+        for setting in SETTINGS:
+            value = setting.check(getattr(self, setting.name))
+            object.__setattr__(self, setting.name, value)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Settings:
+        """Settings with ``values`` over the defaults; raises SettingsError on an unknown name."""
+        return cls().replace(values)
+
+    @classmethod
+    def from_assignments(cls, assignments: Iterable[str]) -> Settings:
+        """Settings from ``NAME=VALUE`` texts over the defaults; a later one wins.
+
+        Raises SettingsError on an unknown name, a missing ``=`` or an unreadable value.
+        """
+        values: dict[str, object] = {}
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            if not equals:
+                raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
+            values[name.strip()] = setting_named(name.strip()).parse(text)
+        return cls.from_mapping(values)
+
+    def replace(self, values: Mapping[str, object]) -> Settings:
+        """A copy with ``values`` in place; all are validated before any is taken."""
+        for name in values:
+            setting_named(name)
+        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+
+
+def setting_named(name: str) -> Setting:
+    """The table's row for ``name``; raises SettingsError listing the known names."""
+    for setting in SETTINGS:
+        if setting.name == name:
+            return setting
+    known = ", ".join(setting.name for setting in SETTINGS)
+    raise SettingsError(f"There is no setting {name!r}; the settings are {known}.")
+
+
+def _table() -> tuple[Setting, ...]:
+    kinds: dict[Any, SettingKind] = {int: "int", float: "float", tuple[str, ...]: "names"}
+    hints = get_type_hints(Settings)
+    return tuple(
+        Setting(
+            name=entry.name, kind=kinds[hints[entry.name]], default=entry.default, **entry.metadata
+        )
+        for entry in dataclasses.fields(Settings)
+    )
+
+
+SETTINGS: tuple[Setting, ...] = _table()
