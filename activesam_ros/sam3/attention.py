@@ -1,0 +1,103 @@
+"""Building blocks that several stages share: attention, small MLPs, sine positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MultiheadAttention(nn.Module):
+    """Multi-head attention with one stacked input projection, batch first.
+
+    Queries, keys and values are projected by methods of their own so that a stage can project once
+    what several calls share.
+    """
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+
+    def project_query(self, x: Tensor) -> Tensor:
+        """[B, N, width] -> [B, heads, N, width / heads]."""
+        return self._project(x, 0)
+
+    def project_key(self, x: Tensor) -> Tensor:
+        """[B, N, width] -> [B, heads, N, width / heads]."""
+        return self._project(x, 1)
+
+    def project_value(self, x: Tensor) -> Tensor:
+        """[B, N, width] -> [B, heads, N, width / heads]."""
+        return self._project(x, 2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of projected heads -> [B, N, width].
+
+        mask: broadcastable to [B, heads, N, M]; bool with True = attend, or an additive bias.
+        """
+        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        projected: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
+        return projected
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """query [B, N, width], key and value [B, M, width] -> [B, N, width]; mask as in attend."""
+        return self.attend(
+            self.project_query(query), self.project_key(key), self.project_value(value), mask
+        )
+
+    def _project(self, x: Tensor, part: int) -> Tensor:
+        width = x.shape[-1]
+        rows = slice(part * width, (part + 1) * width)
+        x = F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    """Linear layers with ReLU between them; ``widths`` runs from input to output."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., widths[0]] -> [..., widths[-1]]."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        output: Tensor = last(x)
+        return output
+
+
+def sine_features(position: Tensor, features: int) -> Tensor:
+    """Sine and cosine features of scalar positions.
+
+    position: [...] float32 in units of the image side -> [..., features] float32; even channels
+    are sines, odd ones cosines of the same frequency (temperature 10000).
+    """
+    channel = torch.arange(features, dtype=torch.float32, device=position.device)
+    frequency = 10000.0 ** (2 * torch.div(channel, 2, rounding_mode="floor") / features)
+    angle = (position * (2 * math.pi))[..., None] / frequency
+    return torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), dim=-1).flatten(-2)
+
+
+def sine_position_grid(height: int, width: int, d_model: int, device: torch.device) -> Tensor:
+    """Fixed 2-D position of image tokens -> [height * width, d_model] float32, y half before x."""
+
+    def axis(length: int) -> Tensor:
+        steps = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+        return sine_features(steps / (length + 1e-6), d_model // 2)
+
+    rows = axis(height)[:, None].expand(height, width, -1)
+    columns = axis(width)[None].expand(height, width, -1)
+    return torch.cat((rows, columns), dim=-1).flatten(0, 1)

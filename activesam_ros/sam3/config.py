@@ -1,0 +1,117 @@
+"""Every dimension of the image model, in one place; the defaults are the full size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from activesam_ros.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Sam3Config:
+    """Dimensions of SAM 3's image model.
+
+    Lengths are in tokens, channels or pixels as the names say. Raises CheckpointError when the
+    values contradict each other.
+    """
+
+    resolution: int = 1008
+    patch_size: int = 14
+    pretrain_resolution: int = 336
+    vision_width: int = 1024
+    vision_layers: int = 32
+    vision_heads: int = 16
+    vision_mlp_ratio: float = 4.625
+    global_attention_blocks: tuple[int, ...] = (7, 15, 23, 31)
+    window_size: int = 24
+    text_width: int = 1024
+    text_heads: int = 16
+    text_layers: int = 24
+    context_length: int = 32
+    d_model: int = 256
+    ffn_dim: int = 2048
+    attention_heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    geometry_layers: int = 3
+    num_queries: int = 200
+    mask_upsampling_stages: int = 3
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            values = value if isinstance(value, tuple) else (value,)
+            smallest = 0 if entry.name == "global_attention_blocks" else 1
+            if not values or any(number < smallest for number in values):
+                raise CheckpointError(
+                    f"{entry.name}={value!r} in the network's configuration must be positive."
+                )
+        self._check_multiple("resolution", "patch_size")
+        self._check_multiple("pretrain_resolution", "patch_size")
+        self._check_multiple("vision_width", "vision_heads", 4)
+        self._check_multiple("text_width", "text_heads")
+        self._check_multiple("d_model", "attention_heads")
+        if self.d_model % 8:
+            raise CheckpointError(f"d_model={self.d_model} must be a multiple of 8.")
+        if max(self.global_attention_blocks) != self.vision_layers - 1:
+            raise CheckpointError(
+                f"global_attention_blocks={self.global_attention_blocks} must end with the last of "
+                f"vision_layers={self.vision_layers} blocks (counted from 0): features are taken "
+                "after it."
+            )
+        if self.mask_upsampling_stages < 2:
+            raise CheckpointError(
+                f"mask_upsampling_stages={self.mask_upsampling_stages} must be at least 2: "
+                "one for each finer level of the feature pyramid."
+            )
+
+    def _check_multiple(self, name: str, of: str, factor: int = 1) -> None:
+        bound = getattr(self, of) * factor
+        if getattr(self, name) % bound:
+            raise CheckpointError(
+                f"{name}={getattr(self, name)} must be a multiple of {bound} "
+                f"({of}{f' x {factor}' if factor > 1 else ''})."
+            )
+
+    @classmethod
+    def from_json(cls, path: Path) -> Sam3Config:
+        """Read a ``config.json``; raises CheckpointError naming the file and what is wrong."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CheckpointError(f"There is no configuration file {path}.") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{path} is not a readable JSON file: {error}.") from None
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{path} must hold one JSON object of dimensions.")
+        known = {entry.name: entry for entry in dataclasses.fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise CheckpointError(
+                    f"{path} has the unknown dimension {name!r}; known are {', '.join(known)}."
+                )
+            values[name] = _checked(path, name, value, known[name].default)
+        try:
+            return cls(**values)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+
+    def to_json(self) -> str:
+        """The text of a ``config.json`` that :meth:`from_json` reads back."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+
+def _checked(path: Path, name: str, value: object, default: object) -> object:
+    if isinstance(default, tuple):
+        if isinstance(value, list) and value and all(type(entry) is int for entry in value):
+            return tuple(value)
+        raise CheckpointError(f"{path}: {name}={value!r} must be a list of integers.")
+    if isinstance(default, float) and type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    if isinstance(default, int) and type(value) is int:
+        return value
+    kind = "an integer" if isinstance(default, int) else "a number"
+    raise CheckpointError(f"{path}: {name}={value!r} must be {kind}.")
