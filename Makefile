@@ -1,0 +1,45 @@
+# `make demo` and `make test` work from a bare clone; both begin with `make setup`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Leave cores to whatever else runs on the computer.
+export OMP_NUM_THREADS ?= 2
+
+IN_ENV := source ./env.sh &&
+PYTEST := python -m pytest
+PYTEST_ARGS ?=
+
+.PHONY: help setup test test-slow test-full-size lint format demo lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## make .venv and build the ROS package into install/ (PYTHON=..., TORCH=... to choose)
+	@scripts/setup.sh
+
+test: setup ## every test but the slow and the full-size ones (PYTEST_ARGS=... for options)
+	@$(IN_ENV) $(PYTEST) -m 'not slow and not full_size' $(PYTEST_ARGS) test
+
+test-slow: setup ## the slow tests: soak runs, long recordings
+	@$(IN_ENV) $(PYTEST) -m 'slow and not full_size' $(PYTEST_ARGS) test
+
+test-full-size: setup ## parity of the full-size network: minutes and 8 GB of memory
+	@$(IN_ENV) $(PYTEST) -m full_size $(PYTEST_ARGS) test
+
+lint: setup ## ruff and mypy
+	@$(IN_ENV) ruff check . && ruff format --check . && mypy
+
+format: setup ## let ruff rewrite what it can
+	@$(IN_ENV) ruff check --fix . && ruff format .
+
+demo: setup ## a synthetic drive through the real node, results in out/demo/
+	@$(IN_ENV) activesam demo run --output out/demo
+
+lock: ## resolve requirements/project.in anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
+	  --custom-compile-command 'make lock' requirements/project.in --output-file requirements/lock.txt
+
+clean: ## remove everything the other targets make, .venv included
+	rm -rf .venv build install log out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

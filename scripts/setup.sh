@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Makes .venv/ (pinned packages, a real ROS 2 Jazzy, WordNet) and builds this package into install/.
+#
+# Every step leaves a stamp with a digest of what it was made from, so a second run takes seconds.
+# PYTHON=... picks the interpreter (3.10 to 3.13), TORCH=... the PyTorch to install: anything
+# `pip install` takes, for example TORCH="torch==2.13.0 --index-url ...".
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$root/.venv
+stamps=$venv/stamps
+python=$venv/bin/python
+lock=$root/requirements/lock.txt
+
+say() { printf 'setup: %s\n' "$*"; }
+
+fail() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# A sourced ROS distribution or another environment must not leak into this one.
+unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH \
+  LD_LIBRARY_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONNOUSERSITE=1
+
+digest() { sha256sum | cut -d ' ' -f 1; }
+
+# is_fresh STEP DIGEST: was the step done with these inputs?
+is_fresh() { [ -f "$stamps/$1" ] && [ "$(cat "$stamps/$1")" = "$2" ]; }
+
+stamp() { printf '%s\n' "$2" >"$stamps/$1"; }
+
+suitable() {
+  "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
+
+find_python() {
+  local candidate
+  if [ -n "${PYTHON:-}" ]; then
+    suitable "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.10 to 3.13"
+    printf '%s\n' "$PYTHON"
+    return
+  fi
+  for candidate in python3 python3.12 python3.11 python3.13 python3.10; do
+    if suitable "$candidate"; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.10 to 3.13 on the PATH; install one or name it: make setup PYTHON=/path/to/python3.12"
+}
+
+make_venv() {
+  local base include key
+  base=$(find_python)
+  key=$(
+    { printf '%s\n' "$root" && "$base" -c 'import sys; print(sys.version, sys.base_prefix)'; } | digest
+  )
+  if is_fresh venv "$key" && "$python" -c '' 2>/dev/null; then
+    return
+  fi
+  include=$("$base" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+  [ -f "$include/Python.h" ] ||
+    fail "the headers of $base are missing ($include/Python.h); install its development package, such as python3-dev"
+  command -v c++ >/dev/null || fail "no C++ compiler (c++) on the PATH; install one, such as g++"
+  say "making .venv with $("$base" --version)"
+  rm -rf "$venv"
+  "$base" -m venv "$venv" || fail "$base cannot make a virtual environment; install its venv module, such as python3-venv"
+  mkdir -p "$stamps"
+  stamp venv "$key"
+}
+
+install_packages() {
+  local key
+  key=$(digest <"$lock")
+  is_fresh packages "$key" && return
+  say "installing the locked packages"
+  "$python" -m pip install --quiet --no-deps --requirement "$lock"
+  stamp packages "$key"
+}
+
+install_torch() {
+  local key
+  if [ -n "${TORCH:-}" ]; then
+    key=$(printf '%s' "$TORCH" | digest)
+    is_fresh torch "$key" && return
+    say "installing $TORCH"
+    # Word splitting is wanted: TORCH may hold options of pip.
+    # shellcheck disable=SC2086
+    "$python" -m pip install --quiet $TORCH
+  else
+    # A PyTorch chosen earlier with TORCH=... stays until torch.txt changes.
+    key=$(digest <"$root/requirements/torch.txt")
+    is_fresh torch_default "$key" && return
+    say "installing PyTorch"
+    "$python" -m pip install --quiet --requirement "$root/requirements/torch.txt"
+  fi
+  stamp torch "$key"
+  stamp torch_default "$(digest <"$root/requirements/torch.txt")"
+}
+
+install_cmake() {
+  command -v cmake >/dev/null || [ -x "$venv/bin/cmake" ] && return
+  say "no cmake on the PATH: installing one into .venv"
+  "$python" -m pip install --quiet --requirement "$root/requirements/cmake.txt"
+}
+
+# The ROS wheels' CMake files name two folders of the machine they were built on.
+relocate_ros() {
+  local include numpy
+  is_fresh relocate "$(cat "$stamps/packages")" && return
+  say "pointing the CMake files of ROS at this Python"
+  include=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+  numpy=$("$python" -c 'import numpy; print(numpy.get_include())')
+  grep --recursive --files-with-matches --null --include='*.cmake' '/opt/python/cp3' "$venv/share" |
+    xargs --null --no-run-if-empty sed --in-place --regexp-extended \
+      -e "s#/opt/python/cp3[^;\"]*/site-packages/numpy/_core/include#$numpy#g" \
+      -e "s#/opt/python/cp3[^;\"]*/include/python3\.[0-9]+#$include#g"
+  stamp relocate "$(cat "$stamps/packages")"
+}
+
+install_wordnet() {
+  [ -d "$venv/nltk_data/corpora/wordnet" ] && return
+  if "$root/scripts/wordnet.sh" "$venv/nltk_data"; then
+    say "WordNet 3.0 is in .venv/nltk_data"
+  else
+    say "WordNet could not be had here, so vocabularies of your own go without hypernyms;" \
+      "to add it: .venv/bin/python -m nltk.downloader -d .venv/nltk_data wordnet"
+  fi
+}
+
+# What the colcon build depends on. Names suffice where the installed file is a link.
+build_inputs() {
+  (
+    cd "$root"
+    cat "$stamps/packages" CMakeLists.txt package.xml msg/*.msg srv/*.srv bin/*
+    find activesam_ros -mindepth 1 -maxdepth 1 ! -name __pycache__
+    find launch config weights/README.md weights/demo -type f 2>/dev/null || true
+  ) | LC_ALL=C sort
+}
+
+build_overlay() {
+  local key workspace=$venv/workspace
+  key=$(build_inputs | digest)
+  is_fresh build "$key" && [ -d "$root/install/activesam_ros" ] && return
+  say "building the ROS package into install/"
+  # CMake exports no include folder (NumPy's, in .venv) that lies below the source folder, so the
+  # source is reached through a link beside it, as a package of a workspace.
+  mkdir -p "$workspace/src" "$root/log"
+  ln -sfn "$root" "$workspace/src/activesam_ros"
+  rm -rf "$root/build" "$root/install"
+  (
+    cd "$workspace"
+    export PATH=$venv/bin:$PATH AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+    export LD_LIBRARY_PATH=$venv/lib
+    colcon --log-base "$root/log" --log-level error build --symlink-install \
+      --build-base "$root/build" --install-base "$root/install" \
+      --event-handlers console_cohesion+ summary- \
+      --cmake-args -DCMAKE_BUILD_TYPE=Release "-DPython3_EXECUTABLE=$venv/bin/python3"
+  ) >"$root/log/setup_build.log" 2>&1 || {
+    tail -n 60 "$root/log/setup_build.log" >&2
+    fail "the colcon build failed; its output is in log/setup_build.log"
+  }
+  stamp build "$key"
+}
+
+make_venv
+install_packages
+install_torch
+install_cmake
+relocate_ros
+install_wordnet
+build_overlay
+say "ready; '. ./env.sh' puts activesam, segment_node and the ROS overlay on the shell's path"
