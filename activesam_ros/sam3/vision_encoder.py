@@ -43,8 +43,9 @@ def rotary_table(
     columns = torch.arange(width, dtype=torch.float32, device=device) * scale[1]
     row_angle = torch.outer(rows, frequency)[:, None].expand(height, width, -1)
     column_angle = torch.outer(columns, frequency)[None].expand(height, width, -1)
-    angle = torch.cat((column_angle, row_angle), dim=-1).flatten(0, 1)
-    return Rotary(angle.cos(), angle.sin())
+    # In float64, so that rounding, and with it every result, is the same on every device.
+    angle = torch.cat((column_angle, row_angle), dim=-1).flatten(0, 1).double()
+    return Rotary(angle.cos().float(), angle.sin().float())
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:

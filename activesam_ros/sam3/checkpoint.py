@@ -1,0 +1,276 @@
+"""Weights files: the official ``sam3.pt`` as it is, or safetensors with the same key names."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from activesam_ros.errors import CheckpointError, MissingDependencyError
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.sam3.text_encoder import TextEncoder
+
+# Where the official names of a stage begin; within a stage the names are the modules' own.
+IMAGE_STAGES = {
+    "vision_encoder": "detector.backbone.vision_backbone",
+    "geometry_encoder": "detector.geometry_encoder",
+    "fusion_encoder": "detector.transformer.encoder",
+    "decoder": "detector.transformer.decoder",
+    "mask_head": "detector.segmentation_head",
+    "scoring": "detector.dot_prod_scoring",
+}
+TEXT_STAGE = "detector.backbone.language_backbone"
+# The video tracker's own parts, and buffers that are derived from the configuration.
+IGNORED_PREFIXES = ("tracker.", "detector.backbone.vision_backbone.sam2_convs.")
+IGNORED_SUFFIX = ".freqs_cis"
+TEXT_PROJECTION_WIDTH = 512
+ROI_SIDE = 7
+HOW_TO_GET = "weights/README.md says where the official file comes from"
+
+ReadTensor = Callable[[], Tensor]
+
+
+def load_image_model(
+    path: Path, config: Sam3Config, device: torch.device, dtype: torch.dtype
+) -> Sam3ImageModel:
+    """The image model with the file's weights, frozen, on ``device`` in ``dtype``.
+
+    Tensors go one by one from the memory-mapped file to their place: there is never a second copy.
+    Raises CheckpointError saying what is wrong with the file and what to do.
+    """
+    with torch.device("meta"):
+        model = Sam3ImageModel(config)
+    with _open_checked(path, config) as tensors:
+        for attribute, prefix in IMAGE_STAGES.items():
+            _fill(getattr(model, attribute), prefix, tensors, device, dtype)
+    return model.eval()
+
+
+def load_text_encoder(
+    path: Path, config: Sam3Config, device: torch.device, dtype: torch.dtype
+) -> TextEncoder:
+    """The text encoder alone, read as :func:`load_image_model` reads the rest."""
+    with torch.device("meta"):
+        encoder = TextEncoder(config)
+    with _open_checked(path, config) as tensors:
+        _fill(encoder, TEXT_STAGE, tensors, device, dtype)
+    return encoder.eval()
+
+
+def weights_fingerprint(path: Path) -> str:
+    """A hexadecimal name for the file's content, from its size and samples of it.
+
+    Reads at most 4 MiB, so that a 3.4 GB file takes milliseconds. Raises CheckpointError when the
+    file cannot be read.
+    """
+    digest = hashlib.sha256()
+    samples, sample_size = 64, 1 << 16
+    try:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            for index in range(samples):
+                file.seek(index * max(size - sample_size, 0) // (samples - 1))
+                digest.update(file.read(sample_size))
+    except OSError as error:
+        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
+    return digest.hexdigest()
+
+
+def parameter_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
+    """Official key -> shape of every parameter that this package uses."""
+    with torch.device("meta"):
+        image, text = Sam3ImageModel(config), TextEncoder(config)
+    stages = [(prefix, getattr(image, name)) for name, prefix in IMAGE_STAGES.items()]
+    return {
+        f"{prefix}.{name}": tuple(parameter.shape)
+        for prefix, module in [*stages, (TEXT_STAGE, text)]
+        for name, parameter in module.named_parameters()
+    }
+
+
+def unused_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
+    """Official key -> shape of the parameters that asking in words never reaches."""
+    d = config.d_model
+    vision, geometry = IMAGE_STAGES["vision_encoder"], IMAGE_STAGES["geometry_encoder"]
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{vision}.convs.3.conv_1x1.weight": (d, config.vision_width, 1, 1),
+        f"{vision}.convs.3.conv_1x1.bias": (d,),
+        f"{vision}.convs.3.conv_3x3.weight": (d, d, 3, 3),
+        f"{vision}.convs.3.conv_3x3.bias": (d,),
+        f"{TEXT_STAGE}.encoder.text_projection": (config.text_width, TEXT_PROJECTION_WIDTH),
+        f"{geometry}.label_embed.weight": (2, d),
+        f"{geometry}.img_pre_norm.weight": (d,),
+        f"{geometry}.img_pre_norm.bias": (d,),
+    }
+    projections = {
+        "points_direct_project": (d, 2),
+        "points_pool_project": (d, d),
+        "points_pos_enc_project": (d, d),
+        "boxes_direct_project": (d, 4),
+        "boxes_pool_project": (d, d, ROI_SIDE, ROI_SIDE),
+        "boxes_pos_enc_project": (d, d + 2),
+    }
+    for name, shape in projections.items():
+        shapes[f"{geometry}.{name}.weight"] = shape
+        shapes[f"{geometry}.{name}.bias"] = (d,)
+    pixel_decoder = f"{IMAGE_STAGES['mask_head']}.pixel_decoder"
+    for stage in range(2, config.mask_upsampling_stages):
+        shapes[f"{pixel_decoder}.conv_layers.{stage}.weight"] = (d, d, 3, 3)
+        shapes[f"{pixel_decoder}.conv_layers.{stage}.bias"] = (d,)
+        shapes[f"{pixel_decoder}.norms.{stage}.weight"] = (d,)
+        shapes[f"{pixel_decoder}.norms.{stage}.bias"] = (d,)
+    return shapes
+
+
+def is_ignored(key: str) -> bool:
+    """Whether an official key belongs to the video tracker or is a derived buffer."""
+    return key.startswith(IGNORED_PREFIXES) or key.endswith(IGNORED_SUFFIX)
+
+
+def _fill(
+    module: nn.Module,
+    prefix: str,
+    tensors: Mapping[str, tuple[tuple[int, ...], ReadTensor]],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    state = {}
+    for name, _ in module.named_parameters():
+        _, read = tensors[f"{prefix}.{name}"]
+        # copy=True: a mapped tensor would crash the process when the file is overwritten.
+        state[name] = read().to(device=device, dtype=dtype, copy=True)
+    module.load_state_dict(state, assign=True)
+    module.requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _open_checked(
+    path: Path, config: Sam3Config
+) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+    """The file's image-model tensors, by official key, after checking keys and shapes."""
+    with _reader(path) as tensors:
+        used, unused = parameter_shapes(config), unused_shapes(config)
+        relevant = {key: entry for key, entry in tensors.items() if not is_ignored(key)}
+        missing = [key for key in used if key not in relevant]
+        if missing:
+            raise CheckpointError(
+                f"{path} lacks {len(missing)} of the {len(used)} tensors of SAM 3's image model, "
+                f"the first is {missing[0]!r}; it is another model's file or of another size than "
+                f"its configuration says: give the --config that belongs to it, or the official "
+                f"sam3.pt ({HOW_TO_GET})."
+            )
+        for key, (shape, _) in relevant.items():
+            expected = used.get(key, unused.get(key))
+            if expected is None:
+                unexpected = sum(other not in used and other not in unused for other in relevant)
+                raise CheckpointError(
+                    f"{path} has {unexpected} tensors that SAM 3's image model of this "
+                    f"configuration does not know, the first is {key!r}; give the --config that "
+                    "belongs to the file."
+                )
+            if shape != expected:
+                raise CheckpointError(
+                    f"{path}: {key!r} has the shape {shape}, but the configuration says "
+                    f"{expected}; give the --config that belongs to the file."
+                )
+        yield relevant
+
+
+def _reader(
+    path: Path,
+) -> AbstractContextManager[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"There are no weights at {path}; {HOW_TO_GET} and where to put it."
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a git-lfs pointer, not the weights themselves; run 'git lfs pull' there or "
+            "download the file itself."
+        )
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(
+            f"{path} is a web page, probably a login or licence page saved under the weights' "
+            f"name; log in, accept the licence and download again ({HOW_TO_GET})."
+        )
+    if head.startswith(b"PK\x03\x04"):
+        return _open_pickle(path)
+    if head[8:9] == b"{":
+        return _open_safetensors(path)
+    if head.startswith(b"\x80"):
+        raise CheckpointError(
+            f"{path} is a pickle in an old or foreign format, which is never executed; "
+            "save it again with torch.save, or as safetensors."
+        )
+    raise CheckpointError(
+        f"{path} is neither a PyTorch nor a safetensors file ({len(head)} bytes looked at); "
+        f"download it again ({HOW_TO_GET})."
+    )
+
+
+@contextlib.contextmanager
+def _open_pickle(
+    path: Path,
+) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} holds Python objects beside tensors, which could run code and are never "
+            f"loaded; use a file of tensors only ({HOW_TO_GET})."
+        ) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise _damaged(path, error) from None
+    state = loaded.get("model", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a table of tensors.")
+    yield {
+        key: (tuple(value.shape), lambda tensor=value: tensor)
+        for key, value in state.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+
+
+@contextlib.contextmanager
+def _open_safetensors(
+    path: Path,
+) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise MissingDependencyError(
+            f"{path} is a safetensors file, which needs the package: pip install safetensors."
+        ) from None
+    try:
+        opened = safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from None
+    with opened as file:
+        yield {
+            key: (
+                tuple(file.get_slice(key).get_shape()),
+                lambda key=key: file.get_tensor(key),
+            )
+            for key in file.keys()  # noqa: SIM118 - safe_open is no mapping
+        }
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = str(error).strip().split("\n")[0][:160]
+    return CheckpointError(
+        f"{path} is truncated or damaged ({reason}); compare its size with the source and "
+        "download it again."
+    )

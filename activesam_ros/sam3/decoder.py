@@ -1,0 +1,189 @@
+"""The DETR decoder: learned queries and a presence token read the fused image."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from activesam_ros.sam3.attention import Mlp, MultiheadAttention, sine_features
+from activesam_ros.sam3.config import Sam3Config
+
+INVERSE_SIGMOID_EPS = 1e-3
+# Box offsets are scaled by this before the logarithm, and the logarithm by that of the same number.
+BOX_BIAS_SCALE = 8.0
+
+
+class DecoderOutput(NamedTuple):
+    """Every layer's state, the last layer last; K runs over image-prompt pairs.
+
+    hidden: normed queries [layers, K, queries, d]; reference_boxes: float32 [layers, K, queries, 4]
+    the boxes each layer started from (cx, cy, w, h in units of the image); presence_logits:
+    [layers, K]; boxes: float32 [K, queries, 4] after the last layer.
+    """
+
+    hidden: Tensor
+    reference_boxes: Tensor
+    presence_logits: Tensor
+    boxes: Tensor
+
+
+class DecoderLayer(nn.Module):
+    """Post-norm layer: self-attention, text, image, ReLU MLP; token 0 is the presence token."""
+
+    def __init__(self, *, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(width=width, heads=heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.ca_text = MultiheadAttention(width=width, heads=heads)
+        self.catext_norm = nn.LayerNorm(width)
+        self.cross_attn = MultiheadAttention(width=width, heads=heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, hidden)
+        self.linear2 = nn.Linear(hidden, width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        x: Tensor,
+        position: Tensor,
+        scene: Scene,
+        box_bias: Tensor | None,
+        *,
+        kept: int,
+    ) -> Tensor:
+        """One layer for the first ``kept`` tokens; all tokens serve as their context.
+
+        x and position: [K, 1 + queries, d]; box_bias: additive [K, heads, kept, N] or None.
+        Returns [K, kept, d].
+        """
+        located = x + position
+        attended = self.self_attn(located[:, :kept], located, x)
+        position = position[:, :kept]
+        x = self.norm2(x[:, :kept] + attended)
+        attended = self.ca_text(x + position, scene.prompt, scene.prompt, scene.prompt_mask)
+        x = self.catext_norm(x + attended)
+        attended = self.cross_attn(x + position, scene.located_memory, scene.memory, box_bias)
+        x = self.norm1(x + attended)
+        output: Tensor = self.norm3(x + self.linear2(F.relu(self.linear1(x))))
+        return output
+
+
+class Scene(NamedTuple):
+    """What the queries read.
+
+    memory: [K, N, d] fused image tokens; located_memory: the same plus position; prompt: [K, T, d];
+    prompt_mask: bool [K, 1, 1, T], True = attend; height, width: the token grid.
+    """
+
+    memory: Tensor
+    located_memory: Tensor
+    prompt: Tensor
+    prompt_mask: Tensor
+    height: int
+    width: int
+
+
+class Decoder(nn.Module):
+    """Iterative refinement of boxes by learned queries, and the presence of the prompt."""
+
+    def __init__(self, config: Sam3Config) -> None:
+        super().__init__()
+        width, heads = config.d_model, config.attention_heads
+        self.width = width
+        self.query_embed = nn.Embedding(config.num_queries, width)
+        self.reference_points = nn.Embedding(config.num_queries, 4)
+        self.presence_token = nn.Embedding(1, width)
+        self.layers = nn.ModuleList(
+            DecoderLayer(width=width, heads=heads, hidden=config.ffn_dim)
+            for _ in range(config.decoder_layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.bbox_embed = Mlp([width, width, width, 4])
+        self.ref_point_head = Mlp([2 * width, width, width])
+        self.boxRPB_embed_x = Mlp([2, width, heads])
+        self.boxRPB_embed_y = Mlp([2, width, heads])
+        self.presence_token_head = Mlp([width, width, width, 1])
+        self.presence_token_out_norm = nn.LayerNorm(width)
+        # Boxes start where the reference points say.
+        nn.init.zeros_(self.bbox_embed.layers[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.bbox_embed.layers[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, scene: Scene) -> DecoderOutput:
+        """Run all layers for every query."""
+        x, boxes = self._start(scene)
+        hidden, references, presence = [], [boxes], []
+        for layer in self.layers:
+            x = layer(
+                x, self._position(boxes), scene, self._box_bias(boxes, scene), kept=x.shape[1]
+            )
+            normed = self.norm(x[:, 1:])
+            boxes = self._refined(boxes, normed)
+            hidden.append(normed)
+            references.append(boxes)
+            presence.append(self._presence_logit(x))
+        return DecoderOutput(
+            torch.stack(hidden), torch.stack(references[:-1]), torch.stack(presence), boxes
+        )
+
+    def presence(self, scene: Scene) -> Tensor:
+        """Presence logits [K] of the last layer alone; equal to forward's within rounding.
+
+        The last layer runs for the presence token only: nothing reads its other tokens.
+        """
+        x, boxes = self._start(scene)
+        *earlier, last = self.layers
+        for layer in earlier:
+            x = layer(
+                x, self._position(boxes), scene, self._box_bias(boxes, scene), kept=x.shape[1]
+            )
+            boxes = self._refined(boxes, self.norm(x[:, 1:]))
+        return self._presence_logit(last(x, self._position(boxes), scene, None, kept=1))
+
+    def _start(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        pairs = scene.memory.shape[0]
+        x = torch.cat((self.presence_token.weight, self.query_embed.weight))
+        boxes = self.reference_points.weight.float().sigmoid()
+        return x.expand(pairs, -1, -1), boxes.expand(pairs, -1, -1)
+
+    def _position(self, boxes: Tensor) -> Tensor:
+        """Position of [presence token, queries] -> [K, 1 + queries, d]; the token has none."""
+        cx, cy, w, h = sine_features(boxes, self.width // 2).unbind(-2)
+        sines = torch.cat((cy, cx, w, h), dim=-1).to(self.query_embed.weight.dtype)
+        return F.pad(self.ref_point_head(sines), (0, 0, 1, 0))
+
+    def _box_bias(self, boxes: Tensor, scene: Scene) -> Tensor:
+        """Log-distance of every image token to the box edges, as an additive attention bias.
+
+        A row term plus a column term -> [K, heads, 1 + queries, N]; zero for the presence token.
+        """
+        cx, cy, w, h = boxes.unbind(-1)
+        columns = torch.arange(scene.width, device=boxes.device) / scene.width
+        rows = torch.arange(scene.height, device=boxes.device) / scene.height
+        horizontal = self._axis_bias(self.boxRPB_embed_x, columns, cx - w / 2, cx + w / 2)
+        vertical = self._axis_bias(self.boxRPB_embed_y, rows, cy - h / 2, cy + h / 2)
+        bias = vertical[..., :, None] + horizontal[..., None, :]
+        return F.pad(bias.flatten(-2), (0, 0, 1, 0))
+
+    def _axis_bias(self, mlp: Mlp, steps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """steps [L], low and high [K, queries] -> [K, heads, queries, L]."""
+        offset = torch.stack((steps - low[..., None], steps - high[..., None]), dim=-1)
+        offset = offset * BOX_BIAS_SCALE
+        offset = offset.sign() * torch.log2(offset.abs() + 1) / math.log2(BOX_BIAS_SCALE)
+        bias: Tensor = mlp(offset.to(self.query_embed.weight.dtype))
+        return bias.permute(0, 3, 1, 2)
+
+    def _refined(self, boxes: Tensor, normed: Tensor) -> Tensor:
+        return (_inverse_sigmoid(boxes) + self.bbox_embed(normed).float()).sigmoid()
+
+    def _presence_logit(self, x: Tensor) -> Tensor:
+        logit: Tensor = self.presence_token_head(self.presence_token_out_norm(x[:, 0]))
+        return logit[..., 0]
+
+
+def _inverse_sigmoid(x: Tensor) -> Tensor:
+    eps = INVERSE_SIGMOID_EPS
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))

@@ -1,0 +1,169 @@
+"""SAM 3's image model: images and prompts enter as tensors, detections leave as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from activesam_ros.errors import ImageError
+from activesam_ros.sam3.attention import sine_position_grid
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.decoder import Decoder, DecoderOutput, Scene
+from activesam_ros.sam3.fusion_encoder import Context, FusionEncoder, GeometryEncoder, per_pair
+from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead
+from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """All that depends on the images alone, computed once for every prompt.
+
+    pyramid: features of B images; position: [N, d] sine position of the N coarse tokens; geometry:
+    what the geometry encoder's layers read; prepared: [B, N, d] tokens after the fusion encoder's
+    first self-attention.
+    """
+
+    pyramid: Pyramid
+    position: Tensor
+    geometry: tuple[Context, ...]
+    prepared: Tensor
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """K prompts: tokens [K, T, d] and padding bool [K, T], True = padding."""
+
+    tokens: Tensor
+    padding: Tensor
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def __getitem__(self, index: slice | Tensor) -> Prompts:
+        return Prompts(self.tokens[index], self.padding[index])
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What the model says about every pair of B images and K prompts, Q queries each.
+
+    logits: [B, K, Q] prompt match; boxes: float32 [B, K, Q, 4] (cx, cy, w, h in units of the
+    image); presence_logits: [B, K]; semantic: [B, K, Hm, Wm] logits on the mask grid; pixels:
+    [B, K, d, Hm, Wm]; kernels: [B, K, Q, d] and offsets: [B, K, Q], from which masks are made.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    presence_logits: Tensor
+    semantic: Tensor
+    pixels: Tensor
+    kernels: Tensor
+    offsets: Tensor
+
+    def masks(self, image: int, prompt: int, queries: Tensor | slice) -> Tensor:
+        """Mask logits [selected queries, Hm, Wm] of one image and prompt.
+
+        Masks are formed on request: most queries are below any threshold.
+        """
+        kernels = self.kernels[image, prompt, queries]
+        pixels = self.pixels[image, prompt]
+        offsets = self.offsets[image, prompt, queries][:, None, None]
+        return (kernels @ pixels.flatten(1)).unflatten(-1, pixels.shape[-2:]) + offsets
+
+
+class Sam3ImageModel(nn.Module):
+    """The frozen network without its text encoder."""
+
+    def __init__(self, config: Sam3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_encoder = VisionEncoder(config)
+        self.geometry_encoder = GeometryEncoder(config)
+        self.fusion_encoder = FusionEncoder(config)
+        self.decoder = Decoder(config)
+        self.mask_head = MaskHead(config)
+        self.scoring = DotProductScoring(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.query_embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.query_embed.weight.dtype
+
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """pixels [B, 3, H, W], normalised to -1..1, in the model's dtype and on its device.
+
+        Raises ImageError when a side is not a multiple of the patch size.
+        """
+        patch = self.config.patch_size
+        if pixels.ndim != 4 or pixels.shape[-1] % patch or pixels.shape[-2] % patch:
+            raise ImageError(
+                f"The network takes pixels [B, 3, H, W] with sides that are multiples of {patch}, "
+                f"not {tuple(pixels.shape)}."
+            )
+        pyramid = self.vision_encoder(pixels)
+        height, width = pyramid.coarse.shape[-2:]
+        tokens = pyramid.coarse.flatten(2).transpose(1, 2)
+        position = sine_position_grid(height, width, self.config.d_model, pixels.device)
+        position = position.to(pixels.dtype)
+        return ImageFeatures(
+            pyramid=pyramid,
+            position=position,
+            geometry=self.geometry_encoder.read_image(tokens, position),
+            prepared=self.fusion_encoder.prepare(tokens, position),
+        )
+
+    def presence(self, features: ImageFeatures, prompts: Prompts) -> Tensor:
+        """Presence logits [B, K] alone: no scores, boxes or masks are computed."""
+        scene, _ = self._fuse(features, prompts)
+        return self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
+
+    def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
+        """Everything about every pair of image and prompt."""
+        scene, valid = self._fuse(features, prompts)
+        decoded: DecoderOutput = self.decoder(scene)
+        pairs = (-1, len(prompts))
+        pixels = self.mask_head.pixels(
+            scene.memory,
+            scene.prompt,
+            scene.prompt_mask,
+            per_pair(features.pyramid.middle, len(prompts)),
+            per_pair(features.pyramid.fine, len(prompts)),
+        )
+        hidden = decoded.hidden[-1]
+        kernels, offsets = self.mask_head.instance_kernels(hidden)
+        return Detections(
+            logits=self.scoring(hidden, scene.prompt, valid).unflatten(0, pairs),
+            boxes=decoded.boxes.unflatten(0, pairs),
+            presence_logits=decoded.presence_logits[-1].unflatten(0, pairs),
+            semantic=self.mask_head.semantic(pixels).unflatten(0, pairs),
+            pixels=pixels.unflatten(0, pairs),
+            kernels=kernels.unflatten(0, pairs),
+            offsets=offsets.unflatten(0, pairs),
+        )
+
+    def _fuse(self, features: ImageFeatures, prompts: Prompts) -> tuple[Scene, Tensor]:
+        """The fused scene of every image-prompt pair, images outermost, and valid bool [BK, T]."""
+        images, count = features.prepared.shape[0], len(prompts)
+        tokens = prompts.tokens.repeat(images, 1, 1)
+        prompt = torch.cat((tokens, self.geometry_encoder(features.geometry, count)), dim=1)
+        valid = F.pad(~prompts.padding, (0, 1), value=True).repeat(images, 1)
+        memory = self.fusion_encoder(
+            per_pair(features.prepared, count), features.position, prompt, valid
+        )
+        height, width = features.pyramid.coarse.shape[-2:]
+        scene = Scene(
+            memory=memory,
+            located_memory=memory + features.position,
+            prompt=prompt,
+            prompt_mask=valid[:, None, None],
+            height=height,
+            width=width,
+        )
+        return scene, valid
+
