@@ -1,0 +1,48 @@
+"""Isolation of the whole test run: a ROS domain and a ROS log folder of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Before torch is imported anywhere; child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# A slow computer is no failure; CI tries the same examples every time.
+hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("project")
+
+
+def _free_domain() -> AbstractContextManager[int]:
+    """A ROS domain id that no other test run on this computer holds."""
+    try:
+        import domain_coordinator
+    except ImportError:
+        return nullcontext(random.randint(1, 101))
+    reserved: AbstractContextManager[int] = domain_coordinator.domain_id(
+        lambda: random.randint(1, 100)
+    )
+    return reserved
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root folder of the checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros_domain_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """ROS domain id of this run, in the environment of every node and child process it starts."""
+    with _free_domain() as domain_id, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(domain_id))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+        patch.setenv("RCUTILS_COLORIZED_OUTPUT", "0")
+        yield domain_id
