@@ -130,26 +130,34 @@ install_wordnet() {
   fi
 }
 
-# What the colcon build depends on. Names suffice where the installed file is a link.
-build_inputs() {
+# What the compiled part of the build is made from; after a change it is built from nothing.
+interface_inputs() {
+  (cd "$root" && cat "$stamps/packages" CMakeLists.txt package.xml msg/*.msg srv/*.srv)
+}
+
+# What is only linked into install/: names suffice, and folders of the module are linked whole.
+linked_names() {
   (
     cd "$root"
-    cat "$stamps/packages" CMakeLists.txt package.xml msg/*.msg srv/*.srv bin/*
     find activesam_ros -mindepth 1 -maxdepth 1 ! -name __pycache__
-    find launch config weights/README.md weights/demo -type f 2>/dev/null || true
+    find bin launch config weights/README.md weights/demo -type f 2>/dev/null || true
   ) | LC_ALL=C sort
 }
 
 build_overlay() {
-  local key workspace=$venv/workspace
-  key=$(build_inputs | digest)
-  is_fresh build "$key" && [ -d "$root/install/activesam_ros" ] && return
+  local interfaces key workspace=$venv/workspace
+  interfaces=$(interface_inputs | digest)
+  key=$({ printf '%s\n' "$interfaces" && linked_names; } | digest)
+  if [ ! -d "$root/install/activesam_ros" ] || ! is_fresh interfaces "$interfaces"; then
+    rm -rf "$root/build" "$root/install"
+  elif is_fresh build "$key"; then
+    return
+  fi
   say "building the ROS package into install/"
   # CMake exports no include folder (NumPy's, in .venv) that lies below the source folder, so the
   # source is reached through a link beside it, as a package of a workspace.
   mkdir -p "$workspace/src" "$root/log"
   ln -sfn "$root" "$workspace/src/activesam_ros"
-  rm -rf "$root/build" "$root/install"
   (
     cd "$workspace"
     export PATH=$venv/bin:$PATH AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
@@ -162,6 +170,9 @@ build_overlay() {
     tail -n 60 "$root/log/setup_build.log" >&2
     fail "the colcon build failed; its output is in log/setup_build.log"
   }
+  # links to what has been removed since the last build
+  find "$root/install" -type l ! -exec test -e {} \; -delete
+  stamp interfaces "$interfaces"
   stamp build "$key"
 }
 
