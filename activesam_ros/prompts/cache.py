@@ -1,0 +1,153 @@
+"""Prompt tables on disk: one safetensors file per fingerprint, checked before it is used.
+
+Several processes may share a folder: a file appears whole or not at all. The folder is a
+convenience; where it cannot be used, prompts are compiled each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+_LOG = logging.getLogger(__name__)
+
+# Of more tables than this (5 MB each for 150 queries at full size) the least recently used go.
+MAX_FILES = 64
+_SUFFIX = ".prompts.safetensors"
+
+#: Name -> dtype and shape.
+Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+
+
+def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """ACTIVESAM_CACHE, else activesam_ros under XDG_CACHE_HOME or ~/.cache; None without a home."""
+    if environment.get("ACTIVESAM_CACHE"):
+        return Path(environment["ACTIVESAM_CACHE"])
+    # The XDG specification says to ignore a relative path.
+    if os.path.isabs(environment.get("XDG_CACHE_HOME", "")):
+        return Path(environment["XDG_CACHE_HOME"]) / "activesam_ros"
+    try:
+        return Path.home() / ".cache" / "activesam_ros"
+    except RuntimeError:  # a user id without an account, as containers have
+        return None
+
+
+def cache_path(folder: Path, fingerprint: str) -> Path:
+    """Where the tensors of ``fingerprint`` are kept."""
+    return folder / f"{fingerprint}{_SUFFIX}"
+
+
+def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Tensor] | None:
+    """The tensors stored under ``fingerprint``, or None where there are none.
+
+    A file that is damaged, or not of this fingerprint and layout, is reported and not used.
+    """
+    path = cache_path(folder, fingerprint)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _warn_unused(path, f"it cannot be read ({error.strerror})")
+        return None
+    try:
+        tensors = load(data)
+        problem = _problem(tensors, _metadata(data), fingerprint, layout)
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        problem = f"it is damaged ({type(error).__name__}: {error})"
+    if problem:
+        _warn_unused(path, problem)
+        return None
+    with contextlib.suppress(OSError):  # a folder that is only read stays as it is
+        os.utime(path)
+    return tensors
+
+
+def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
+    """Store ``tensors`` under ``fingerprint``; where that fails, log one warning and go on."""
+    stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    data = save(stored, {"fingerprint": fingerprint, "digest": _digest(stored)})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(cache_path(folder, fingerprint), data)
+        _forget_oldest(folder)
+    except OSError as error:
+        _LOG.warning(
+            "The prompts cannot be cached in %s (%s), so the next start compiles them again; make "
+            "the folder writable or name another in ACTIVESAM_CACHE.",
+            folder,
+            error.strerror,
+        )
+
+
+def _warn_unused(path: Path, problem: str) -> None:
+    _LOG.warning("The cached prompts %s are not used: %s; they are compiled again.", path, problem)
+
+
+def _metadata(data: bytes) -> Mapping[str, str]:
+    """The header's free texts, in a file whose header was found sound."""
+    length = int.from_bytes(data[:8], "little")
+    metadata: Mapping[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    return metadata
+
+
+def _problem(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], fingerprint: str, layout: Layout
+) -> str | None:
+    if metadata.get("fingerprint") != fingerprint:
+        return "it belongs to other weights, words or settings"
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    if found != dict(layout):
+        return "its tensors are not those of a prompt table"
+    if metadata.get("digest") != _digest(tensors):
+        return "its content was changed"
+    return None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write ``path`` so that it is the old file or the new one, even if the power goes."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".writing")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Remove the tables used longest ago beyond MAX_FILES; another process may do the same."""
+    used: list[tuple[int, Path]] = []
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            used.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(used)[:-MAX_FILES]:
+        path.unlink(missing_ok=True)

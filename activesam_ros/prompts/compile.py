@@ -1,0 +1,199 @@
+"""From a vocabulary to the prompt table, through the cache on disk."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from activesam_ros.prompts.cache import Layout, default_cache_dir, read_tensors, write_tensors
+from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.context import (
+    hypernym_embeddings,
+    neighbor_embeddings,
+    pooled_embeddings,
+)
+from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
+from activesam_ros.prompts.table import PromptTable
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.sam3.checkpoint import load_text_encoder, weights_fingerprint
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.text_encoder import TextEncoder
+from activesam_ros.sam3.tokenizer import Tokenizer
+from activesam_ros.settings import Settings
+
+# Part of every fingerprint: a new number makes every table on disk stale.
+_FORMAT = 1
+# Prompts that go through the text encoder at once.
+_BATCH = 64
+
+TextEncoderLoader = Callable[[Path, Sam3Config, torch.device, torch.dtype], TextEncoder]
+
+
+class PromptStyle(enum.Enum):
+    """What the network is asked with.
+
+    EXPANDED: canonical words with neighbour and hypernym tokens (ActiveSAM). PLAIN: the class's
+    name as it is written, and nothing else (SegEarth-OV3 and plain SAM 3).
+    """
+
+    EXPANDED = "expanded"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class CompiledPrompts:
+    """A prompt table, and whether it came from the disk."""
+
+    table: PromptTable
+    cache_hit: bool
+
+
+@dataclass(frozen=True)
+class PromptWords:
+    """All words the text encoder reads for K queries, as they will reach it.
+
+    prompts: one per query; hypernyms: per query, at most ``hypernym_count``.
+    """
+
+    prompts: tuple[str, ...]
+    hypernyms: tuple[tuple[str, ...], ...]
+    neighbor_count: int
+    hypernym_count: int
+
+
+def compile_prompts(
+    vocabulary: Vocabulary,
+    settings: Settings,
+    weights: Path,
+    config: Sam3Config,
+    cache_dir: Path | None,
+    *,
+    style: PromptStyle = PromptStyle.EXPANDED,
+    device: torch.device | None = None,
+    load_encoder: TextEncoderLoader = load_text_encoder,
+    load_lookup: Callable[[], HypernymLookup] = load_wordnet,
+) -> CompiledPrompts:
+    """The prompt table of ``vocabulary`` for the network in ``weights``.
+
+    ``cache_dir`` None takes the default folder. A table found there is used without reading the
+    text encoder from the weights. Otherwise the encoder runs in float32 on ``device`` (the CPU if
+    None) and is dropped again; the table is on the CPU in either case.
+
+    Raises CheckpointError when the weights cannot be used, VocabularyError when a prompt is longer
+    than the encoder's context.
+    """
+    words = prompt_words(vocabulary, settings, style, load_lookup)
+    fingerprint = table_fingerprint(vocabulary, words, weights_fingerprint(weights), config)
+    folder = cache_dir or default_cache_dir()
+    tensors = read_tensors(folder, fingerprint, _layout(words, config)) if folder else None
+    cache_hit = tensors is not None
+    if tensors is None:
+        encoder = load_encoder(weights, config, device or torch.device("cpu"), torch.float32)
+        tensors = encode_words(words, encoder, Tokenizer(config.context_length))
+        if folder:
+            write_tensors(folder, fingerprint, tensors)
+    table = PromptTable(
+        vocabulary=vocabulary,
+        fingerprint=fingerprint,
+        features=tensors["features"],
+        padding=tensors["padding"],
+        context=tensors["context"],
+        context_padding=tensors["context_padding"],
+    )
+    return CompiledPrompts(table=table, cache_hit=cache_hit)
+
+
+def prompt_words(
+    vocabulary: Vocabulary,
+    settings: Settings,
+    style: PromptStyle = PromptStyle.EXPANDED,
+    load_lookup: Callable[[], HypernymLookup] = load_wordnet,
+) -> PromptWords:
+    """The words of every query; WordNet is loaded where the vocabulary leaves hypernyms to it."""
+    queries = vocabulary.queries
+    if style is PromptStyle.PLAIN:
+        return PromptWords(
+            prompts=queries, hypernyms=((),) * len(queries), neighbor_count=0, hypernym_count=0
+        )
+    hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens, load_lookup)
+    return PromptWords(
+        prompts=tuple(map(canonical, queries)),
+        hypernyms=tuple(tuple(map(canonical, row)) for row in hypernyms),
+        neighbor_count=settings.neighbor_tokens,
+        hypernym_count=settings.hypernym_tokens,
+    )
+
+
+def table_fingerprint(
+    vocabulary: Vocabulary, words: PromptWords, weights: str, config: Sam3Config
+) -> str:
+    """A hexadecimal name for what decides a table; ids, colours and pins do not."""
+    content = {
+        "format": _FORMAT,
+        "dtype": "float32",
+        "weights": weights,
+        "text_encoder": [
+            config.context_length,
+            config.text_width,
+            config.text_heads,
+            config.text_layers,
+            config.d_model,
+        ],
+        "classes": [entry.names for entry in vocabulary.classes],
+        "prompts": words.prompts,
+        "hypernyms": words.hypernyms,
+        "neighbor_count": words.neighbor_count,
+        "hypernym_count": words.hypernym_count,
+    }
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@torch.no_grad()
+def encode_words(
+    words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
+) -> dict[str, Tensor]:
+    """A table's features, padding, context and context_padding, on the CPU in float32."""
+    device = encoder.resizer.weight.device
+
+    def tokens(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        ids = torch.from_numpy(tokenizer.encode(texts)).to(device)
+        return ids, ids == 0
+
+    def pool(texts: Sequence[str]) -> Tensor:
+        ids, padding = tokens(texts)
+        return pooled_embeddings(encoder.input_embeddings(ids), padding)
+
+    ids, padding = tokens(words.prompts)
+    features = torch.cat(
+        [encoder(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)]
+    )
+    parts = (
+        neighbor_embeddings(pool(words.prompts), words.neighbor_count),
+        hypernym_embeddings(words.hypernyms, words.hypernym_count, pool),
+    )
+    embeddings, missing = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    context = encoder.project(embeddings).masked_fill(missing.unsqueeze(-1), 0)
+    return {
+        "features": features.float().cpu(),
+        "padding": padding.cpu(),
+        "context": context.float().cpu(),
+        "context_padding": missing.cpu(),
+    }
+
+
+def _layout(words: PromptWords, config: Sam3Config) -> Layout:
+    queries, length = len(words.prompts), config.context_length
+    extra = words.neighbor_count + words.hypernym_count
+    return {
+        "features": (torch.float32, (queries, length, config.d_model)),
+        "padding": (torch.bool, (queries, length)),
+        "context": (torch.float32, (queries, extra, config.d_model)),
+        "context_padding": (torch.bool, (queries, extra)),
+    }

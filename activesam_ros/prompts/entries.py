@@ -1,0 +1,161 @@
+"""A class as somebody wrote it, and the rules it has to keep, whatever it was written in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from activesam_ros.errors import VocabularyError
+from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.colors import Color
+from activesam_ros.settings import MAX_LABEL_ID
+
+MAX_CLASSES = MAX_LABEL_ID + 1
+# No prompt of this length fits the text encoder; counting its tokens could take minutes.
+MAX_NAME_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where classes were written: a file, or a list of names where ``file`` is None."""
+
+    file: str | None = None
+
+    def place(self, line: int) -> str:
+        """Words for a line (from 1) of the file or a place in the list."""
+        return f"{'name' if self.file is None else 'line'} {line}"
+
+    def error(self, line: int, reason: str) -> VocabularyError:
+        """The error for ``reason`` found at ``line``."""
+        if self.file is None:
+            return VocabularyError(f"{self.place(line)}: {reason}")
+        return VocabularyError.at(self.file, line, reason)
+
+
+class PromptTokens(Protocol):
+    """What a tokenizer has to tell about prompts."""
+
+    context_length: int
+
+    def length(self, text: str) -> int:
+        """Tokens of ``text``, start and end included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClassEntry:
+    """One class as written: ``names`` are its display name and aliases, ``line`` counts from 1.
+
+    ``id``, ``color`` and ``hypernyms`` are None where they are left to the reader.
+    """
+
+    names: tuple[str, ...]
+    line: int
+    id: int | None = None
+    color: Color | None = None
+    pinned: bool = False
+    hypernyms: tuple[tuple[str, ...], ...] | None = None
+
+
+def name_key(name: str) -> str:
+    """What two names have in common when they are the same to the text encoder."""
+    return " ".join(name.split()).lower()
+
+
+def split_names(text: str, line: int, origin: Origin) -> tuple[str, ...]:
+    """The comma-separated names of one class; raises VocabularyError where one is empty."""
+    names = tuple(part.strip() for part in text.split(","))
+    if names == ("",):
+        raise origin.error(line, "there is no class name; remove the line or write one")
+    if "" in names:
+        raise origin.error(
+            line, f"{text.strip()!r} has an empty name beside a comma; remove the comma"
+        )
+    return names
+
+
+def check_entries(
+    entries: Sequence[ClassEntry], origin: Origin, tokens: PromptTokens | None
+) -> None:
+    """Refuse entries that make no vocabulary, naming the line.
+
+    ``tokens`` counts the canonical prompts; without it their length is not checked. Raises
+    VocabularyError.
+    """
+    if not entries:
+        raise origin.error(1, "there are no classes; write at least one")
+    if len(entries) > MAX_CLASSES:
+        raise origin.error(
+            entries[MAX_CLASSES].line,
+            f"{len(entries):,} classes are more than the {MAX_CLASSES:,} that a label map can "
+            "tell apart; remove some",
+        )
+    for entry in entries:
+        for name in (*entry.names, *(name for row in entry.hypernyms or () for name in row)):
+            problem = name_problem(name) or (tokens and length_problem(name, tokens))
+            if problem:
+                raise origin.error(entry.line, problem)
+    _check_repeats(entries, origin)
+
+
+def name_problem(name: str) -> str | None:
+    """Why ``name`` cannot be a query, or None."""
+    if not name or name != name.strip():
+        return f"the name {name!r} is empty or has blanks around it"
+    if "," in name:
+        return f"the name {name!r} has a comma, which separates aliases; list them as aliases"
+    strange = next((character for character in name if not character.isprintable()), None)
+    if strange is not None:
+        return (
+            f"the name {name[:40]!r} has the unprintable character U+{ord(strange):04X}; remove it"
+        )
+    if len(name) > MAX_NAME_CHARACTERS:
+        return (
+            f"the name {name[:40]!r}... has {len(name):,} characters, more than the "
+            f"{MAX_NAME_CHARACTERS:,} allowed; shorten it"
+        )
+    return None
+
+
+def length_problem(name: str, tokens: PromptTokens) -> str | None:
+    """Why the prompt of ``name`` does not fit the text encoder, or None."""
+    prompt = canonical(name)
+    length = tokens.length(prompt)
+    if length <= tokens.context_length:
+        return None
+    return (
+        f"the prompt {prompt!r} takes {length} tokens with start and end, more than the "
+        f"{tokens.context_length} the text encoder reads; shorten it"
+    )
+
+
+def first_repeat(values: Iterable[Hashable]) -> tuple[int, int] | None:
+    """Positions (later, earlier) of the first value that comes a second time, or None."""
+    seen: dict[Hashable, int] = {}
+    for position, value in enumerate(values):
+        if value in seen:
+            return position, seen[value]
+        seen[value] = position
+    return None
+
+
+def _check_repeats(entries: Sequence[ClassEntry], origin: Origin) -> None:
+    queries = [(entry, name) for entry in entries for name in entry.names]
+    repeat = first_repeat(name_key(name) for _, name in queries)
+    if repeat:
+        (later, name), (earlier, _) = (queries[position] for position in repeat)
+        raise origin.error(
+            later.line,
+            f"the name {name!r} is already in {origin.place(earlier.line)}; names and aliases must "
+            "differ in more than case and blanks",
+        )
+    with_id = [entry for entry in entries if entry.id is not None]
+    repeat = first_repeat(entry.id for entry in with_id)
+    if repeat:
+        later, earlier = (with_id[position] for position in repeat)
+        raise origin.error(
+            later.line,
+            f"the id {later.id} of {later.names[0]!r} is already that of {earlier.names[0]!r} in "
+            f"{origin.place(earlier.line)}; ids must differ",
+        )

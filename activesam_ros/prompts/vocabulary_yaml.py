@@ -1,0 +1,169 @@
+"""Vocabularies in YAML.
+
+    name: my_robot                 # optional, the file's name otherwise
+    classes:
+      - {id: 1, name: road, color: [128, 64, 128], hypernyms: [way]}
+      - {id: 2, name: tree, aliases: [hedge], pinned: true,
+         hypernyms: {tree: [woody plant], hedge: [fence]}}
+
+Only ``name`` is needed in a class. ``id`` is its place in the list (from 0) otherwise, ``color``
+(or ``colour``) is RGB 0-255 or chosen from the name, and ``hypernyms`` are looked up in WordNet.
+"""
+
+from __future__ import annotations
+
+import yaml
+
+from activesam_ros.errors import VocabularyError
+from activesam_ros.prompts.colors import Color
+from activesam_ros.prompts.entries import ClassEntry, Origin
+from activesam_ros.settings import MAX_LABEL_ID
+
+_TAG = "tag:yaml.org,2002:"
+_CLASS_KEYS = ("id", "name", "aliases", "color", "colour", "pinned", "hypernyms")
+
+
+def read_yaml(text: str, origin: Origin) -> tuple[str | None, tuple[ClassEntry, ...]]:
+    """The vocabulary's name, where it has one, and its classes; raises VocabularyError."""
+    reader = _Reader(origin)
+    top = reader.mapping(_compose(text, origin), "the file", ("name", "classes"))
+    if "classes" not in top:
+        raise origin.error(1, "the key 'classes' is missing; it holds the list of classes")
+    name = reader.text(top["name"], "'name'") if "name" in top else None
+    nodes = reader.sequence(top["classes"], "'classes'")
+    if not nodes:
+        raise reader.error(top["classes"], "'classes' is empty; write at least one")
+    return name, tuple(_class(reader, node, place) for place, node in enumerate(nodes))
+
+
+def _compose(text: str, origin: Origin) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context
+        raise origin.error(mark.line + 1 if mark else 1, f"this is not YAML: {problem}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise origin.error(
+            line, f"the character U+{ord(str(error.character)):04X} cannot stand in YAML; remove it"
+        ) from None
+    except RecursionError:
+        raise origin.error(1, "this YAML is nested too deeply to be a vocabulary") from None
+
+
+def _class(reader: _Reader, node: yaml.Node, place: int) -> ClassEntry:
+    keys = reader.mapping(node, "a class", _CLASS_KEYS)
+    if "name" not in keys:
+        raise reader.error(node, "a class has no 'name'; give it one")
+    if "color" in keys and "colour" in keys:
+        raise reader.error(keys["colour"], "'color' and 'colour' are the same key; keep one")
+    color = keys.get("color", keys.get("colour"))
+    names = (
+        reader.text(keys["name"], "'name'"),
+        *(reader.texts(keys["aliases"], "'aliases'") if "aliases" in keys else ()),
+    )
+    return ClassEntry(
+        names=names,
+        line=node.start_mark.line + 1,
+        id=reader.integer(keys["id"], "'id'", MAX_LABEL_ID) if "id" in keys else place,
+        color=_color(reader, color) if color is not None else None,
+        pinned="pinned" in keys and reader.boolean(keys["pinned"], "'pinned'"),
+        hypernyms=_hypernyms(reader, keys["hypernyms"], names) if "hypernyms" in keys else None,
+    )
+
+
+def _color(reader: _Reader, node: yaml.Node) -> Color:
+    levels = reader.sequence(node, "'color'")
+    if len(levels) != 3:
+        raise reader.error(node, f"'color' has {len(levels)} numbers; write [red, green, blue]")
+    red, green, blue = (reader.integer(level, "a colour's number", 255) for level in levels)
+    return red, green, blue
+
+
+def _hypernyms(
+    reader: _Reader, node: yaml.Node, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], ...]:
+    if isinstance(node, yaml.MappingNode):
+        rows = reader.mapping(node, "'hypernyms'", names)
+        return tuple(
+            reader.texts(rows[name], f"the hypernyms of {name!r}") if name in rows else ()
+            for name in names
+        )
+    if len(names) > 1:
+        raise reader.error(
+            node, "'hypernyms' of a class with aliases is a mapping from each name to its list"
+        )
+    return (reader.texts(node, "'hypernyms'"),)
+
+
+class _Reader:
+    """Takes values out of YAML nodes, refusing those of the wrong type with their line."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def error(self, node: yaml.Node | None, reason: str) -> VocabularyError:
+        return self._origin.error(node.start_mark.line + 1 if node else 1, reason)
+
+    def mapping(
+        self, node: yaml.Node | None, what: str, known: tuple[str, ...]
+    ) -> dict[str, yaml.Node]:
+        if not isinstance(node, yaml.MappingNode):
+            raise self.error(
+                node, f"{what} must be a mapping of {', '.join(known)}, not {_describe(node)}"
+            )
+        entries: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = self.text(key_node, f"a key of {what}")
+            if key not in known:
+                raise self.error(
+                    key_node, f"{what} has the unknown key {key!r}; known are {', '.join(known)}"
+                )
+            if key in entries:
+                raise self.error(key_node, f"{what} has the key {key!r} twice; keep one")
+            entries[key] = value
+        return entries
+
+    def sequence(self, node: yaml.Node, what: str) -> list[yaml.Node]:
+        if not isinstance(node, yaml.SequenceNode):
+            raise self.error(node, f"{what} must be a list, not {_describe(node)}")
+        return list(node.value)
+
+    def text(self, node: yaml.Node, what: str) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str":
+            hint = "; put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
+            raise self.error(node, f"{what} must be text, not {_describe(node)}{hint}")
+        text: str = node.value.strip()
+        if not text:
+            raise self.error(node, f"{what} is empty; write it or leave the key out")
+        return text
+
+    def texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        return tuple(self.text(item, f"each of {what}") for item in self.sequence(node, what))
+
+    def integer(self, node: yaml.Node, what: str, maximum: int) -> int:
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "int":
+            try:
+                value = int(node.value)
+            except ValueError:
+                value = -1
+            if 0 <= value <= maximum:
+                return value
+        raise self.error(
+            node, f"{what} must be an integer from 0 to {maximum}, not {_describe(node)}"
+        )
+
+    def boolean(self, node: yaml.Node, what: str) -> bool:
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "bool":
+            return node.value.lower() in ("true", "yes", "on")
+        raise self.error(node, f"{what} must be true or false, not {_describe(node)}")
+
+
+def _describe(node: yaml.Node | None) -> str:
+    if node is None:
+        return "nothing"
+    if isinstance(node, yaml.ScalarNode):
+        value = node.value if len(node.value) <= 40 else node.value[:40] + "..."
+        return "nothing" if node.tag == _TAG + "null" else repr(value)
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
