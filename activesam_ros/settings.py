@@ -1,7 +1,7 @@
-"""Every number of the method: one table from which ROS parameters, CLI flags and YAML are generated.
+"""Every number of the method: one table from which ROS parameters, flags and YAML are generated.
 
-A field of :class:`Settings` is a setting; its :class:`Setting` entry in :data:`SETTINGS` carries the
-default, the range, the unit, the description and whether it may change while a node runs.
+A field of :class:`Settings` is a setting; its :class:`Setting` entry in :data:`SETTINGS` carries
+the default, the range, the unit, the description and whether it may change while a node runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, Literal, TypeAlias, cast, get_type_hints
 
 from activesam_ros.errors import SettingsError
 
@@ -204,9 +204,8 @@ class Settings:
         """Settings with ``values`` over the defaults; raises SettingsError on an unknown name."""
         return cls().replace(values)
 
-    @classmethod
-    def from_assignments(cls, assignments: Iterable[str]) -> Settings:
-        """Settings from ``NAME=VALUE`` texts over the defaults; a later one wins.
+    def assign(self, assignments: Iterable[str]) -> Settings:
+        """A copy with ``NAME=VALUE`` texts, as on a command line, in place; a later one wins.
 
         Raises SettingsError on an unknown name, a missing ``=`` or an unreadable value.
         """
@@ -216,7 +215,7 @@ class Settings:
             if not equals:
                 raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
             values[name.strip()] = setting_named(name.strip()).parse(text)
-        return cls.from_mapping(values)
+        return self.replace(values)
 
     def replace(self, values: Mapping[str, object]) -> Settings:
         """A copy with ``values`` in place; all are validated before any is taken."""
@@ -239,7 +238,10 @@ def _table() -> tuple[Setting, ...]:
     hints = get_type_hints(Settings)
     return tuple(
         Setting(
-            name=entry.name, kind=kinds[hints[entry.name]], default=entry.default, **entry.metadata
+            name=entry.name,
+            kind=kinds[hints[entry.name]],
+            default=cast(SettingValue, entry.default),
+            **entry.metadata,
         )
         for entry in dataclasses.fields(Settings)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -54,11 +55,28 @@ class MultiheadAttention(nn.Module):
             self.project_query(query), self.project_key(key), self.project_value(value), mask
         )
 
+    def exactly(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """As forward, with the softmax written out; mask bool, True = attend.
+
+        For short sequences: it rounds as the reference does, where a fused kernel does not.
+        """
+        heads = self.project_query(query), self.project_key(key), self.project_value(value)
+        scores = (heads[0] * heads[0].shape[-1] ** -0.5) @ heads[1].transpose(-1, -2)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        projected: Tensor = self.out_proj(
+            (scores.softmax(dim=-1) @ heads[2]).transpose(1, 2).flatten(2)
+        )
+        return projected
+
     def _project(self, x: Tensor, part: int) -> Tensor:
         width = x.shape[-1]
         rows = slice(part * width, (part + 1) * width)
         x = F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class Mlp(nn.Module):
@@ -67,7 +85,7 @@ class Mlp(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Linear(before, after) for before, after in zip(widths, widths[1:], strict=False)
+            nn.Linear(before, after) for before, after in itertools.pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> Tensor:

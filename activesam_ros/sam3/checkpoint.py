@@ -7,7 +7,9 @@ import hashlib
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,8 @@ TEXT_PROJECTION_WIDTH = 512
 ROI_SIDE = 7
 HOW_TO_GET = "weights/README.md says where the official file comes from"
 
-ReadTensor = Callable[[], Tensor]
+# A tensor's shape, and how to read it.
+Entry: TypeAlias = tuple[tuple[int, ...], Callable[[], Tensor]]
 
 
 def load_image_model(
@@ -138,7 +141,7 @@ def is_ignored(key: str) -> bool:
 def _fill(
     module: nn.Module,
     prefix: str,
-    tensors: Mapping[str, tuple[tuple[int, ...], ReadTensor]],
+    tensors: Mapping[str, Entry],
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
@@ -152,9 +155,7 @@ def _fill(
 
 
 @contextlib.contextmanager
-def _open_checked(
-    path: Path, config: Sam3Config
-) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+def _open_checked(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
     """The file's image-model tensors, by official key, after checking keys and shapes."""
     with _reader(path) as tensors:
         used, unused = parameter_shapes(config), unused_shapes(config)
@@ -186,7 +187,7 @@ def _open_checked(
 
 def _reader(
     path: Path,
-) -> AbstractContextManager[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+) -> AbstractContextManager[Mapping[str, Entry]]:
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -224,7 +225,7 @@ def _reader(
 @contextlib.contextmanager
 def _open_pickle(
     path: Path,
-) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+) -> Iterator[Mapping[str, Entry]]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
@@ -238,7 +239,7 @@ def _open_pickle(
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a table of tensors.")
     yield {
-        key: (tuple(value.shape), lambda tensor=value: tensor)
+        key: (tuple(value.shape), partial(_itself, value))
         for key, value in state.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     }
@@ -247,7 +248,7 @@ def _open_pickle(
 @contextlib.contextmanager
 def _open_safetensors(
     path: Path,
-) -> Iterator[Mapping[str, tuple[tuple[int, ...], ReadTensor]]]:
+) -> Iterator[Mapping[str, Entry]]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
@@ -262,10 +263,14 @@ def _open_safetensors(
         yield {
             key: (
                 tuple(file.get_slice(key).get_shape()),
-                lambda key=key: file.get_tensor(key),
+                partial(file.get_tensor, key),
             )
             for key in file.keys()  # noqa: SIM118 - safe_open is no mapping
         }
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:

@@ -61,10 +61,10 @@ class DecoderLayer(nn.Module):
         Returns [K, kept, d].
         """
         located = x + position
-        attended = self.self_attn(located[:, :kept], located, x)
+        attended = self.self_attn.exactly(located[:, :kept], located, x)
         position = position[:, :kept]
         x = self.norm2(x[:, :kept] + attended)
-        attended = self.ca_text(x + position, scene.prompt, scene.prompt, scene.prompt_mask)
+        attended = self.ca_text.exactly(x + position, scene.prompt, scene.prompt, scene.prompt_mask)
         x = self.catext_norm(x + attended)
         attended = self.cross_attn(x + position, scene.located_memory, scene.memory, box_bias)
         x = self.norm1(x + attended)
@@ -146,8 +146,8 @@ class Decoder(nn.Module):
     def _start(self, scene: Scene) -> tuple[Tensor, Tensor]:
         pairs = scene.memory.shape[0]
         x = torch.cat((self.presence_token.weight, self.query_embed.weight))
-        boxes = self.reference_points.weight.float().sigmoid()
-        return x.expand(pairs, -1, -1), boxes.expand(pairs, -1, -1)
+        boxes = self.reference_points.weight.float().repeat(pairs, 1, 1).sigmoid()
+        return x.expand(pairs, -1, -1), boxes
 
     def _position(self, boxes: Tensor) -> Tensor:
         """Position of [presence token, queries] -> [K, 1 + queries, d]; the token has none."""
@@ -177,7 +177,8 @@ class Decoder(nn.Module):
         return bias.permute(0, 3, 1, 2)
 
     def _refined(self, boxes: Tensor, normed: Tensor) -> Tensor:
-        return (_inverse_sigmoid(boxes) + self.bbox_embed(normed).float()).sigmoid()
+        offsets: Tensor = self.bbox_embed(normed)
+        return (_inverse_sigmoid(boxes) + offsets.float()).sigmoid()
 
     def _presence_logit(self, x: Tensor) -> Tensor:
         logit: Tensor = self.presence_token_head(self.presence_token_out_norm(x[:, 0]))

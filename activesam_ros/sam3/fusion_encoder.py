@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,7 +39,8 @@ class FusionLayer(nn.Module):
         """x [B, N, width]; position [N, width] is added to queries and keys, not to values."""
         value = self.norm1(x)
         located = value if position is None else value + position
-        return x + self.self_attn(located, located, value)
+        attended: Tensor = self.self_attn(located, located, value)
+        return x + attended
 
     def read_context(self, key: Tensor, value: Tensor) -> Context:
         """Project key and value [B, M, width] for :meth:`attend_context`."""
@@ -51,7 +52,8 @@ class FusionLayer(nn.Module):
         attention = self.cross_attn_image
         query = attention.project_query(self.norm2(x))
         x = x + attention.attend(query, context.key, context.value, mask)
-        return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+        fed: Tensor = self.linear2(F.relu(self.linear1(self.norm3(x))))
+        return x + fed
 
 
 class FusionEncoder(nn.Module):
@@ -66,8 +68,8 @@ class FusionEncoder(nn.Module):
 
     def prepare(self, tokens: Tensor, position: Tensor) -> Tensor:
         """The prompt-independent start, once per image: tokens [B, N, d] -> [B, N, d]."""
-        prepared: Tensor = self.layers[0].attend_self(tokens, position)
-        return prepared
+        first, *_ = _typed(self.layers)
+        return first.attend_self(tokens, position)
 
     def forward(self, prepared: Tensor, position: Tensor, prompt: Tensor, valid: Tensor) -> Tensor:
         """Finish the fusion for each prompt.
@@ -77,7 +79,7 @@ class FusionEncoder(nn.Module):
         """
         mask = valid[:, None, None]
         x = prepared
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(_typed(self.layers)):
             if index > 0:
                 x = layer.attend_self(x, position)
             x = layer.attend_context(x, layer.read_context(prompt, prompt), mask)
@@ -104,7 +106,7 @@ class GeometryEncoder(nn.Module):
 
     def read_image(self, tokens: Tensor, position: Tensor) -> tuple[Context, ...]:
         """What each layer's CLS token attends to, once per image: tokens [B, N, d]."""
-        return tuple(layer.read_context(tokens + position, tokens) for layer in self.encode)
+        return tuple(layer.read_context(tokens + position, tokens) for layer in _typed(self.encode))
 
     def forward(self, readings: tuple[Context, ...], prompts: int) -> Tensor:
         """CLS tokens [B * prompts, 1, d] from :meth:`read_image` of B images.
@@ -115,12 +117,16 @@ class GeometryEncoder(nn.Module):
         images = readings[0].key.shape[0]
         weight = self.cls_embed.weight
         x = self.norm(self.final_proj(weight.expand(images * prompts, -1)))[:, None]
-        for layer, reading in zip(self.encode, readings, strict=True):
+        for layer, reading in zip(_typed(self.encode), readings, strict=True):
             x = layer.attend_self(x, None)
             key, value = (per_pair(part, prompts) for part in reading)
             x = layer.attend_context(x, Context(key, value), None)
         normed: Tensor = self.encode_norm(x)
         return normed
+
+
+def _typed(layers: nn.ModuleList) -> list[FusionLayer]:
+    return cast("list[FusionLayer]", list(layers))
 
 
 def per_pair(x: Tensor, prompts: int) -> Tensor:

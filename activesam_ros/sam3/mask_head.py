@@ -126,5 +126,5 @@ class DotProductScoring(nn.Module):
         """hidden [K, queries, d], prompt [K, T, d], valid bool [K, T] -> logits [K, queries]."""
         weight = valid.to(prompt.dtype)[..., None]
         pooled = (self.prompt_mlp(prompt) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-        scores = self.hs_proj(hidden) @ self.prompt_proj(pooled)[..., None]
+        scores: Tensor = self.hs_proj(hidden) @ self.prompt_proj(pooled)[..., None]
         return (scores[..., 0] * hidden.shape[-1] ** -0.5).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)

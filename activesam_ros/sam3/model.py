@@ -71,7 +71,8 @@ class Detections:
         kernels = self.kernels[image, prompt, queries]
         pixels = self.pixels[image, prompt]
         offsets = self.offsets[image, prompt, queries][:, None, None]
-        return (kernels @ pixels.flatten(1)).unflatten(-1, pixels.shape[-2:]) + offsets
+        masks: Tensor = (kernels @ pixels.flatten(1)).unflatten(-1, pixels.shape[-2:])
+        return masks + offsets
 
 
 class Sam3ImageModel(nn.Module):
@@ -121,7 +122,8 @@ class Sam3ImageModel(nn.Module):
     def presence(self, features: ImageFeatures, prompts: Prompts) -> Tensor:
         """Presence logits [B, K] alone: no scores, boxes or masks are computed."""
         scene, _ = self._fuse(features, prompts)
-        return self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
+        logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
+        return logits
 
     def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
         """Everything about every pair of image and prompt."""
@@ -166,4 +168,3 @@ class Sam3ImageModel(nn.Module):
             width=width,
         )
         return scene, valid
-

@@ -40,7 +40,8 @@ class ResidualBlock(nn.Module):
         """x [K, L, width], causal bool [L, L] with True = attend."""
         normed = self.ln_1(x)
         x = x + self.attn(normed, normed, normed, causal)
-        return x + self.mlp(self.ln_2(x))
+        fed: Tensor = self.mlp(self.ln_2(x))
+        return x + fed
 
 
 class Transformer(nn.Module):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -84,10 +85,7 @@ class Tokenizer:
         symbols = [self._byte_symbols[byte] for byte in word.encode("utf-8")]
         symbols[-1] += WORD_END
         while len(symbols) > 1:
-            ranks = [
-                self._rank.get(pair, len(self._rank))
-                for pair in zip(symbols, symbols[1:], strict=False)
-            ]
+            ranks = [self._rank.get(pair, len(self._rank)) for pair in itertools.pairwise(symbols)]
             best = min(ranks)
             if best == len(self._rank):
                 break

@@ -103,19 +103,21 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
         """[B, height, width, channels] -> same; rotary covers one window or the whole grid."""
         x = x + self._attention(self.norm1(x), rotary)
-        return x + self.mlp(self.norm2(x))
+        fed: Tensor = self.mlp(self.norm2(x))
+        return x + fed
 
     def _attention(self, x: Tensor, rotary: Rotary) -> Tensor:
         batch, height, width, _ = x.shape
         if self.window_size is None:
-            return self.attn(x.flatten(1, 2), rotary).view_as(x)
-        windows = to_windows(x, self.window_size)
-        return from_windows(self.attn(windows, rotary), self.window_size, batch, height, width)
+            attended: Tensor = self.attn(x.flatten(1, 2), rotary)
+            return attended.view_as(x)
+        windows = self.attn(to_windows(x, self.window_size), rotary)
+        return from_windows(windows, self.window_size, batch, height, width)
 
 
 def to_windows(x: Tensor, size: int) -> Tensor:
     """[B, H, W, C] -> [B * windows, size * size, C], padded with zeros to whole windows."""
-    batch, height, width, channels = x.shape
+    _, height, width, channels = x.shape
     x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
     x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
     return x.transpose(2, 3).reshape(-1, size * size, channels)
@@ -167,7 +169,7 @@ class Trunk(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, H / patch, W / patch, vision_width]."""
-        x = self.patch_embed(pixels)
+        x: Tensor = self.patch_embed(pixels)
         height, width = x.shape[1:3]
         x = self.ln_pre(x + self._absolute_position(height, width))
         window = rotary_table(
@@ -189,7 +191,8 @@ class Trunk(nn.Module):
         side = round(table.shape[0] ** 0.5)
         rows = torch.arange(height, device=table.device) % side
         columns = torch.arange(width, device=table.device) % side
-        return table.unflatten(0, (side, side))[rows[:, None], columns]
+        grid: Tensor = table.unflatten(0, (side, side))
+        return grid[rows[:, None], columns]
 
 
 def _pyramid_level(config: Sam3Config, upsampling: int) -> nn.Sequential:

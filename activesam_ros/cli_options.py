@@ -1,0 +1,100 @@
+"""Command-line options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from activesam_ros.errors import UsageError
+from activesam_ros.pipeline import DTYPES, NetworkOptions
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.settings import SETTINGS, Settings
+
+METHODS = tuple(method.value for method in Method)
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
+    group = parser.add_argument_group("network and vocabulary")
+    group.add_argument(
+        "--weights", type=Path, required=True, metavar="PATH", help="sam3.pt or a safetensors file"
+    )
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="JSON",
+        help="the network's dimensions (default: config.json beside the weights, else full size)",
+    )
+    group.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N"
+    )
+    group.add_argument("--dtype", default="auto", choices=DTYPES)
+    group.add_argument(
+        "--cache-dir", type=Path, metavar="DIR", help="where compiled vocabularies are kept"
+    )
+    group.add_argument(
+        "--vocabulary",
+        required=True,
+        metavar="NAME|FILE",
+        help="a bundled vocabulary, a YAML file, or a text file with one class a line",
+    )
+    group.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting: " + ", ".join(setting.name for setting in SETTINGS),
+    )
+
+
+def add_method_argument(parser: argparse.ArgumentParser) -> None:
+    """--method with one method."""
+    parser.add_argument("--method", choices=METHODS, default=Method.ACTIVESAM.value)
+
+
+def add_methods_argument(parser: argparse.ArgumentParser) -> None:
+    """--method with one method or several, separated by commas."""
+    parser.add_argument(
+        "--method",
+        default=Method.ACTIVESAM.value,
+        metavar="METHOD[,METHOD]...",
+        help=f"one or more of {', '.join(METHODS)}",
+    )
+
+
+def network_options(args: argparse.Namespace) -> NetworkOptions:
+    """What add_network_arguments read about the network."""
+    return NetworkOptions(
+        weights=args.weights,
+        config=args.config,
+        device=args.device,
+        dtype=args.dtype,
+        cache_dir=args.cache_dir,
+    )
+
+
+def vocabulary_from(args: argparse.Namespace) -> Vocabulary:
+    """The vocabulary that --vocabulary names."""
+    return load_vocabulary(args.vocabulary)
+
+
+def settings_from(args: argparse.Namespace, method: Method) -> Settings:
+    """The method's settings with every --set on top; raises SettingsError."""
+    return default_settings(method).assign(args.assignments)
+
+
+def method_from(args: argparse.Namespace) -> Method:
+    """The method that --method names."""
+    return Method(args.method)
+
+
+def methods_from(args: argparse.Namespace) -> tuple[Method, ...]:
+    """The methods that --method names, each once, in the order given; raises UsageError."""
+    names = [name.strip() for name in args.method.split(",")]
+    for name in names:
+        if name not in METHODS:
+            raise UsageError(f"--method {name!r} is unknown; give one of {', '.join(METHODS)}.")
+    return tuple(Method(name) for name in dict.fromkeys(names))

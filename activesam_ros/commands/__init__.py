@@ -1,0 +1,1 @@
+"""Commands of `activesam` that belong to no single room."""

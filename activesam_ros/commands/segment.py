@@ -1,0 +1,138 @@
+"""Segment images: labels, an overlay and a summary for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from activesam_ros.cli_options import (
+    add_method_argument,
+    add_network_arguments,
+    method_from,
+    network_options,
+    settings_from,
+    vocabulary_from,
+)
+from activesam_ros.errors import ActiveSamError, ImageError, UsageError
+from activesam_ros.pipeline import load_network
+from activesam_ros.segmentation.overlay import overlay
+from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.segmenter import Segmenter
+
+OVERLAY_OPACITY = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam segment``."""
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    add_network_arguments(parser)
+    add_method_argument(parser)
+    parser.add_argument(
+        "--save-scores",
+        action="store_true",
+        help="also write STEM.scores.npy: float16 [classes, height, width]",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment every image; one that cannot be used is reported and the others go on."""
+    _check_inputs(args.images, args.output)
+    method = method_from(args)
+    settings = settings_from(args, method)
+    vocabulary = vocabulary_from(args)
+    segmenter = load_network(network_options(args)).segmenter(vocabulary, settings, method)
+    args.output.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    for path in args.images:
+        try:
+            image = read_image(path)
+        except ActiveSamError as error:
+            print(f"activesam: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        result = segmenter.segment(image, Wanted(scores=args.save_scores))
+        write_result(args.output, path, image, result, segmenter)
+        print(
+            f"{path}: {len(result.classes)} classes of {len(vocabulary.classes)}, "
+            f"{result.timings_ms['total']:.0f} ms"
+        )
+    return 2 if failures else 0
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The image as uint8 RGB [H, W, 3]; raises ImageError when it cannot be decoded."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ImageError(f"{path} ({data.size} bytes) is no image that OpenCV can decode.")
+    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+    return rgb
+
+
+def write_result(
+    output: Path,
+    path: Path,
+    image: NDArray[np.uint8],
+    result: Segmentation,
+    segmenter: Segmenter,
+) -> None:
+    """Write STEM.labels.png, STEM.overlay.png, STEM.json and, where wanted, STEM.scores.npy."""
+    vocabulary = segmenter.prompts.vocabulary
+    palette = {entry.id: entry.color for entry in vocabulary.classes}
+    picture = overlay(image, result.labels, palette, OVERLAY_OPACITY)
+    _write_png(output / f"{path.stem}.labels.png", result.labels)
+    _write_png(output / f"{path.stem}.overlay.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    summary = {
+        "image": str(path),
+        "size": list(image.shape[:2]),
+        "method": segmenter.method.value,
+        "queries": list(vocabulary.queries),
+        "presence": list(result.presence),
+        "active_queries": list(result.active_queries),
+        "classes": [
+            {
+                "id": entry.id,
+                "name": entry.name,
+                "presence": entry.presence,
+                "pixels": entry.pixels,
+            }
+            for entry in result.classes
+        ],
+        "timings_ms": dict(result.timings_ms),
+    }
+    (output / f"{path.stem}.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    if result.scores is not None:
+        np.save(output / f"{path.stem}.scores.npy", result.scores)
+
+
+def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise ImageError(f"{path} cannot be encoded as PNG from {pixels.dtype} {pixels.shape}.")
+    path.write_bytes(data.tobytes())
+
+
+def _check_inputs(images: Sequence[Path], output: Path) -> None:
+    stems: dict[str, Path] = {}
+    for path in images:
+        if not path.is_file():
+            raise UsageError(f"There is no image {path}.")
+        if path.stem in stems:
+            raise UsageError(
+                f"{stems[path.stem]} and {path} would both write {path.stem}.labels.png; "
+                "segment them into different folders."
+            )
+        stems[path.stem] = path
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file; give a folder.")

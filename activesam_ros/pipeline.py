@@ -1,0 +1,125 @@
+"""From files and names to a ready segmenter: the one place where the rooms are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.sam3.checkpoint import load_image_model
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.settings import Settings
+
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network to load and where to.
+
+    config: defaults to ``config.json`` beside the weights, else the full size. device and dtype:
+    one of :data:`DEVICES` and :data:`DTYPES`, or ``cuda:N``; "auto" takes a GPU and bfloat16 where
+    there is one, else the CPU and float32. cache_dir: where prompt tables are kept, None for the
+    user's cache folder.
+    """
+
+    weights: Path
+    config: Path | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    cache_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded image model, and what is needed to compile vocabularies for it."""
+
+    model: Sam3ImageModel
+    config: Sam3Config
+    weights: Path
+    cache_dir: Path | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def compile(
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+    ) -> CompiledPrompts:
+        """The prompt table that the method needs, on the CPU, from the cache where it is there."""
+        style = PromptStyle.EXPANDED if recipe(method).expands else PromptStyle.PLAIN
+        return compile_prompts(
+            vocabulary,
+            settings,
+            self.weights,
+            self.config,
+            self.cache_dir,
+            style=style,
+            device=self.device,
+        )
+
+    def segmenter(
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+    ) -> Segmenter:
+        """A segmenter for the vocabulary; compiles its prompts."""
+        table = self.compile(vocabulary, settings, method).table
+        return Segmenter(self.model, table.to(self.device, self.dtype), settings, method)
+
+
+def load_network(options: NetworkOptions) -> Network:
+    """Read configuration and weights.
+
+    Raises UsageError for an unknown device or dtype, MissingDependencyError for a device that is
+    not there, CheckpointError for files that cannot be used.
+    """
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, device)
+    config = read_config(options.weights, options.config)
+    model = load_image_model(options.weights, config, device, dtype)
+    return Network(model, config, options.weights, options.cache_dir)
+
+
+def read_config(weights: Path, config: Path | None) -> Sam3Config:
+    """The given configuration, else ``config.json`` beside the weights, else the full size."""
+    if config is not None:
+        return Sam3Config.from_json(config)
+    beside = weights.parent / "config.json"
+    return Sam3Config.from_json(beside) if beside.is_file() else Sam3Config()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, colon, index = name.partition(":")
+    if kind not in DEVICES or (colon and (kind != "cuda" or not index.isdecimal())):
+        raise UsageError(f"device={name!r} is unknown; give {', '.join(DEVICES)} or cuda:N.")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise MissingDependencyError(
+                f"device={name!r} is not there: PyTorch {torch.__version__} sees {count} CUDA "
+                "devices; give device=cpu, or install the driver and a CUDA build of PyTorch."
+            )
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of that name; "auto" is bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    if name not in DTYPES:
+        raise UsageError(f"dtype={name!r} is unknown; give {', '.join(DTYPES)}.")
+    return torch.bfloat16 if name == "bfloat16" else torch.float32

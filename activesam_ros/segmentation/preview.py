@@ -1,0 +1,19 @@
+"""The cheap look at the whole vocabulary (methods.md section 2, preview)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
+
+
+def presence_probabilities(
+    model: Sam3ImageModel, features: ImageFeatures, prompts: Prompts, bucket_size: int
+) -> Tensor:
+    """Presence probability of every prompt in one image -> float32 [K] on the model's device."""
+    logits = [
+        model.presence(features, prompts[start : start + bucket_size])[0]
+        for start in range(0, len(prompts), bucket_size)
+    ]
+    return torch.cat(logits).float().sigmoid()

@@ -1,0 +1,252 @@
+"""One frame's way through the method: preview, active set, decode, fuse, background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from activesam_ros.errors import SettingsError
+from activesam_ros.prompts.table import PromptTable
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.segmentation import background
+from activesam_ros.segmentation.active_set import select, with_pinned
+from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.decode import DecodedQuery, decode
+from activesam_ros.segmentation.fuse import ClassScores, class_pixels
+from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.preview import presence_probabilities
+from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
+from activesam_ros.segmentation.timing import StageTimer
+from activesam_ros.settings import Settings
+
+LABELS_ONLY = Wanted()
+MAX_CLASSES_UINT8 = 255
+MAX_ID_UINT8 = 255
+
+
+class Segmenter:
+    """Segments images of any size with one model, one vocabulary and one set of settings.
+
+    Immutable and cheap to construct: for new settings or prompts make another on the same model.
+    """
+
+    def __init__(
+        self,
+        model: Sam3ImageModel,
+        prompts: PromptTable,
+        settings: Settings,
+        method: Method = Method.ACTIVESAM,
+    ) -> None:
+        """``prompts`` must be on the model's device and in its dtype.
+
+        Raises SettingsError when a resolution is not a multiple of the patch size, or a pinned
+        name is not in the vocabulary.
+        """
+        self.model = model
+        self.prompts = prompts
+        self.settings = settings
+        self.method = method
+        self._recipe = recipe(method)
+        vocabulary = prompts.vocabulary
+        self._classes = vocabulary.classes
+        self._query_class = vocabulary.query_class
+        self._ids = np.array([entry.id for entry in self._classes])
+        self._pinned = frozenset(_pinned_queries(prompts, settings.pinned))
+        config = model.config
+        self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
+        two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
+        self.preview_resolution = _resolution(
+            "preview_resolution", settings.preview_resolution, two_thirds, config
+        )
+        self._text = Prompts(prompts.features, prompts.padding)
+        self._full = self._text
+        if self._recipe.expands:
+            self._full = Prompts(
+                torch.cat((prompts.features, prompts.context), dim=1),
+                torch.cat((prompts.padding, prompts.context_padding), dim=1),
+            )
+
+    @property
+    def previews(self) -> bool:
+        """Whether frames are previewed: pruning is on and the vocabulary large enough."""
+        return self._recipe.previews and len(self._query_class) > self.settings.max_active
+
+    @property
+    def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """uint8 where the number of classes and every id allow it, else uint16."""
+        highest = max(int(self._ids.max()), self.settings.background_id)
+        small = len(self._classes) <= MAX_CLASSES_UINT8 and highest <= MAX_ID_UINT8
+        return np.uint8 if small else np.uint16
+
+    @torch.inference_mode()
+    def segment(self, image: NDArray[np.uint8], wanted: Wanted = LABELS_ONLY) -> Segmentation:
+        """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype."""
+        timer = StageTimer(self.model.device)
+        with timer.stage("upload"):
+            source = upload(image, self.model.device)
+        choice = self._choose(source, timer)
+        size = (image.shape[0], image.shape[1])
+        scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
+        totals = ClassScores(size, self.model.device, scores)
+        decoded_presence: list[Tensor] = []
+        for decoded in self._decode(source, choice.active, timer):
+            with timer.stage("fuse"):
+                score_map = self._recipe.score_map(decoded, size)
+                totals.add(self._query_class[decoded.query], score_map)
+            decoded_presence.append(decoded.presence)
+        with timer.stage("fuse"):
+            totals.finish()
+        with timer.stage("background"):
+            labels = self._labels(totals)
+            confidence = _confidence(totals.best) if wanted.confidence else None
+        with timer.stage("summary"):
+            classes = self._active_classes(choice, torch.stack(decoded_presence).tolist(), labels)
+            label_map: NDArray[np.uint8] | NDArray[np.uint16] = (
+                labels.cpu().numpy().astype(self.label_dtype)
+            )
+        return Segmentation(
+            labels=label_map,
+            presence=choice.presence,
+            active_queries=choice.active,
+            classes=classes,
+            timings_ms=timer.finish(),
+            confidence=confidence,
+            scores=scores,
+        )
+
+    def _choose(self, source: Tensor, timer: StageTimer) -> _Choice:
+        """Which queries to decode: all of them, or what the preview finds and what is pinned."""
+        queries = len(self._query_class)
+        if not self.previews:
+            everything = tuple(range(queries))
+            return _Choice(everything, frozenset(), (None,) * queries)
+        with timer.stage("preview_encode"):
+            pixels = network_pixels(source, self.preview_resolution, self.model.dtype)
+            features = self.model.encode_image(pixels)
+        with timer.stage("preview"):
+            presence = presence_probabilities(
+                self.model, features, self._text, self.settings.bucket_size
+            ).cpu()
+        selected = select(
+            presence,
+            quantile_alpha=self.settings.quantile_alpha,
+            max_active=self.settings.max_active,
+        )
+        return _Choice(
+            with_pinned(selected, self._pinned), frozenset(selected), tuple(presence.tolist())
+        )
+
+    def _decode(
+        self, source: Tensor, active: Sequence[int], timer: StageTimer
+    ) -> Iterator[DecodedQuery]:
+        with timer.stage("encode"):
+            pixels = network_pixels(source, self.resolution, self.model.dtype)
+            features = self.model.encode_image(pixels)
+        decoded = decode(
+            self.model,
+            features,
+            self._full,
+            active,
+            bucket_size=1 if self._recipe.one_by_one else self.settings.bucket_size,
+            confidence_threshold=self.settings.confidence_threshold,
+        )
+        while True:
+            with timer.stage("decode"):
+                query = next(decoded, None)
+            if query is None:
+                return
+            yield query
+
+    def _labels(self, totals: ClassScores) -> Tensor:
+        """Class ids, int32 [H, W]."""
+        settings = self.settings
+        ids = torch.as_tensor(self._ids, dtype=torch.int32, device=totals.index.device)
+        labels = ids[totals.index]
+        if settings.background_threshold <= 0:
+            return labels
+        if self._recipe.calibrates:
+            empty = background.margin_aware(
+                totals.best,
+                totals.second,
+                settings.background_threshold,
+                settings.mabc_exponent,
+            )
+        else:
+            empty = background.below_threshold(totals.best, settings.background_threshold)
+        return labels.masked_fill_(empty, settings.background_id)
+
+    def _active_classes(
+        self, choice: _Choice, decoded_presence: Sequence[float], labels: Tensor
+    ) -> tuple[ActiveClass, ...]:
+        best: dict[int, float] = {}
+        reasons: dict[int, Reason] = {}
+        for query, presence in zip(choice.active, decoded_presence, strict=True):
+            index = self._query_class[query]
+            best[index] = max(best.get(index, 0.0), presence)
+            if not self.previews:
+                reasons[index] = Reason.UNPRUNED
+            elif query in choice.selected:
+                reasons[index] = Reason.PREVIEWED  # outranks a pin
+            else:
+                reasons.setdefault(index, Reason.PINNED)
+        pixels = class_pixels(labels, [entry.id for entry in self._classes])
+        return tuple(
+            ActiveClass(
+                id=entry.id,
+                name=entry.name,
+                presence=best.get(index),
+                pixels=pixels[index],
+                reason=reasons.get(index, Reason.UNPRUNED),
+            )
+            for index, entry in enumerate(self._classes)
+            if index in best or pixels[index]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Queries to decode, those of them the preview selected, and what it said of every query."""
+
+    active: tuple[int, ...]
+    selected: frozenset[int]
+    presence: tuple[float | None, ...]
+
+
+def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:
+    """``value`` or, where that is 0, ``default``; a multiple of the patch size."""
+    if value % config.patch_size:
+        raise SettingsError(
+            f"{name}={value} is not a multiple of the network's patch size "
+            f"{config.patch_size}; give for example "
+            f"{max(1, value // config.patch_size) * config.patch_size}."
+        )
+    return value or default
+
+
+def _pinned_queries(prompts: PromptTable, names: Sequence[str]) -> Iterator[int]:
+    """Queries of the classes that the vocabulary or the setting ``pinned`` pins."""
+    vocabulary = prompts.vocabulary
+    known = {name.lower() for entry in vocabulary.classes for name in entry.names}
+    unknown = [name for name in names if name.strip().lower() not in known]
+    if unknown:
+        raise SettingsError(
+            f"pinned={unknown[0]!r} is not a class of the vocabulary {vocabulary.name!r}; "
+            "pin one of its names."
+        )
+    wanted = {name.strip().lower() for name in names}
+    for query, index in enumerate(vocabulary.query_class):
+        entry = vocabulary.classes[index]
+        if entry.pinned or any(name.lower() in wanted for name in entry.names):
+            yield query
+
+
+def _confidence(best: Tensor) -> NDArray[np.uint8]:
+    """Best class score as a share of 255, uint8 [H, W]."""
+    levels: NDArray[np.uint8] = (best * 255).round_().clamp_(0, 255).byte().cpu().numpy()
+    return levels
