@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # Source this in bash or zsh, from any directory, after `make setup`:
 #
 #   . ./env.sh
