@@ -1,0 +1,35 @@
+"""Cityscapes train ids of what the demo world holds; the names are config/vocabularies/'s."""
+
+from __future__ import annotations
+
+import enum
+
+VOCABULARY_NAME = "cityscapes"
+
+
+class ClassId(enum.IntEnum):
+    """The 19 evaluated classes and the value of unlabelled pixels."""
+
+    ROAD = 0
+    SIDEWALK = 1
+    BUILDING = 2
+    WALL = 3
+    FENCE = 4
+    POLE = 5
+    TRAFFIC_LIGHT = 6
+    TRAFFIC_SIGN = 7
+    VEGETATION = 8
+    TERRAIN = 9
+    SKY = 10
+    PERSON = 11
+    RIDER = 12
+    CAR = 13
+    TRUCK = 14
+    BUS = 15
+    TRAIN = 16
+    MOTORCYCLE = 17
+    BICYCLE = 18
+    UNLABELLED = 255
+
+
+CLASS_COUNT = 19
