@@ -1,0 +1,137 @@
+"""Pictures of label maps: class colours over an image, and the legend that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from activesam_ros.errors import ImageError, UsageError
+
+Color: TypeAlias = tuple[int, int, int]
+
+_EIGHT_BIT_IDS = 256
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Height of the font's capital letters at scale 1 [px].
+_FONT_HEIGHT_PX = 22
+_LEGEND_PAPER: Color = (24, 24, 24)
+_LEGEND_INK: Color = (240, 240, 240)
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | NDArray[np.uint16],
+    palette: Mapping[int, Color],
+    opacity: float,
+) -> NDArray[np.uint8]:
+    """Blend each pixel's class colour over ``image``; the result is uint8 RGB [H, W, 3].
+
+    image: uint8 RGB [H, W, 3]. labels: uint8 or uint16 [H, W], values are class ids. palette: id ->
+    RGB 0-255; pixels whose id it lacks keep the image. opacity: 0 shows the image, 1 the colours.
+    Raises ImageError when image and labels do not fit together, UsageError for the opacity.
+    """
+    _check(image, labels)
+    if not 0.0 <= opacity <= 1.0:
+        raise UsageError(f"The opacity {opacity} is out of range; give 0 to 1.")
+    known = np.array(sorted(palette), np.int64)
+    if labels.size == 0 or known.size == 0:
+        return image.copy()
+    size = _EIGHT_BIT_IDS if labels.dtype == np.uint8 else int(max(labels.max(), known[-1])) + 1
+    known = known[known < size]
+    colors = np.zeros((size, 3), np.uint8)
+    colors[known] = [palette[class_id] for class_id in known.tolist()]
+    covered = np.zeros(size, np.uint8)
+    covered[known] = 1
+    picture = cv2.addWeighted(_look_up(colors, labels), opacity, image, 1.0 - opacity, 0.0)
+    bare = _look_up(covered, labels) == 0
+    picture[bare] = image[bare]
+    return np.asarray(picture, np.uint8)
+
+
+def legend(
+    entries: Sequence[tuple[str, Color]],
+    width: int,
+    row_height: int = 24,
+    paper: Color = _LEGEND_PAPER,
+    ink: Color = _LEGEND_INK,
+) -> NDArray[np.uint8]:
+    """A strip with a colour field and a name for each entry: uint8 RGB [H, width, 3].
+
+    Entries stand in columns of equal width, row by row; a name too long for the strip is cut.
+    Characters outside ASCII show as question marks. Raises UsageError when ``width`` or
+    ``row_height`` is too small to draw in.
+    """
+    if width < 2 * row_height or row_height < 8:
+        raise UsageError(
+            f"A legend of {width} px width and {row_height} px row height has no room; give rows "
+            "of at least 8 px and a width of at least two row heights."
+        )
+    margin = row_height // 4
+    indent = row_height + margin
+    text_height = row_height // 2
+    widest = max((text_width(name, text_height) for name, _ in entries), default=0)
+    column_width = min(indent + widest + 2 * margin, width)
+    columns = width // column_width
+    rows = -(-len(entries) // columns)
+    strip = np.full((rows * row_height, width, 3), paper, np.uint8)
+    for place, (name, color) in enumerate(entries):
+        top, left = place // columns * row_height, place % columns * column_width
+        strip[top + margin : top + row_height - margin, left + margin : left + row_height] = color
+        room = width - left - indent
+        draw_text(
+            strip, _cut(name, text_height, room), (left + indent, top + margin), text_height, ink
+        )
+    return strip
+
+
+def text_width(text: str, height: int) -> int:
+    """Width in pixels of ``text`` drawn with capitals of ``height`` pixels."""
+    (width, _), _ = cv2.getTextSize(text, _FONT, height / _FONT_HEIGHT_PX, _stroke(height))
+    return int(width)
+
+
+def draw_text(
+    picture: NDArray[np.uint8], text: str, corner: tuple[int, int], height: int, color: Color
+) -> None:
+    """Draw one line into ``picture`` [H, W, 3]; ``corner`` is (x, y) of its top left pixel."""
+    baseline = (corner[0], corner[1] + height)
+    scale = height / _FONT_HEIGHT_PX
+    cv2.putText(picture, text, baseline, _FONT, scale, color, _stroke(height), cv2.LINE_AA)
+
+
+def _stroke(height: int) -> int:
+    return max(1, round(height / 12))
+
+
+def _cut(name: str, height: int, room: int) -> str:
+    while name and text_width(name, height) > room:
+        name = name[:-1]
+    return name
+
+
+def _look_up(
+    table: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.uint16]
+) -> NDArray[np.uint8]:
+    """table[labels]; for eight bits by OpenCV, which is several times faster than indexing."""
+    if labels.dtype != np.uint8:
+        return table[labels]
+    if table.ndim == 1:
+        return np.asarray(cv2.LUT(labels, table), np.uint8)
+    return np.asarray(cv2.LUT(cv2.merge([labels] * 3), table[:, np.newaxis]), np.uint8)
+
+
+def _check(image: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"The image is {image.dtype} {image.shape}; give uint8 RGB [H, W, 3].")
+    if labels.dtype not in (np.uint8, np.uint16) or labels.ndim != 2:
+        raise ImageError(
+            f"The label map is {labels.dtype} {labels.shape}; give uint8 or uint16 [H, W]."
+        )
+    if labels.shape != image.shape[:2]:
+        raise ImageError(
+            f"The label map of {labels.shape} does not fit the image of {image.shape[:2]}; both "
+            "must have one size."
+        )

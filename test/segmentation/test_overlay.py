@@ -1,0 +1,116 @@
+"""The overlay against its definition, pixel by pixel, and a legend that can be read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from activesam_ros.errors import ImageError, UsageError
+from activesam_ros.segmentation.overlay import legend, overlay, text_width
+
+PALETTE = {0: (10, 20, 30), 7: (200, 0, 100), 254: (255, 255, 0)}
+
+
+def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    wide=st.booleans(),
+    opacity=st.floats(0.0, 1.0),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_pixels_are_the_weighted_mean_of_image_and_class_colour(
+    seed: int, wide: bool, opacity: float, size: tuple[int, int]
+) -> None:
+    image = image_of(*size, seed)
+    ids = [0, 7, 254, 60_000 if wide else 9]
+    labels = np.random.default_rng(seed).choice(ids, size)
+    labels = labels.astype(np.uint16 if wide else np.uint8)
+    palette = {**PALETTE, **({60_000: (1, 2, 3)} if wide else {})}
+    before = image.copy()
+
+    picture = overlay(image, labels, palette, opacity)
+
+    assert picture.dtype == np.uint8
+    for place in np.ndindex(*size):
+        color = palette.get(int(labels[place]))
+        expected = (
+            image[place]
+            if color is None
+            else opacity * np.array(color) + (1 - opacity) * image[place]
+        )
+        assert np.abs(picture[place] - expected).max() <= 0.51
+    np.testing.assert_array_equal(image, before)
+
+
+def test_unknown_ids_and_an_empty_palette_keep_the_image() -> None:
+    image = image_of(4, 5)
+    labels = np.full((4, 5), 3, np.uint8)
+    np.testing.assert_array_equal(overlay(image, labels, PALETTE, 1.0), image)
+    np.testing.assert_array_equal(overlay(image, labels, {}, 1.0), image)
+
+
+def test_palette_ids_beyond_the_label_type_do_not_matter() -> None:
+    image = image_of(2, 2)
+    labels = np.full((2, 2), 7, np.uint8)
+    picture = overlay(image, labels, {**PALETTE, 1000: (9, 9, 9)}, 1.0)
+    np.testing.assert_array_equal(picture, np.broadcast_to(PALETTE[7], (2, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "sentence"),
+    [
+        (np.zeros((2, 3), np.uint8), np.zeros((2, 3), np.uint8), "RGB"),
+        (np.zeros((2, 3, 3), np.float32), np.zeros((2, 3), np.uint8), "float32"),
+        (np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.int64), "int64"),
+        (np.zeros((2, 3, 3), np.uint8), np.zeros((3, 2), np.uint8), r"\(3, 2\)"),
+    ],
+)
+def test_unfit_arrays_are_refused(image: object, labels: object, sentence: str) -> None:
+    with pytest.raises(ImageError, match=sentence):
+        overlay(image, labels, PALETTE, 0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
+def test_opacity_has_a_range(opacity: float) -> None:
+    with pytest.raises(UsageError, match="0 to 1"):
+        overlay(image_of(2, 2), np.zeros((2, 2), np.uint8), PALETTE, opacity)
+
+
+def test_legend_shows_every_colour_and_writes_beside_it() -> None:
+    entries = [("road", (1, 2, 3)), ("traffic light", (4, 5, 6)), ("sky", (7, 8, 9))]
+    strip = legend(entries, width=200)
+    assert strip.shape[1:] == (200, 3)
+    for _, color in entries:
+        assert (strip == color).all(axis=2).sum() >= 100
+    assert (strip == (240, 240, 240)).all(axis=2).any()
+
+
+@given(count=st.integers(0, 40), width=st.integers(48, 700), row_height=st.integers(8, 24))
+def test_legend_is_as_wide_as_asked_and_holds_every_entry(
+    count: int, width: int, row_height: int
+) -> None:
+    entries = [(f"class {index}", (index, 255, 255 - index)) for index in range(count)]
+    strip = legend(entries, width, row_height)
+    assert strip.shape[1] == width
+    assert strip.shape[0] % row_height == 0
+    assert all((strip == color).all(axis=2).any() for _, color in entries)
+
+
+def test_names_too_long_for_the_strip_are_cut() -> None:
+    strip = legend([("an endless name " * 20, (1, 2, 3))], width=120)
+    assert strip.shape == (24, 120, 3)
+
+
+def test_a_legend_without_room_is_refused() -> None:
+    with pytest.raises(UsageError, match="10 px"):
+        legend([], width=10)
+
+
+def test_text_width_grows_with_the_text() -> None:
+    assert text_width("road", 12) < text_width("road and more", 12)
