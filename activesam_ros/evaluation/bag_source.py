@@ -1,0 +1,158 @@
+"""Where a recording's files lie: one file, or a folder with or without its metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+import zstandard
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bag_mcap import McapFile
+from activesam_ros.evaluation.bag_records import BagFile
+from activesam_ros.evaluation.bag_ros1 import open_ros1
+from activesam_ros.evaluation.bag_sqlite import SqliteFile
+
+METADATA = "metadata.yaml"
+
+_OPENERS: dict[str, Callable[[Path], BagFile]] = {
+    ".mcap": McapFile,
+    ".db3": SqliteFile,
+    ".bag": open_ros1,
+}
+_ZSTD = ".zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of a recording in the order they were written, and what is odd about them."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_source(path: Path) -> Source:
+    """The files of the recording at ``path``, a file or a folder.
+
+    Raises RecordingError when there is none.
+    """
+    if not path.exists():
+        raise RecordingError(f"There is no recording {path}.")
+    if not path.is_dir():
+        _kind(path)
+        return Source((path,))
+    metadata = path / METADATA
+    if metadata.is_file():
+        return _from_metadata(path, metadata)
+    return Source(_listed(path), (f"{path} has no {METADATA}; its files are read by name",))
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BagFile]:
+    """The file at ``path``, decompressed into a temporary one where it ends in .zstd.
+
+    Raises RecordingError when it cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            storage = stack.enter_context(_decompressed(path)) if _is_zstd(path) else path
+            file = _OPENERS[_kind(path)](storage)
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
+        stack.callback(file.close)
+        yield file
+
+
+def _from_metadata(folder: Path, metadata: Path) -> Source:
+    try:
+        names = _names(yaml.safe_load(metadata.read_text("utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        return Source(_listed(folder), (f"{metadata} cannot be used ({reason}); files by name",))
+    # Old versions write the folder into the names, which is wrong once it was renamed.
+    named = [folder / PurePosixPath(name).name for name in names]
+    present = tuple(file for file in named if file.is_file())
+    missing = [file.name for file in named if not file.is_file()]
+    if not missing:
+        return Source(present)
+    if not present:
+        raise RecordingError(
+            f"{metadata} names {', '.join(missing)}, and {folder} has none of them; "
+            f"copy them there, or remove {METADATA} to read the files that are there."
+        )
+    return Source(
+        present,
+        (
+            f"{len(missing)} of {len(named)} files that {metadata} names are missing: "
+            f"{', '.join(missing)}",
+        ),
+    )
+
+
+def _names(metadata: Any) -> list[str]:
+    names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
+    if not isinstance(names, list) or not names:
+        raise TypeError("relative_file_paths is no list of files")
+    return [str(name) for name in names]
+
+
+def _listed(folder: Path) -> tuple[Path, ...]:
+    """The recording files in ``folder``, numbers in their names compared as numbers."""
+    files = sorted(
+        (file for file in folder.iterdir() if file.is_file() and _suffix(file) in _OPENERS),
+        key=lambda file: [
+            (int(part), "") if part.isdigit() else (-1, part)
+            for part in re.split(r"(\d+)", file.name)
+        ],
+    )
+    if not files:
+        raise RecordingError(
+            f"{folder} has no {', '.join(_OPENERS)} file; give a recording's file or folder."
+        )
+    kinds = {_suffix(file) for file in files}
+    if len(kinds) > 1:
+        raise RecordingError(
+            f"{folder} has no {METADATA}, and files of the kinds {', '.join(sorted(kinds))}; "
+            "give one of the files."
+        )
+    return tuple(files)
+
+
+def _is_zstd(path: Path) -> bool:
+    return path.suffix == _ZSTD
+
+
+def _suffix(path: Path) -> str:
+    return path.with_suffix("").suffix if _is_zstd(path) else path.suffix
+
+
+def _kind(path: Path) -> str:
+    suffix = _suffix(path)
+    if suffix not in _OPENERS:
+        raise RecordingError(
+            f"{path} is no recording: its name must end in {', '.join(_OPENERS)} "
+            f"(with {_ZSTD} after it where it is compressed)."
+        )
+    return suffix
+
+
+@contextlib.contextmanager
+def _decompressed(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="activesam_bag_") as folder:
+        target = Path(folder) / path.with_suffix("").name
+        with path.open("rb") as compressed, target.open("wb") as plain:
+            try:
+                reader = zstandard.ZstdDecompressor().stream_reader(
+                    compressed, read_across_frames=True
+                )
+                shutil.copyfileobj(reader, plain)
+            except zstandard.ZstdError as error:
+                raise RecordingError(f"{path} is damaged zstd: {error}.") from error
+        yield target

@@ -1,0 +1,144 @@
+"""rosbag2's SQLite files (.db3) of every schema version, up to a damaged tail."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bag_records import (
+    Channel,
+    DamageError,
+    RawMessage,
+    message_type_of,
+)
+
+MAGIC = b"SQLite format 3\x00"
+
+
+class SqliteFile:
+    """An opened .db3 file; raises RecordingError when it is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as stream:
+            if stream.read(len(MAGIC)) != MAGIC:
+                raise RecordingError(
+                    f"{path} does not begin as an SQLite file does; check that it was copied whole."
+                )
+        self._connection = _connect(path)
+        try:
+            self._by_id = self._read_channels()
+            self._damage = self._find_damage()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise RecordingError(
+                f"{path} is damaged so that not even its topics can be read ({error})."
+            ) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return tuple(self._by_id.values())
+
+    @property
+    def damage(self) -> str | None:
+        return self._damage
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """Messages of ``topics`` by log time, in a damaged file in the order they were written.
+
+        Raises DamageError on coming to a damaged place.
+        """
+        wanted = [id for id, channel in self._by_id.items() if channel.topic in topics]
+        marks = ",".join("?" * len(wanted))
+        # The order by time may use an index, and that lies anywhere in a damaged file.
+        order = "id" if self._damage else "timestamp, id"
+        rows = _rows(
+            self._connection,
+            f"SELECT topic_id, timestamp, data FROM messages "
+            f"WHERE topic_id IN ({marks}) ORDER BY {order}",
+            wanted,
+        )
+        for topic_id, time_ns, data in rows:
+            yield RawMessage(self._by_id[topic_id], time_ns, data)
+
+    def _read_channels(self) -> dict[int, Channel]:
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+        if not {"topics", "messages"} <= tables:
+            raise RecordingError(
+                f"{self._path} has no tables topics and messages; it is no rosbag2 recording."
+            )
+        topics = self._connection.execute(
+            "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
+        ).fetchall()
+        counts = self._count()
+        return {
+            id: Channel(
+                topic,
+                message_type_of(type),
+                encoding,
+                None if counts is None else counts.get(id, 0),
+            )
+            for id, topic, type, encoding in topics
+        }
+
+    def _count(self) -> dict[int, int] | None:
+        """Messages by topic id; None in a damaged file."""
+        query = "SELECT topic_id, count(*) FROM messages GROUP BY topic_id"
+        try:
+            return dict(self._connection.execute(query).fetchall())
+        except sqlite3.DatabaseError:
+            return None
+
+    def _find_damage(self) -> str | None:
+        """Walk the messages without their data, which takes no time beside segmenting them."""
+        last = 0
+        try:
+            for row in self._connection.execute("SELECT id FROM messages ORDER BY id"):
+                last = row[0]
+            self._connection.execute("SELECT id FROM messages ORDER BY timestamp, id").fetchone()
+        except sqlite3.DatabaseError as error:
+            return f"it is damaged after message {last} ({error})"
+        return None
+
+
+def _rows(
+    connection: sqlite3.Connection, query: str, values: list[int]
+) -> Iterator[tuple[int, int, bytes]]:
+    last_time_ns: int | None = None
+    try:
+        for topic_id, last_time_ns, data in connection.execute(query, values):
+            yield topic_id, last_time_ns, data
+    except sqlite3.DatabaseError as error:
+        where = "at its first message" if last_time_ns is None else f"after {last_time_ns} ns"
+        raise DamageError(f"it is damaged {where} ({error})") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A read-only connection that opens truncated files, and files on read-only media.
+
+    A write-ahead log beside the file, left by a recorder that was killed, is read along.
+    """
+    location = quote(str(path.absolute()))
+    for mode in ("mode=ro", "immutable=1"):
+        connection = sqlite3.connect(f"file:{location}?{mode}", uri=True)
+        # SQLite refuses a file shorter than its header says unless the schema may be written to.
+        connection.execute("PRAGMA writable_schema=ON")
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            continue
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise RecordingError(f"{path} cannot be read: {error}.") from error
+        return connection
+    raise RecordingError(f"{path} cannot be opened; check that it may be read.")

@@ -1,0 +1,223 @@
+"""Recordings: every image of chosen topics, in order, none dropped, in constant memory.
+
+Reads rosbag2 recordings (.mcap, .db3; split, zstd-compressed by file or by message) and ROS 1 bags.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bag_records import Channel, DamageError, RawMessage
+from activesam_ros.evaluation.bag_source import Source, find_source, opened
+from activesam_ros.evaluation.message_types import (
+    ENCODINGS,
+    IMAGE_TYPES,
+    deserialize,
+    readable,
+)
+
+_NANOSECONDS = 1_000_000_000
+_STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-bit integer
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image message of a recording.
+
+    message: sensor_msgs/Image or CompressedImage, None where it cannot be deserialised; ``problem``
+    then says why. stamp_ns: its header's stamp, or ``log_time_ns`` where that is zero or out of
+    range (``stamp_is_log_time``). Times are nanoseconds since the epoch.
+    """
+
+    topic: str
+    message_type: str
+    stamp_ns: int
+    log_time_ns: int
+    frame_id: str
+    stamp_is_log_time: bool
+    message: Any = field(repr=False)
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of the whole recording; messages is None where a file does not say its count."""
+
+    name: str
+    message_type: str
+    encodings: tuple[str, ...]
+    messages: int | None
+
+
+class Recording:
+    """A recording at a path, read file by file; nothing stays open between two calls.
+
+    Raises RecordingError when the path is no recording or none of its files can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._source: Source = find_source(path)
+        self._notes: dict[str, None] = dict.fromkeys(self._source.notes)
+        channels: list[Channel] = []
+        failures: list[RecordingError] = []
+        for file in self._source.files:
+            try:
+                with opened(file) as storage:
+                    channels.extend(storage.channels)
+                    self._note_damage(file, storage.damage)
+            except RecordingError as error:
+                failures.append(error)
+                self._notes[str(error)] = None
+        if len(failures) == len(self._source.files):
+            raise failures[0]
+        self.topics = _topics(channels)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The recording's files in order."""
+        return self._source.files
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is wrong with the recording, as far as it has been read; one sentence each."""
+        return tuple(self._notes)
+
+    @property
+    def image_topics(self) -> tuple[Topic, ...]:
+        """Topics whose images can be read, by name."""
+        return tuple(
+            topic
+            for topic in self.topics
+            if topic.message_type in IMAGE_TYPES and set(topic.encodings) <= set(ENCODINGS)
+        )
+
+    def image_topic(self, name: str) -> Topic:
+        """The image topic ``name``.
+
+        Raises RecordingError listing the image topics when it is none, or has no messages.
+        """
+        found = [topic for topic in self.topics if topic.name == name]
+        if not found:
+            raise RecordingError(f"{self.path} has no topic {name!r}; {self._listing()}.")
+        topic = next((entry for entry in found if entry in self.image_topics), found[0])
+        if topic not in self.image_topics:
+            raise RecordingError(
+                f"{name!r} holds {topic.message_type or 'messages without a type'} in "
+                f"{', '.join(topic.encodings)}; only sensor_msgs Image and CompressedImage in "
+                f"{' or '.join(ENCODINGS)} can be read; {self._listing()}."
+            )
+        if topic.messages == 0:
+            raise RecordingError(f"{name!r} is empty; {self._listing()}.")
+        return topic
+
+    def message_count(self, topics: Sequence[str]) -> int | None:
+        """How many messages ``topics`` hold together, None where a file does not say."""
+        counts = [topic.messages for topic in self.topics if topic.name in topics]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def frames(self, topics: Sequence[str]) -> Iterator[Frame]:
+        """Every image of ``topics`` by the time it was recorded.
+
+        A damaged file is read up to the damage, which :attr:`notes` then tell. Raises
+        RecordingError for a topic that :meth:`image_topic` refuses.
+        """
+        for name in topics:
+            self.image_topic(name)
+        return self._frames(frozenset(topics))
+
+    def messages(self, topic: str, message_type: str) -> Iterator[Any]:
+        """Every message of a topic of another type that can be deserialised."""
+        for raw in self._raw(frozenset((topic,))):
+            if raw.channel.message_type == message_type:
+                with contextlib.suppress(RecordingError):
+                    yield deserialize(raw.data, raw.channel)
+
+    def _frames(self, topics: frozenset[str]) -> Iterator[Frame]:
+        for raw in self._raw(topics):
+            if readable((raw.channel,)):
+                yield _frame(raw)
+
+    def _raw(self, topics: frozenset[str]) -> Iterator[RawMessage]:
+        for file in self._source.files:
+            try:
+                with opened(file) as storage:
+                    yield from storage.messages(topics)
+            except DamageError as damage:
+                self._note_damage(file, str(damage))
+            except RecordingError as error:
+                self._notes[str(error)] = None
+
+    def _note_damage(self, file: Path, damage: str | None) -> None:
+        if damage is not None:
+            self._notes[f"{file} is used up to its damage: {damage}"] = None
+
+    def _listing(self) -> str:
+        if not self.image_topics:
+            return "it has no image topic at all"
+        shown = ", ".join(
+            topic.name + ("" if topic.messages is None else f" ({topic.messages})")
+            for topic in self.image_topics
+        )
+        return f"its image topics are {shown}"
+
+
+def open_recording(path: Path) -> Recording:
+    """The recording at ``path``, a file or a folder; raises RecordingError."""
+    return Recording(path)
+
+
+def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
+    """Channels of all files by topic and type, sorted by name."""
+    grouped: dict[tuple[str, str], list[Channel]] = {}
+    for channel in channels:
+        grouped.setdefault((channel.topic, channel.message_type), []).append(channel)
+    return tuple(
+        Topic(
+            name,
+            message_type,
+            tuple(sorted({channel.encoding for channel in group})),
+            _sum([channel.messages for channel in group]),
+        )
+        for (name, message_type), group in sorted(grouped.items())
+    )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _frame(raw: RawMessage) -> Frame:
+    """Raises nothing: what is wrong with the message stands in the frame."""
+    log_time_ns = min(max(raw.log_time_ns, 0), _STAMP_LIMIT_NS - 1)
+    message, stamp_ns, frame_id, problem = None, None, "", None
+    try:
+        message = deserialize(raw.data, raw.channel)
+        stamp_ns = _stamp_ns(message.header.stamp)
+        frame_id = message.header.frame_id
+    except RecordingError as error:
+        problem = str(error)
+    return Frame(
+        topic=raw.channel.topic,
+        message_type=raw.channel.message_type,
+        stamp_ns=log_time_ns if stamp_ns is None else stamp_ns,
+        log_time_ns=log_time_ns,
+        frame_id=frame_id,
+        stamp_is_log_time=stamp_ns is None,
+        message=message,
+        problem=problem,
+    )
+
+
+def _stamp_ns(stamp: Any) -> int | None:
+    """None where the stamp is zero, negative or has nanoseconds of a second or more."""
+    seconds, nanoseconds = int(stamp.sec), int(stamp.nanosec)
+    if not 0 <= seconds < 1 << 31 or not 0 <= nanoseconds < _NANOSECONDS:
+        return None
+    return seconds * _NANOSECONDS + nanoseconds or None

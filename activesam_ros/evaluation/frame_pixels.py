@@ -1,0 +1,77 @@
+"""Recorded frames to what is computed on: RGB pixels, or the ids of a label image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from activesam_ros.errors import ImageError
+from activesam_ros.evaluation.bags import Frame
+from activesam_ros.evaluation.message_types import IMAGE
+from activesam_ros.evaluation.metrics import LabelMap
+from activesam_ros.node.images import compressed_to_rgb, load_converter, to_rgb
+
+RgbDecoder: TypeAlias = Callable[[Frame], NDArray[np.uint8]]
+
+_LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
+
+
+def rgb_decoder() -> RgbDecoder:
+    """The node's own conversion: a frame -> uint8 RGB [H, W, 3].
+
+    The decoder raises ImageError for a frame that cannot be used; this function raises
+    MissingDependencyError where no conversion library is installed.
+    """
+    converter = load_converter()
+
+    def decode(frame: Frame) -> NDArray[np.uint8]:
+        if frame.message is None:
+            raise ImageError(frame.problem or "the message cannot be read")
+        if frame.message_type == IMAGE:
+            return to_rgb(frame.message, converter)
+        return compressed_to_rgb(frame.message)
+
+    return decode
+
+
+def label_map(frame: Frame) -> LabelMap:
+    """The class ids of a label image, uint8 or uint16 [H, W].
+
+    Reads mono8, 8UC1, mono16 and 16UC1, and PNG; raises ImageError for anything else.
+    """
+    if frame.message is None:
+        raise ImageError(frame.problem or "the message cannot be read")
+    if frame.message_type == IMAGE:
+        return _raw_labels(frame)
+    pixels = cv2.imdecode(np.frombuffer(frame.message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"a label image on {frame.topic} (format {frame.message.format!r}) is no PNG with one "
+            "channel; lossy or coloured labels cannot be used"
+        )
+    return pixels  # type: ignore[return-value]
+
+
+def _raw_labels(frame: Frame) -> LabelMap:
+    message = frame.message
+    if message.encoding not in _LABEL_TYPES:
+        raise ImageError(
+            f"a label image on {frame.topic} has the encoding {message.encoding!r}; "
+            f"labels must be {', '.join(_LABEL_TYPES)}"
+        )
+    order = ">" if message.is_bigendian else "<"
+    dtype = np.dtype(order + _LABEL_TYPES[message.encoding])
+    row_bytes = message.width * dtype.itemsize
+    data = np.frombuffer(message.data, np.uint8)
+    if message.width < 1 or message.step < row_bytes or data.size != message.height * message.step:
+        raise ImageError(
+            f"a label image on {frame.topic} of {message.width}x{message.height} "
+            f"{message.encoding} pixels and step {message.step} cannot have {data.size} bytes"
+        )
+    rows = np.ascontiguousarray(data.reshape(message.height, message.step)[:, :row_bytes])
+    pixels: LabelMap = rows.view(dtype).astype(dtype.newbyteorder("="), copy=False)
+    return pixels

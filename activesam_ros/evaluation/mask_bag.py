@@ -1,0 +1,233 @@
+"""The recording that replay writes: masks, active classes and the vocabulary in one MCAP file.
+
+Profile ros2 with ros2msg schemas and QoS, as Foxglove, RViz and ``ros2 bag play`` expect them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mcap.writer import CompressionType, Writer
+
+from activesam_ros import __version__
+from activesam_ros.evaluation.bags import Frame
+from activesam_ros.evaluation.message_types import (
+    ACTIVE_CLASSES,
+    IMAGE,
+    VOCABULARY,
+    definition,
+    header,
+    new,
+    serialize,
+)
+from activesam_ros.evaluation.replay_journal import Entry
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.result import Segmentation
+
+NAMESPACE = "/activesam"
+VOCABULARY_VERSION = 1
+
+_RELIABLE = 1
+_TRANSIENT_LOCAL = 1
+_VOLATILE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTopics:
+    """Where the results of one image topic go."""
+
+    mask: str
+    active_classes: str
+
+
+def output_topics(image_topics: Sequence[str]) -> dict[str, OutputTopics]:
+    """Output topics of each image topic: under /activesam, and its camera where there are several.
+
+    A camera's name is its topic without ``compressed`` and without a last part that begins with
+    ``image``; where two topics give the same name, they keep theirs whole.
+    """
+    if len(image_topics) == 1:
+        return {image_topics[0]: _under(NAMESPACE)}
+    names = {topic: _camera(topic) for topic in image_topics}
+    used = list(names.values())
+    return {
+        topic: _under(
+            NAMESPACE + (f"/{name}" if name and used.count(name) == 1 else _absolute(topic))
+        )
+        for topic, name in names.items()
+    }
+
+
+def _under(name: str) -> OutputTopics:
+    return OutputTopics(f"{name}/semantic_mask", f"{name}/active_classes")
+
+
+def _absolute(topic: str) -> str:
+    return "/" + topic.strip("/")
+
+
+def _camera(topic: str) -> str:
+    parts = topic.strip("/").split("/")
+    if parts[-1] == "compressed":
+        parts.pop()
+    if parts and parts[-1].startswith("image"):
+        parts.pop()
+    return "/".join(parts)
+
+
+def mask_message(frame: Frame, result: Segmentation) -> bytes:
+    """CDR of the frame's sensor_msgs/Image of class ids, mono8 or 16UC1, with its stamp and id."""
+    labels = np.ascontiguousarray(result.labels)
+    wide = labels.dtype != np.uint8
+    little = labels.astype("<u2", copy=False) if wide else labels
+    return serialize(
+        new(
+            IMAGE,
+            {
+                "header": header(frame.stamp_ns, frame.frame_id),
+                "height": labels.shape[0],
+                "width": labels.shape[1],
+                "encoding": "16UC1" if wide else "mono8",
+                "is_bigendian": 0,
+                "step": labels.shape[1] * labels.itemsize,
+                "data": little.reshape(-1).view(np.uint8),
+            },
+        )
+    )
+
+
+def active_classes_message(frame: Frame, result: Segmentation, vocabulary: Vocabulary) -> bytes:
+    """CDR of the frame's activesam_ros/ActiveClasses; a class that was not decoded has presence 0.
+
+    latency_ms is the time the network and the method took.
+    """
+    classes = [
+        new(
+            "activesam_ros/msg/ActiveClass",
+            {
+                "id": entry.id,
+                "name": entry.name,
+                "presence": entry.presence or 0.0,
+                "pixel_fraction": entry.pixels / result.labels.size,
+                "reason": int(entry.reason),
+            },
+        )
+        for entry in result.classes
+    ]
+    return serialize(
+        new(
+            ACTIVE_CLASSES,
+            {
+                "header": header(frame.stamp_ns, frame.frame_id),
+                "vocabulary_version": VOCABULARY_VERSION,
+                "vocabulary_size": len(vocabulary.classes),
+                "classes": classes,
+                "latency_ms": result.timings_ms["total"],
+            },
+        )
+    )
+
+
+def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int) -> bytes:
+    """CDR of activesam_ros/Vocabulary with every class in order of id."""
+    entries = [
+        new(
+            "activesam_ros/msg/VocabularyEntry",
+            {
+                "id": entry.id,
+                "name": entry.name,
+                "color": new(
+                    "std_msgs/msg/ColorRGBA",
+                    dict(zip("rgba", (*(level / 255 for level in entry.color), 1.0), strict=True)),
+                ),
+                "pinned": entry.pinned,
+            },
+        )
+        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+    ]
+    fields = {"header": header(stamp_ns, ""), "version": VOCABULARY_VERSION, "entries": entries}
+    return serialize(new(VOCABULARY, fields))
+
+
+def write_mask_bag(
+    path: Path,
+    entries: Iterable[Entry],
+    topics: Mapping[str, OutputTopics],
+    vocabulary: Vocabulary,
+    job: Mapping[str, str],
+) -> None:
+    """Write the recording to ``path``, which is there only once it is whole.
+
+    Log times are those of the source, so that both can be played together. ``job`` goes into a
+    metadata record named activesam.
+    """
+    partial = path.with_name(path.name + ".writing")
+    with partial.open("wb") as stream:
+        writer = Writer(stream, compression=CompressionType.ZSTD)
+        writer.start(profile="ros2", library=f"activesam_ros {__version__}")
+        channels = _channels(writer, topics)
+        vocabulary_written = False
+        for sequence, entry in enumerate(entries):
+            if not vocabulary_written:
+                message = vocabulary_message(vocabulary, entry.log_time_ns)
+                _write(writer, channels[f"{NAMESPACE}/vocabulary"], entry.log_time_ns, 0, message)
+                vocabulary_written = True
+            output = topics[entry.topic]
+            for topic, data in (
+                (output.mask, entry.mask),
+                (output.active_classes, entry.active_classes),
+            ):
+                if data is not None:
+                    _write(writer, channels[topic], entry.log_time_ns, sequence, data)
+        writer.add_metadata("activesam", dict(job))
+        writer.finish()  # type: ignore[no-untyped-call]
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _channels(writer: Writer, topics: Mapping[str, OutputTopics]) -> dict[str, int]:
+    """Register every output topic; its channel's id."""
+    types = {f"{NAMESPACE}/vocabulary": (VOCABULARY, _TRANSIENT_LOCAL)}
+    for output in topics.values():
+        types[output.mask] = (IMAGE, _VOLATILE)
+        types[output.active_classes] = (ACTIVE_CLASSES, _VOLATILE)
+    definitions = {name: definition(name) for name in dict.fromkeys(t for t, _ in types.values())}
+    schemas = {
+        name: writer.register_schema(name, "ros2msg", entry.text.encode())
+        for name, entry in definitions.items()
+    }
+    return {
+        topic: writer.register_channel(
+            topic,
+            "cdr",
+            schemas[message_type],
+            {
+                "offered_qos_profiles": _qos(durability),
+                "topic_type_hash": definitions[message_type].type_hash,
+            },
+        )
+        for topic, (message_type, durability) in types.items()
+    }
+
+
+def _write(writer: Writer, channel: int, time_ns: int, sequence: int, data: bytes) -> None:
+    writer.add_message(
+        channel, log_time=time_ns, data=data, publish_time=time_ns, sequence=sequence
+    )
+
+
+def _qos(durability: int) -> str:
+    """A QoS profile in the numbers that every rosbag2 from Humble on reads."""
+    forever = "{sec: 9223372036, nsec: 854775807}"
+    return (
+        f"- history: 1\n  depth: {1 if durability == _TRANSIENT_LOCAL else 5}\n"
+        f"  reliability: {_RELIABLE}\n  durability: {durability}\n"
+        f"  deadline: {forever}\n  lifespan: {forever}\n"
+        f"  liveliness: 1\n  liveliness_lease_duration: {forever}\n"
+        "  avoid_ros_namespace_conventions: false\n"
+    )

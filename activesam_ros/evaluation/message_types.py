@@ -1,0 +1,99 @@
+"""ROS messages without ROS: deserialise what a recording holds, serialise what replay writes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bag_records import CDR, ROS1, Channel, plain
+from activesam_ros.resources import messages_dir
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
+ACTIVE_CLASSES = "activesam_ros/msg/ActiveClasses"
+VOCABULARY = "activesam_ros/msg/Vocabulary"
+
+ENCODINGS = (CDR, ROS1)
+
+_DAMAGE = (SerdeError, IndexError, ValueError, AssertionError)
+
+
+@functools.cache
+def ros2_types() -> Typestore:
+    """ROS 2's common messages and this package's own."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    own: dict[str, Any] = {}
+    for path in sorted(messages_dir().glob("*.msg")):
+        own.update(get_types_from_msg(path.read_text("utf-8"), f"activesam_ros/msg/{path.stem}"))
+    store.register(own)
+    return store
+
+
+@functools.cache
+def ros1_types() -> Typestore:
+    """ROS 1's common messages."""
+    return get_typestore(Stores.ROS1_NOETIC)
+
+
+def deserialize(data: bytes, channel: Channel) -> Any:
+    """The message in ``data``, with the fields of its type.
+
+    Raises RecordingError when it does not have the layout of the channel's type.
+    """
+    try:
+        if channel.encoding == ROS1:
+            return ros1_types().deserialize_ros1(data, channel.message_type)
+        return ros2_types().deserialize_cdr(plain(data, channel.encoding), channel.message_type)
+    except _DAMAGE as error:
+        raise RecordingError(
+            f"{len(data)} bytes on {channel.topic} are no {channel.message_type} ({error})"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a recording says of a message type: the ros2msg text and the RIHS01 hash."""
+
+    message_type: str
+    text: str
+    type_hash: str
+
+
+def definition(message_type: str) -> Definition:
+    """The definition of a type of :func:`ros2_types`, with those of the types it contains."""
+    text, _ = ros2_types().generate_msgdef(message_type, ros_version=2)
+    return Definition(message_type, text, ros2_types().hash_rihs01(message_type))
+
+
+def serialize(message: Any) -> bytes:
+    """CDR of a message made by :func:`new`."""
+    return bytes(ros2_types().serialize_cdr(message, message.__msgtype__))
+
+
+def new(message_type: str, fields: dict[str, Any]) -> Any:
+    """A message of ``message_type`` with all its ``fields``."""
+    return ros2_types().types[message_type](**fields)
+
+
+def header(stamp_ns: int, frame_id: str) -> Any:
+    """A std_msgs/Header."""
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    stamp = new("builtin_interfaces/msg/Time", {"sec": seconds, "nanosec": nanoseconds})
+    return new("std_msgs/msg/Header", {"stamp": stamp, "frame_id": frame_id})
+
+
+def readable(channels: Iterable[Channel]) -> tuple[Channel, ...]:
+    """Those of ``channels`` that hold images this package can deserialise."""
+    return tuple(
+        channel
+        for channel in channels
+        if channel.message_type in IMAGE_TYPES and channel.encoding in ENCODINGS
+    )

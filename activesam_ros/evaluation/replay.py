@@ -1,0 +1,234 @@
+"""Segment every frame of a recording, offline, none dropped, into an MCAP file of masks."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from activesam_ros.cli_options import (
+    add_method_argument,
+    add_network_arguments,
+    method_from,
+    network_options,
+    settings_from,
+    vocabulary_from,
+)
+from activesam_ros.errors import ImageError, RecordingError, UsageError
+from activesam_ros.evaluation.bags import Frame, Recording, open_recording
+from activesam_ros.evaluation.frame_pixels import RgbDecoder, rgb_decoder
+from activesam_ros.evaluation.mask_bag import (
+    active_classes_message,
+    mask_message,
+    output_topics,
+    write_mask_bag,
+)
+from activesam_ros.evaluation.replay_journal import Entry, Journal
+from activesam_ros.evaluation.topic_choice import chosen_topics
+from activesam_ros.pipeline import load_network
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.sam3.checkpoint import weights_fingerprint
+from activesam_ros.segmentation.result import Segmentation
+
+SHOWN_PROBLEMS = 5
+
+
+class FrameSegmenter(Protocol):
+    """What replay and evaluation need of a Segmenter."""
+
+    def segment(self, image: NDArray[np.uint8], /) -> Segmentation: ...
+
+
+@dataclass(frozen=True)
+class ReplayCount:
+    """What became of the frames; problems: how often each kept one from being segmented."""
+
+    segmented: int
+    stamps_replaced: int
+    problems: Counter[str]
+
+    @classmethod
+    def of(cls, outcomes: Iterable[tuple[str | None, bool]]) -> ReplayCount:
+        """Count a journal's outcomes."""
+        problems: Counter[str] = Counter()
+        segmented = stamps_replaced = 0
+        for problem, stamp_is_log_time in outcomes:
+            if problem is None:
+                segmented += 1
+                stamps_replaced += stamp_is_log_time
+            else:
+                problems[problem] += 1
+        return cls(segmented, stamps_replaced, problems)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam replay``."""
+    parser.add_argument("bag", type=Path, metavar="BAG", help="a recording's file or folder")
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="T",
+        help="an image topic; may be given several times (default: every topic with colour images)",
+    )
+    add_network_arguments(parser)
+    add_method_argument(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT.mcap")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, going on where an interrupted one stopped; raises ActiveSamError on bad input."""
+    _check_output(args.output)
+    recording = open_recording(args.bag)
+    topics = chosen_topics(recording, args.topic)
+    method = method_from(args)
+    settings = settings_from(args, method)
+    vocabulary = vocabulary_from(args)
+    network = load_network(network_options(args))
+    segmenter = network.segmenter(vocabulary, settings, method)
+    job = {
+        "recording": recording_identity(recording),
+        "topics": ", ".join(topics),
+        "weights": weights_fingerprint(args.weights),
+        "configuration": repr(network.config),
+        "vocabulary": vocabulary_identity(vocabulary),
+        "settings": repr(settings),
+        "method": method.value,
+        "dtype": str(network.dtype),
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    journal = Journal(args.output.with_name(args.output.name + ".partial"), job)
+    try:
+        _run_journaled(recording, topics, vocabulary, segmenter, journal, args.output, job)
+    except KeyboardInterrupt:
+        print(
+            f"activesam: {journal.done} frames are kept in {journal.path}; repeat the command to "
+            "go on from there.",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        journal.close()
+    return 0
+
+
+def _run_journaled(
+    recording: Recording,
+    topics: tuple[str, ...],
+    vocabulary: Vocabulary,
+    segmenter: FrameSegmenter,
+    journal: Journal,
+    output: Path,
+    job: Mapping[str, str],
+) -> None:
+    already, started_s = journal.done, time.perf_counter()
+    total = recording.message_count(topics)
+    with tqdm(
+        total=total, initial=already, unit="frame", file=sys.stderr, disable=None
+    ) as progress:
+        segment_rest(
+            recording, topics, vocabulary, segmenter, rgb_decoder(), journal, progress.update
+        )
+    elapsed_s = time.perf_counter() - started_s
+    count = ReplayCount.of(journal.outcomes())
+    _report_problems(recording, count)
+    if count.segmented:
+        write_mask_bag(output, journal.entries(), output_topics(topics), vocabulary, job)
+    done = journal.done
+    journal.remove()
+    if not count.segmented:
+        raise RecordingError(
+            f"None of the {done} frames on {', '.join(topics)} can be used; {output} was not "
+            "written."
+        )
+    print(
+        f"{output}: {count.segmented} frames of {', '.join(topics)} segmented, "
+        f"{sum(count.problems.values())} could not be used; {done - already} frames in "
+        f"{elapsed_s:.1f} s now."
+    )
+
+
+def segment_rest(
+    recording: Recording,
+    topics: tuple[str, ...],
+    vocabulary: Vocabulary,
+    segmenter: FrameSegmenter,
+    decode: RgbDecoder,
+    journal: Journal,
+    advance: Callable[[], object],
+) -> None:
+    """Segment every frame that the journal does not have yet, one entry a frame.
+
+    A frame that cannot be used becomes an entry with its problem.
+    """
+    for frame in islice(recording.frames(topics), journal.done, None):
+        journal.append(_entry(frame, vocabulary, segmenter, decode))
+        advance()
+
+
+def recording_identity(recording: Recording) -> str:
+    """Changes when a file of the recording is changed, replaced or added."""
+    digest = hashlib.sha256()
+    for file in recording.files:
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def vocabulary_identity(vocabulary: Vocabulary) -> str:
+    """Changes when a class, its id, a name, a colour or a pin changes."""
+    classes = [dataclasses.astuple(entry) for entry in vocabulary.classes]
+    return hashlib.sha256(repr(classes).encode()).hexdigest()
+
+
+def _entry(
+    frame: Frame, vocabulary: Vocabulary, segmenter: FrameSegmenter, decode: RgbDecoder
+) -> Entry:
+    try:
+        result = segmenter.segment(decode(frame))
+    except ImageError as error:
+        problem = f"{frame.topic}: {error}"
+        return Entry(frame.topic, frame.log_time_ns, None, None, problem, frame.stamp_is_log_time)
+    return Entry(
+        topic=frame.topic,
+        log_time_ns=frame.log_time_ns,
+        mask=mask_message(frame, result),
+        active_classes=active_classes_message(frame, result, vocabulary),
+        problem=None,
+        stamp_is_log_time=frame.stamp_is_log_time,
+    )
+
+
+def _report_problems(recording: Recording, count: ReplayCount) -> None:
+    for note in recording.notes:
+        print(f"activesam: {note}.", file=sys.stderr)
+    if count.stamps_replaced:
+        print(
+            f"activesam: {count.stamps_replaced} frames have a stamp of zero or out of range; "
+            "their masks carry the time they were recorded at.",
+            file=sys.stderr,
+        )
+    for problem, times in count.problems.most_common(SHOWN_PROBLEMS):
+        print(f"activesam: {times} x {problem}", file=sys.stderr)
+    hidden = len(count.problems) - SHOWN_PROBLEMS
+    if hidden > 0:
+        print(f"activesam: and {hidden} other problems.", file=sys.stderr)
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix != ".mcap":
+        raise UsageError(f"--output {output} must end in .mcap.")
+    if output.exists():
+        raise UsageError(f"--output {output} is there already; remove it or give another name.")

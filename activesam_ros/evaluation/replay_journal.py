@@ -1,0 +1,139 @@
+"""What a replay has done so far, kept beside its output so that it can be taken up again.
+
+An SQLite file: a frame is in it wholly or not at all, whatever interrupts the replay.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from activesam_ros.errors import RecordingError, UsageError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (description TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS frames (
+    place INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
+    log_time_ns INTEGER NOT NULL,
+    mask BLOB,
+    active_classes BLOB,
+    problem TEXT,
+    stamp_is_log_time INTEGER NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one frame: CDR of its two messages, or the problem that kept it from any."""
+
+    topic: str
+    log_time_ns: int
+    mask: bytes | None
+    active_classes: bytes | None
+    problem: str | None
+    stamp_is_log_time: bool
+
+
+class Journal:
+    """Entries in the order of their frames. ``done`` is how many there are."""
+
+    def __init__(self, path: Path, job: Mapping[str, object]) -> None:
+        """Open the journal at ``path``, or begin it.
+
+        Raises UsageError when it belongs to another ``job`` or is in use, RecordingError when it is
+        no journal.
+        """
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(path, timeout=0)
+            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(_SCHEMA)
+            self._check_job(json.dumps(job, sort_keys=True))
+            (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
+        except sqlite3.OperationalError as error:
+            raise UsageError(
+                f"{path} cannot be written ({error}); let the replay that has it open end, or give "
+                "another --output."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise RecordingError(
+                f"{path} is in the way: it is not what an interrupted replay leaves ({error}); "
+                "remove it or give another --output."
+            ) from error
+
+    def append(self, entry: Entry) -> None:
+        """Add the next frame's entry; it is on disk when this returns.
+
+        Raises RecordingError when it cannot be written; what was appended before is kept.
+        """
+        row = (
+            self.done,
+            entry.topic,
+            entry.log_time_ns,
+            None if entry.mask is None else zlib.compress(entry.mask, level=1),
+            entry.active_classes,
+            entry.problem,
+            entry.stamp_is_log_time,
+        )
+        try:
+            with self._connection:
+                self._connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        except sqlite3.DatabaseError as error:
+            raise RecordingError(
+                f"{self.path} cannot be written ({error}); its {self.done} frames are kept, so "
+                "make room and repeat the command."
+            ) from error
+        self.done += 1
+
+    def outcomes(self) -> Iterator[tuple[str | None, bool]]:
+        """Of every entry the problem and whether its stamp is the log time."""
+        rows = self._connection.execute("SELECT problem, stamp_is_log_time FROM frames")
+        for problem, stamp_is_log_time in rows:
+            yield problem, bool(stamp_is_log_time)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, one at a time."""
+        rows = self._connection.execute(
+            "SELECT topic, log_time_ns, mask, active_classes, problem, stamp_is_log_time "
+            "FROM frames ORDER BY place"
+        )
+        for topic, log_time_ns, mask, active_classes, problem, stamp_is_log_time in rows:
+            yield Entry(
+                topic,
+                log_time_ns,
+                None if mask is None else zlib.decompress(mask),
+                active_classes,
+                problem,
+                bool(stamp_is_log_time),
+            )
+
+    def close(self) -> None:
+        """Keep the journal for another time."""
+        self._connection.close()
+
+    def remove(self) -> None:
+        """Close the journal and delete it, its work being done."""
+        self.close()
+        self.path.unlink()
+
+    def _check_job(self, description: str) -> None:
+        rows = self._connection.execute("SELECT description FROM job").fetchall()
+        if not rows:
+            with self._connection:
+                self._connection.execute("INSERT INTO job VALUES (?)", (description,))
+            return
+        then, now = json.loads(rows[0][0]), json.loads(description)
+        changed = [name for name in now if now[name] != then.get(name)]
+        if changed:
+            self._connection.close()
+            raise UsageError(
+                f"{self.path} was left by a replay with another {' and '.join(changed)}; repeat "
+                "that one to finish it, or remove the file to begin anew."
+            )

@@ -1,0 +1,51 @@
+"""Which image topics of a recording are meant where the user names none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bags import Frame, Recording
+from activesam_ros.evaluation.message_types import IMAGE
+
+_ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1|.*compressedDepth.*")
+
+
+def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]:
+    """``names``, each once; where there are none the camera topics of the recording.
+
+    A camera topic is the only image topic, or one of several whose first image has colour (labels,
+    depth and masks do not), and is not the compressed copy of another one.
+    Raises RecordingError listing the image topics when a name is none or none can be chosen.
+    """
+    if names:
+        return tuple(recording.image_topic(name).name for name in dict.fromkeys(names))
+    filled = [topic.name for topic in recording.image_topics if topic.messages != 0]
+    if not filled:
+        raise RecordingError(f"{recording.path} has no images on any topic.")
+    if len(filled) == 1:
+        return (filled[0],)
+    colored = [name for name in filled if _has_color(next(recording.frames([name]), None))]
+    cameras = tuple(
+        name for name in colored if name.removesuffix("/compressed") not in _others(name, colored)
+    )
+    if not cameras:
+        raise RecordingError(
+            f"No image topic of {recording.path} has colour; say which of {', '.join(filled)} is "
+            "meant with --topic."
+        )
+    return cameras
+
+
+def _others(name: str, names: Sequence[str]) -> set[str]:
+    return {other for other in names if other != name}
+
+
+def _has_color(frame: Frame | None) -> bool:
+    if frame is None or frame.message is None:
+        return False
+    kind = frame.message.encoding if frame.message_type == IMAGE else frame.message.format
+    return (
+        _ONE_CHANNEL.fullmatch(kind.split(";")[0].strip()) is None and "compressedDepth" not in kind
+    )
