@@ -56,10 +56,7 @@ def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Te
     path = cache_path(folder, fingerprint)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        _warn_unused(path, f"it cannot be read ({error.strerror})")
+    except OSError:  # not there, or not readable: writing it anew mends that or says why not
         return None
     try:
         tensors = load(data)
@@ -67,7 +64,7 @@ def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Te
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         problem = f"it is damaged ({type(error).__name__}: {error})"
     if problem:
-        _warn_unused(path, problem)
+        _LOG.warning("The cached prompts %s are not used: %s; compiling again.", path, problem)
         return None
     with contextlib.suppress(OSError):  # a folder that is only read stays as it is
         os.utime(path)
@@ -89,10 +86,6 @@ def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor])
             folder,
             error.strerror,
         )
-
-
-def _warn_unused(path: Path, problem: str) -> None:
-    _LOG.warning("The cached prompts %s are not used: %s; they are compiled again.", path, problem)
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:

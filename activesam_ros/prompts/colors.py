@@ -39,10 +39,9 @@ class _Occupied:
         self._cells.update((spacing, _cell(color, spacing)) for spacing in _SPACINGS)
 
     def take(self, name: str) -> Color:
-        candidates = [_candidate(name, attempt) for attempt in range(_CANDIDATES)]
         for spacing in _SPACINGS:
-            for candidate in candidates:
-                cell = _cell(candidate, spacing)
+            for attempt in range(_CANDIDATES):
+                cell = _cell(_candidate(name, attempt), spacing)
                 if (spacing, cell) not in self._cells:
                     red, green, blue = (min(level * spacing, 255) for level in cell)
                     color = (red, green, blue)
@@ -50,7 +49,7 @@ class _Occupied:
                     if (1, color) not in self._cells:
                         self._add(color)
                         return color
-        return self._take_any(candidates[0])
+        return self._take_any(_candidate(name, 0))
 
     def _take_any(self, start: Color) -> Color:
         code = (start[0] << 16) + (start[1] << 8) + start[2]

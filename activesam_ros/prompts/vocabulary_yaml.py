@@ -44,9 +44,9 @@ def _compose(text: str, origin: Origin) -> yaml.Node | None:
         problem = error.problem or error.context
         raise origin.error(mark.line + 1 if mark else 1, f"this is not YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
         raise origin.error(
-            line, f"the character U+{ord(str(error.character)):04X} cannot stand in YAML; remove it"
+            text.count("\n", 0, error.position) + 1,
+            f"the character U+{ord(text[error.position]):04X} cannot stand in YAML; remove it",
         ) from None
     except RecursionError:
         raise origin.error(1, "this YAML is nested too deeply to be a vocabulary") from None

@@ -1,0 +1,99 @@
+"""The vocabulary's classes, queries and lookups."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activesam_ros.errors import VocabularyError
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+
+RED = (255, 0, 0)
+
+
+def make(*classes: tuple[int, tuple[str, ...], bool]) -> Vocabulary:
+    return Vocabulary(
+        "test",
+        tuple(VocabularyClass(class_id, names, RED, pin) for class_id, names, pin in classes),
+    )
+
+
+@pytest.fixture
+def street() -> Vocabulary:
+    return make(
+        (5, ("road",), False), (2, ("tree", "hedge"), False), (9, ("person", "child"), True)
+    )
+
+
+def test_queries_are_every_name_in_class_order(street: Vocabulary) -> None:
+    assert street.queries == ("road", "tree", "hedge", "person", "child")
+    assert street.query_class == (0, 1, 1, 2, 2)
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=10),
+)
+def test_queries_and_query_class_agree(alias_counts: list[int]) -> None:
+    vocabulary = make(
+        *(
+            (index, tuple(f"{index} {alias}" for alias in range(count)), False)
+            for index, count in enumerate(alias_counts)
+        )
+    )
+    assert len(vocabulary.queries) == len(vocabulary.query_class) == sum(alias_counts)
+    assert list(vocabulary.query_class) == sorted(vocabulary.query_class)
+    for query, index in zip(vocabulary.queries, vocabulary.query_class, strict=True):
+        assert query in vocabulary.classes[index].names
+
+
+def test_a_class_is_found_by_id_name_and_alias(street: Vocabulary) -> None:
+    tree = street.classes[1]
+    assert street.class_with_id(2) is tree
+    assert street.class_named("tree") is tree
+    assert street.class_named(" HEDGE ") is tree
+
+
+def test_an_unknown_class_is_refused_with_those_that_come_close(street: Vocabulary) -> None:
+    with pytest.raises(VocabularyError, match="no class 'persn'; did you mean 'person'"):
+        street.class_named("persn")
+    with pytest.raises(VocabularyError, match="no class with id 3"):
+        street.class_with_id(3)
+
+
+def test_pinned_queries_are_those_of_the_file_and_the_named_ones(street: Vocabulary) -> None:
+    assert street.pinned_queries() == (3, 4)
+    assert street.pinned_queries(["Hedge"]) == (1, 2, 3, 4)
+    with pytest.raises(VocabularyError, match="'boat'"):
+        street.pinned_queries(["boat"])
+
+
+def test_an_empty_vocabulary_is_refused() -> None:
+    with pytest.raises(VocabularyError, match="no classes"):
+        Vocabulary("empty", ())
+
+
+def test_an_id_or_name_there_twice_is_refused() -> None:
+    with pytest.raises(VocabularyError, match=r"'road' and 'sky' .* same id 1"):
+        make((1, ("road",), False), (1, ("sky",), False))
+    with pytest.raises(VocabularyError, match="'Sky' twice"):
+        make((1, ("sky", "road"), False), (2, ("Sky",), False))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"id": -1}, "-1 .* out of range; give 0 to 65534"),
+        ({"id": 65535}, "65535 .* out of range"),
+        ({"names": ()}, "no name"),
+        ({"color": (0, 0, 256)}, "three numbers from 0 to 255"),
+        ({"color": (0, 0)}, "three numbers from 0 to 255"),
+        ({"hypernyms": ((), ())}, "1 names and hypernyms for 2"),
+    ],
+)
+def test_a_class_with_values_out_of_range_is_refused(
+    values: dict[str, object], message: str
+) -> None:
+    good: dict[str, object] = {"id": 1, "names": ("road",), "color": RED}
+    with pytest.raises(VocabularyError, match=message):
+        VocabularyClass(**{**good, **values})  # type: ignore[arg-type]
