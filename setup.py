@@ -56,7 +56,8 @@ setup(
         "regex",
         "ftfy",
         "pyyaml",
-        "opencv-python-headless",
+        # cv_bridge of Humble and Jazzy knows the matrix types of OpenCV 4 only.
+        "opencv-python-headless<5",
         "pillow",
         "nltk",
         "rosbags",
