@@ -32,6 +32,7 @@ class _Occupied:
 
     def __init__(self, colors: Iterable[Color]) -> None:
         self._cells: set[tuple[int, Color]] = set()
+        self._widest = 0  # place of the widest lattice that is not as good as full
         for color in colors:
             self._add(color)
 
@@ -39,7 +40,8 @@ class _Occupied:
         self._cells.update((spacing, _cell(color, spacing)) for spacing in _SPACINGS)
 
     def take(self, name: str) -> Color:
-        for spacing in _SPACINGS:
+        while self._widest < len(_SPACINGS):
+            spacing = _SPACINGS[self._widest]
             for attempt in range(_CANDIDATES):
                 cell = _cell(_candidate(name, attempt), spacing)
                 if (spacing, cell) not in self._cells:
@@ -49,6 +51,7 @@ class _Occupied:
                     if (1, color) not in self._cells:
                         self._add(color)
                         return color
+            self._widest += 1
         return self._take_any(_candidate(name, 0))
 
     def _take_any(self, start: Color) -> Color:
