@@ -15,7 +15,9 @@ from activesam_ros.settings import SETTINGS, Settings
 METHODS = tuple(method.value for method in Method)
 
 
-def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+def add_network_arguments(
+    parser: argparse.ArgumentParser, vocabulary_required: bool = True
+) -> None:
     """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
     group = parser.add_argument_group("network and vocabulary")
     group.add_argument(
@@ -36,7 +38,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--vocabulary",
-        required=True,
+        required=vocabulary_required,
         metavar="NAME|FILE",
         help="a bundled vocabulary, a YAML file, or a text file with one class a line",
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from activesam_ros.errors import UsageError
 
 IGNORE_INDEX = 255
+LABEL_IDS = 1 << 16
 
 LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -43,7 +44,7 @@ class IdMap:
 
         Raises UsageError for an id or an index out of range.
         """
-        table = np.full(1 << 16, class_count, np.int32)
+        table = np.full(LABEL_IDS, class_count, np.int32)
         for id, index in index_of_id.items():
             if not 0 <= id < len(table) or not 0 <= index < class_count:
                 raise UsageError(

@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from activesam_ros.cli_options import (
@@ -35,20 +32,14 @@ from activesam_ros.evaluation.mask_bag import (
     output_topics,
     write_mask_bag,
 )
+from activesam_ros.evaluation.measuring import FrameSegmenter
 from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.evaluation.topic_choice import chosen_topics
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import weights_fingerprint
-from activesam_ros.segmentation.result import Segmentation
 
 SHOWN_PROBLEMS = 5
-
-
-class FrameSegmenter(Protocol):
-    """What replay and evaluation need of a Segmenter."""
-
-    def segment(self, image: NDArray[np.uint8], /) -> Segmentation: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""Accuracy and speed of the methods on a recording, with ground truth or without."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from activesam_ros.cli_options import (
+    add_methods_argument,
+    add_network_arguments,
+    methods_from,
+    network_options,
+    settings_from,
+    vocabulary_from,
+)
+from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
+from activesam_ros.evaluation.bag_samples import BagSamples
+from activesam_ros.evaluation.bags import Recording, open_recording
+from activesam_ros.evaluation.evaluate import Reference, evaluate
+from activesam_ros.evaluation.frame_pixels import rgb_decoder
+from activesam_ros.evaluation.results import (
+    check_output,
+    document,
+    summary_table,
+    write_results,
+)
+from activesam_ros.pipeline import load_network
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+
+DEFAULT_AGREEMENT_EVERY = 10
+SHOWN_PROBLEMS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam evaluate bag``."""
+    parser.add_argument("bag", type=Path, metavar="BAG", help="a recording's file or folder")
+    parser.add_argument("--image-topic", required=True, metavar="T")
+    parser.add_argument(
+        "--label-topic", metavar="L", help="ground truth: images of class ids with the same stamps"
+    )
+    add_network_arguments(parser)
+    add_methods_argument(parser)
+    parser.add_argument(
+        "--agreement-every",
+        type=int,
+        default=DEFAULT_AGREEMENT_EVERY,
+        metavar="N",
+        help="compare with the unpruned method on every N-th frame where full is not among the "
+        "methods; 0 does not (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and write results.json; raises ActiveSamError on bad input."""
+    check_output(args.output)
+    if args.agreement_every < 0:
+        raise UsageError(f"--agreement-every {args.agreement_every} must be 0 or more.")
+    recording = open_recording(args.bag)
+    topics = [topic for topic in (args.image_topic, args.label_topic) if topic is not None]
+    for topic in topics:
+        recording.image_topic(topic)
+    vocabulary = vocabulary_from(args)
+    methods = methods_from(args)
+    meaning = (
+        None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
+    )
+    settings = {method: settings_from(args, method) for method in (*methods, Method.FULL)}
+    network = load_network(network_options(args))
+    segmenters = {
+        method: network.segmenter(vocabulary, settings[method], method) for method in methods
+    }
+    reference = None
+    if Method.FULL not in methods and args.agreement_every:
+        unpruned = network.segmenter(vocabulary, settings[Method.FULL], Method.FULL)
+        reference = Reference(unpruned, args.agreement_every)
+    source = BagSamples(recording, args.image_topic, args.label_topic, rgb_decoder())
+    with tqdm(
+        total=recording.message_count(topics[:1]), unit="frame", file=sys.stderr, disable=None
+    ) as progress:
+        tallies = evaluate(
+            source.samples(),
+            segmenters,
+            vocabulary,
+            meaning.ids if meaning else None,
+            network.device,
+            reference,
+            progress.update,
+        )
+    _report_problems(recording, source, meaning)
+    if source.images == source.unusable_images:
+        raise RecordingError(
+            f"None of the {source.images} images on {args.image_topic} can be used; no results "
+            "were written."
+        )
+    about = _about(recording, source, meaning, vocabulary) | {
+        "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
+    }
+    content = document(tallies, network.device, network.dtype, about)
+    path = write_results(args.output, content)
+    print(summary_table(content))
+    print(f"{path} written.")
+    return 0
+
+
+def _about(
+    recording: Recording,
+    source: BagSamples,
+    meaning: LabelMeaning | None,
+    vocabulary: Vocabulary,
+) -> dict[str, object]:
+    return {
+        "recording": {
+            "path": str(recording.path),
+            "image_topic": source.image_topic,
+            "label_topic": source.label_topic,
+            "label_names_from": meaning.source if meaning else None,
+            "label_names_not_in_vocabulary": list(meaning.unknown) if meaning else [],
+            "images": source.images,
+            "unusable_images": source.unusable_images,
+            "images_without_labels": source.images_without_labels,
+            "labels_without_image": source.labels_without_image,
+            "stamps_replaced": source.stamps_replaced,
+            "problems": dict(source.problems),
+            "notes": list(recording.notes),
+        },
+        "vocabulary": {
+            "name": vocabulary.name,
+            "classes": len(vocabulary.classes),
+            "queries": len(vocabulary.queries),
+        },
+    }
+
+
+def _report_problems(
+    recording: Recording, source: BagSamples, meaning: LabelMeaning | None
+) -> None:
+    lines: list[str] = [f"{note}." for note in recording.notes]
+    if meaning is not None and meaning.unknown:
+        lines.append(
+            f"the labels {', '.join(meaning.unknown)} are no classes of the vocabulary; their "
+            "pixels do not count."
+        )
+    if source.images_without_labels:
+        lines.append(f"{source.images_without_labels} images have no labels of their stamp.")
+    if source.labels_without_image:
+        lines.append(f"{source.labels_without_image} label images have no image of their stamp.")
+    lines += _counted(list(source.problems.most_common(SHOWN_PROBLEMS)))
+    for line in lines:
+        print(f"activesam: {line}", file=sys.stderr)
+
+
+def _counted(problems: Sequence[tuple[str, int]]) -> list[str]:
+    return [f"{times} x {problem}" for problem, times in problems]

@@ -1,0 +1,154 @@
+"""Accuracy of the methods on one of the eight benchmarks, beside the published figures."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from activesam_ros.cli_options import (
+    add_methods_argument,
+    add_network_arguments,
+    methods_from,
+    network_options,
+)
+from activesam_ros.errors import UsageError
+from activesam_ros.evaluation.benchmarks import (
+    BENCHMARK_NAMES,
+    Benchmark,
+    Published,
+    benchmark_named,
+)
+from activesam_ros.evaluation.datasets import find_images, label_ids, samples
+from activesam_ros.evaluation.evaluate import evaluate
+from activesam_ros.evaluation.results import (
+    check_output,
+    document,
+    number,
+    percent,
+    summary_table,
+    text_table,
+    write_results,
+)
+from activesam_ros.pipeline import load_network
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam evaluate dataset``."""
+    parser.add_argument(
+        "name", choices=BENCHMARK_NAMES, metavar="NAME", help=", ".join(BENCHMARK_NAMES)
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the dataset's folder, or mmsegmentation's data folder that holds it",
+    )
+    parser.add_argument(
+        "--n-images",
+        type=int,
+        metavar="N",
+        help="this many images, evenly spread over the validation set (default: all)",
+    )
+    add_network_arguments(parser, vocabulary_required=False)
+    add_methods_argument(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and write results.json; raises ActiveSamError on bad input."""
+    check_output(args.output)
+    if args.n_images is not None and args.n_images < 1:
+        raise UsageError(f"--n-images {args.n_images} must be at least 1.")
+    benchmark = benchmark_named(args.name)
+    images = find_images(benchmark, args.root, args.n_images)
+    vocabulary = benchmark_vocabulary(benchmark, args.vocabulary)
+    methods = methods_from(args)
+    settings = {
+        method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
+        for method in methods
+    }
+    network = load_network(network_options(args))
+    segmenters = {
+        method: network.segmenter(vocabulary, settings[method], method) for method in methods
+    }
+    with tqdm(total=len(images), unit="image", file=sys.stderr, disable=None) as progress:
+        tallies = evaluate(
+            samples(benchmark, images),
+            segmenters,
+            vocabulary,
+            label_ids(benchmark),
+            network.device,
+            advance=progress.update,
+        )
+    about = {
+        "dataset": {"name": benchmark.name, "root": str(args.root), "images": len(images)},
+        "published": {
+            method.value: dataclasses.asdict(figures)
+            for method, figures in benchmark.published.items()
+        },
+        "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
+    }
+    content = document(tallies, network.device, network.dtype, about)
+    path = write_results(args.output, content)
+    print(summary_table(content))
+    print(published_table(benchmark, content["methods"]))
+    print(f"{path} written.")
+    return 0
+
+
+def benchmark_vocabulary(benchmark: Benchmark, name_or_path: str | None) -> Vocabulary:
+    """The given vocabulary, else the benchmark's own.
+
+    Raises UsageError when it has not as many classes as the benchmark, whose order it must follow.
+    """
+    vocabulary = load_vocabulary(name_or_path or benchmark.name)
+    if len(vocabulary.classes) != benchmark.classes:
+        raise UsageError(
+            f"The vocabulary {vocabulary.name!r} has {len(vocabulary.classes)} classes and "
+            f"{benchmark.title} {benchmark.classes}; give one with the classes of "
+            f"{benchmark.name!r} in their order."
+        )
+    return vocabulary
+
+
+def benchmark_settings(
+    benchmark: Benchmark, method: Method, vocabulary: Vocabulary, assignments: Iterable[str]
+) -> Settings:
+    """A method's settings as published for the benchmark, with ``assignments`` on top."""
+    values: dict[str, object] = {}
+    if benchmark.background_threshold:
+        values["background_threshold"] = benchmark.background_threshold
+        values["background_id"] = vocabulary.classes[0].id
+    if method in benchmark.confidence:
+        values["confidence_threshold"] = benchmark.confidence[method]
+    return default_settings(method).replace(values).assign(assignments)
+
+
+def published_table(benchmark: Benchmark, measured: Mapping[str, Any]) -> str:
+    """Measured and published figures side by side, a line for each method of either."""
+    names = [*measured, *(m.value for m in benchmark.published if m.value not in measured)]
+    rows = [("method", "mIoU %", "published", "frames/s", "published (RTX 5090)")]
+    for name in names:
+        published = benchmark.published.get(Method(name), Published(None, None))
+        here = measured.get(name)
+        rows.append(
+            (
+                name,
+                percent(here["miou"] if here else None),
+                percent(published.miou),
+                number(here["frames_per_second"] if here else None, 2),
+                number(published.frames_per_second, 2),
+            )
+        )
+    return text_table(rows)

@@ -1,0 +1,80 @@
+"""Images and labels of a recording, joined by stamp while both are read once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from activesam_ros.evaluation.bags import Frame
+
+DEFAULT_WINDOW = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrame:
+    """An image and the label image of the same stamp, None where there is none."""
+
+    image: Frame
+    labels: Frame | None
+
+
+@dataclass
+class StampJoin:
+    """Joins frames of two topics; every image comes out once, in order.
+
+    An image waits for its labels until ``window`` further images or labels have come. Both have to
+    be recorded within that distance; memory holds no more than the window.
+    ``unmatched_labels`` counts labels that no image had the stamp of.
+    """
+
+    image_topic: str
+    label_topic: str
+    window: int = DEFAULT_WINDOW
+    unmatched_labels: int = field(default=0, init=False)
+
+    def join(self, frames: Iterator[Frame]) -> Iterator[LabelledFrame]:
+        """Pairs in the order of the images."""
+        # each with the place in the stream at which it came
+        images: OrderedDict[int, tuple[Frame, Frame | None]] = OrderedDict()
+        labels: OrderedDict[int, Frame] = OrderedDict()
+        for place, frame in enumerate(frames):
+            if frame.topic == self.image_topic:
+                images[place] = (frame, self._take(labels, frame.stamp_ns))
+            elif frame.topic == self.label_topic and not self._give(images, frame):
+                labels[place] = frame
+            yield from self._ready(images, place)
+            while labels and next(iter(labels)) <= place - self.window:
+                labels.popitem(last=False)
+                self.unmatched_labels += 1
+        for image, found in images.values():
+            yield LabelledFrame(image, found)
+        self.unmatched_labels += len(labels)
+
+    def _ready(
+        self, images: OrderedDict[int, tuple[Frame, Frame | None]], place: int
+    ) -> Iterator[LabelledFrame]:
+        """Images at the front that have their labels or have waited long enough."""
+        while images:
+            came, (image, found) = next(iter(images.items()))
+            if found is None and came > place - self.window:
+                return
+            del images[came]
+            yield LabelledFrame(image, found)
+
+    @staticmethod
+    def _take(labels: OrderedDict[int, Frame], stamp_ns: int) -> Frame | None:
+        """The oldest waiting labels of that stamp, taken out."""
+        for place, frame in labels.items():
+            if frame.stamp_ns == stamp_ns:
+                return labels.pop(place)
+        return None
+
+    @staticmethod
+    def _give(images: OrderedDict[int, tuple[Frame, Frame | None]], labels: Frame) -> bool:
+        """Whether an image that waits took the labels."""
+        for place, (image, found) in images.items():
+            if found is None and image.stamp_ns == labels.stamp_ns:
+                images[place] = (image, labels)
+                return True
+        return False

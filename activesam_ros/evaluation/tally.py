@@ -1,0 +1,155 @@
+"""What one method did over a run: accuracy, speed, active classes, agreement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from activesam_ros.evaluation.measuring import Measured
+from activesam_ros.evaluation.metrics import (
+    ConfusionMatrix,
+    IdMap,
+    LabelMap,
+    Share,
+    agreement,
+    presence_recall,
+    temporal_flicker,
+)
+from activesam_ros.prompts.vocabulary import Vocabulary
+
+MINIMUM_SHARE = 0.005
+"""Classes that cover more of a frame than this count in presence recall."""
+
+
+class MethodTally:
+    """Adds up the frames of one method.
+
+    label_ids: from the ids of the ground truth to class indices, None where there is none.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, label_ids: IdMap | None) -> None:
+        self._vocabulary = vocabulary
+        self._label_ids = label_ids
+        self._prediction_ids = prediction_ids(vocabulary)
+        self._confusion = ConfusionMatrix.empty(len(vocabulary.classes))
+        self._labelled_frames = 0
+        self._latencies_ms: list[float] = []
+        self._stages_ms: dict[str, list[float]] = {}
+        self._stamps_ns: list[int | None] = []
+        self._active_counts: list[int] = []
+        self._agreement = Share()
+        self._agreement_frames = 0
+        self._recall = Share()
+        self._recall_of_full = Share()
+        self._flicker = Share()
+        self._previous: LabelMap | None = None
+        self._peak_memory_mib: float | None = None
+
+    def add(
+        self,
+        stamp_ns: int | None,
+        measured: Measured,
+        labels: LabelMap | None,
+        full: LabelMap | None,
+    ) -> None:
+        """Add a frame.
+
+        stamp_ns: None where frames do not follow each other in time. labels: ground truth [H, W].
+        full: what the method without pruning says of the frame, [H, W]. Raises UsageError when
+        their sizes differ from the prediction's.
+        """
+        result = measured.result
+        active = sorted({self._vocabulary.query_class[query] for query in result.active_queries})
+        if labels is not None and self._label_ids is not None:
+            self._confusion += ConfusionMatrix.of(
+                labels, result.labels, self._label_ids, self._prediction_ids
+            )
+            self._recall += presence_recall(labels, self._label_ids, active, MINIMUM_SHARE)
+            self._labelled_frames += 1
+        if full is not None:
+            self._agreement += agreement(result.labels, full)
+            self._recall_of_full += presence_recall(
+                full, self._prediction_ids, active, MINIMUM_SHARE
+            )
+            self._agreement_frames += 1
+        if stamp_ns is not None:
+            self._flicker += temporal_flicker(self._previous, result.labels)
+            self._previous = result.labels
+        self._stamps_ns.append(stamp_ns)
+        self._active_counts.append(len(active))
+        self._latencies_ms.append(measured.latency_ms)
+        for stage, duration_ms in result.timings_ms.items():
+            self._stages_ms.setdefault(stage, []).append(duration_ms)
+        if measured.peak_memory_mib is not None:
+            self._peak_memory_mib = max(self._peak_memory_mib or 0.0, measured.peak_memory_mib)
+
+    @property
+    def frames(self) -> int:
+        """Frames added so far."""
+        return len(self._latencies_ms)
+
+    def results(self) -> dict[str, object]:
+        """The entry of results.json: fractions, milliseconds, MiB; None where undefined."""
+        total_ms = sum(self._latencies_ms)
+        return {
+            "frames": self.frames,
+            **self._accuracy(),
+            "frames_per_second": self.frames * 1e3 / total_ms if total_ms else None,
+            "latency_ms": percentiles(self._latencies_ms),
+            "stage_latency_ms": {
+                stage: percentiles(durations) for stage, durations in self._stages_ms.items()
+            },
+            "active_classes_mean": _mean(self._active_counts),
+            "active_classes_over_time": self._active_over_time(),
+            "agreement_with_full": _known(self._agreement.value),
+            "agreement_frames": self._agreement_frames,
+            "presence_recall": _known(self._recall.value),
+            "presence_recall_of_full": _known(self._recall_of_full.value),
+            "temporal_flicker": _known(self._flicker.value),
+            "peak_memory_mib": self._peak_memory_mib,
+        }
+
+    def _accuracy(self) -> dict[str, object]:
+        """All None, with no frame labelled."""
+        names = [entry.name for entry in self._vocabulary.classes]
+        labelled = self._labelled_frames > 0
+        iou = dict(zip(names, (_known(value) for value in self._confusion.iou()), strict=True))
+        matrix = {"classes": names, "counts": self._confusion.counts.tolist()}
+        return {
+            "labelled_frames": self._labelled_frames,
+            "miou": _known(self._confusion.miou()),
+            "miou_of_labelled_classes": _known(self._confusion.miou_of_labelled()),
+            "per_class_iou": iou if labelled else None,
+            "pixel_accuracy": _known(self._confusion.pixel_accuracy()),
+            "mean_class_accuracy": _known(self._confusion.mean_class_accuracy()),
+            "confusion_matrix": matrix if labelled else None,
+        }
+
+    def _active_over_time(self) -> dict[str, object] | None:
+        if None in self._stamps_ns or not self._stamps_ns:
+            return None
+        return {"stamp_ns": self._stamps_ns, "active_classes": self._active_counts}
+
+
+def prediction_ids(vocabulary: Vocabulary) -> IdMap:
+    """From the ids of a mask to class indices; the same map serves labels of the same ids."""
+    index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
+    return IdMap.of(index_of_id, len(vocabulary.classes))
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """Median and 95th percentile, linearly interpolated; None of nothing."""
+    if not values:
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(values, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
