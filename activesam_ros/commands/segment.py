@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +19,8 @@ from activesam_ros.cli_options import (
     settings_from,
     vocabulary_from,
 )
-from activesam_ros.errors import ActiveSamError, ImageError, UsageError
+from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.image_files import read_image, write_png
 from activesam_ros.pipeline import load_network
 from activesam_ros.segmentation.overlay import overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted
@@ -67,19 +67,6 @@ def run(args: argparse.Namespace) -> int:
     return 2 if failures else 0
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """The image as uint8 RGB [H, W, 3]; raises ImageError when it cannot be decoded."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ImageError(f"{path} ({data.size} bytes) is no image that OpenCV can decode.")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
-    return rgb
-
-
 def write_result(
     output: Path,
     path: Path,
@@ -91,8 +78,8 @@ def write_result(
     vocabulary = segmenter.prompts.vocabulary
     palette = {entry.id: entry.color for entry in vocabulary.classes}
     picture = overlay(image, result.labels, palette, OVERLAY_OPACITY)
-    _write_png(output / f"{path.stem}.labels.png", result.labels)
-    _write_png(output / f"{path.stem}.overlay.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    write_png(output / f"{path.stem}.labels.png", result.labels)
+    write_png(output / f"{path.stem}.overlay.png", picture)
     summary = {
         "image": str(path),
         "size": list(image.shape[:2]),
@@ -114,13 +101,6 @@ def write_result(
     (output / f"{path.stem}.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
     if result.scores is not None:
         np.save(output / f"{path.stem}.scores.npy", result.scores)
-
-
-def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
-    encoded, data = cv2.imencode(".png", pixels)
-    if not encoded:
-        raise ImageError(f"{path} cannot be encoded as PNG from {pixels.dtype} {pixels.shape}.")
-    path.write_bytes(data.tobytes())
 
 
 def _check_inputs(images: Sequence[Path], output: Path) -> None:

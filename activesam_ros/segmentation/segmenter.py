@@ -45,8 +45,8 @@ class Segmenter:
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype.
 
-        Raises SettingsError when a resolution is not a multiple of the patch size, or a pinned
-        name is not in the vocabulary.
+        Raises SettingsError when a resolution is not a multiple of the patch size, VocabularyError
+        when a pinned name is not in the vocabulary.
         """
         self.model = model
         self.prompts = prompts
@@ -57,7 +57,7 @@ class Segmenter:
         self._classes = vocabulary.classes
         self._query_class = vocabulary.query_class
         self._ids = np.array([entry.id for entry in self._classes])
-        self._pinned = frozenset(_pinned_queries(prompts, settings.pinned))
+        self._pinned = vocabulary.pinned_queries(settings.pinned)
         config = model.config
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
@@ -78,11 +78,10 @@ class Segmenter:
         return self._recipe.previews and len(self._query_class) > self.settings.max_active
 
     @property
-    def label_dtype(self) -> type[np.uint8] | type[np.uint16]:
-        """uint8 where the number of classes and every id allow it, else uint16."""
+    def small_labels(self) -> bool:
+        """Whether label maps are uint8: the number of classes and every id allow it."""
         highest = max(int(self._ids.max()), self.settings.background_id)
-        small = len(self._classes) <= MAX_CLASSES_UINT8 and highest <= MAX_ID_UINT8
-        return np.uint8 if small else np.uint16
+        return len(self._classes) <= MAX_CLASSES_UINT8 and highest <= MAX_ID_UINT8
 
     @torch.inference_mode()
     def segment(self, image: NDArray[np.uint8], wanted: Wanted = LABELS_ONLY) -> Segmentation:
@@ -107,9 +106,7 @@ class Segmenter:
             confidence = _confidence(totals.best) if wanted.confidence else None
         with timer.stage("summary"):
             classes = self._active_classes(choice, torch.stack(decoded_presence).tolist(), labels)
-            label_map: NDArray[np.uint8] | NDArray[np.uint16] = (
-                labels.cpu().numpy().astype(self.label_dtype)
-            )
+            label_map = self._label_map(labels)
         return Segmentation(
             labels=label_map,
             presence=choice.presence,
@@ -181,6 +178,10 @@ class Segmenter:
             empty = background.below_threshold(totals.best, settings.background_threshold)
         return labels.masked_fill_(empty, settings.background_id)
 
+    def _label_map(self, labels: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        numbers: NDArray[np.int32] = labels.cpu().numpy()
+        return numbers.astype(np.uint8) if self.small_labels else numbers.astype(np.uint16)
+
     def _active_classes(
         self, choice: _Choice, decoded_presence: Sequence[float], labels: Tensor
     ) -> tuple[ActiveClass, ...]:
@@ -227,23 +228,6 @@ def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:
             f"{max(1, value // config.patch_size) * config.patch_size}."
         )
     return value or default
-
-
-def _pinned_queries(prompts: PromptTable, names: Sequence[str]) -> Iterator[int]:
-    """Queries of the classes that the vocabulary or the setting ``pinned`` pins."""
-    vocabulary = prompts.vocabulary
-    known = {name.lower() for entry in vocabulary.classes for name in entry.names}
-    unknown = [name for name in names if name.strip().lower() not in known]
-    if unknown:
-        raise SettingsError(
-            f"pinned={unknown[0]!r} is not a class of the vocabulary {vocabulary.name!r}; "
-            "pin one of its names."
-        )
-    wanted = {name.strip().lower() for name in names}
-    for query, index in enumerate(vocabulary.query_class):
-        entry = vocabulary.classes[index]
-        if entry.pinned or any(name.lower() in wanted for name in entry.names):
-            yield query
 
 
 def _confidence(best: Tensor) -> NDArray[np.uint8]:

@@ -1,0 +1,34 @@
+"""Images on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from activesam_ros.errors import ImageError
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """The image as uint8 RGB [H, W, 3]; raises ImageError when it cannot be decoded."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ImageError(f"{path} ({data.size} bytes) is no image that OpenCV can decode.")
+    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
+    return rgb
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write RGB [H, W, 3] or labels [H, W]; raises ImageError for what PNG cannot hold."""
+    if pixels.ndim == 3:
+        pixels = pixels[..., ::-1]  # OpenCV writes BGR
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise ImageError(f"{path} cannot be encoded as PNG from {pixels.dtype} {pixels.shape}.")
+    path.write_bytes(data.tobytes())

@@ -1,0 +1,180 @@
+"""A frame's way through the segmenter, beyond what the golden cases show."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from activesam_ros.errors import ImageError, SettingsError, VocabularyError
+from activesam_ros.pipeline import Network
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.result import Reason, Wanted
+from activesam_ros.settings import Settings
+
+NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def vocabulary(count: int, *, first_id: int = 0, pinned: tuple[int, ...] = ()) -> Vocabulary:
+    return Vocabulary(
+        name="numbers",
+        classes=tuple(
+            VocabularyClass(
+                id=first_id + index,
+                names=(f"thing {index}",),
+                color=(0, 0, 0),
+                pinned=index in pinned,
+                hypernyms=((),),
+            )
+            for index in range(count)
+        ),
+    )
+
+
+def test_pinned_classes_are_never_pruned(network: Network) -> None:
+    free = network.segmenter(vocabulary(50), Settings(max_active=5)).segment(NOISE)
+    assert len(free.active_queries) == 5
+    left_out = tuple(query for query in range(50) if query not in free.active_queries)[:2]
+    by_file = network.segmenter(vocabulary(50, pinned=left_out[:1]), Settings(max_active=5))
+    by_setting = network.segmenter(
+        vocabulary(50), Settings(max_active=5, pinned=(f"Thing {left_out[1]}",))
+    )
+    for segmenter, pinned in ((by_file, left_out[0]), (by_setting, left_out[1])):
+        result = segmenter.segment(NOISE)
+        assert set(result.active_queries) == {*free.active_queries, pinned}
+        reasons = {entry.id: entry.reason for entry in result.classes}
+        assert reasons.pop(pinned) is Reason.PINNED
+        assert set(reasons.values()) == {Reason.PREVIEWED}
+
+
+def test_pinning_what_the_preview_finds_changes_nothing(network: Network) -> None:
+    free = network.segmenter(vocabulary(50), Settings(max_active=5)).segment(NOISE)
+    pinned = network.segmenter(
+        vocabulary(50, pinned=free.active_queries), Settings(max_active=5)
+    ).segment(NOISE)
+    assert pinned.active_queries == free.active_queries
+    assert {entry.reason for entry in pinned.classes} == {Reason.PREVIEWED}
+    assert np.array_equal(pinned.labels, free.labels)
+
+
+def test_pinned_names_must_exist(network: Network) -> None:
+    with pytest.raises(VocabularyError, match="unicorn"):
+        network.segmenter(vocabulary(3), Settings(pinned=("unicorn",)))
+
+
+def test_labels_are_ids_and_widen_with_them(network: Network) -> None:
+    small = network.segmenter(vocabulary(3, first_id=7), Settings()).segment(NOISE)
+    assert small.labels.dtype == np.uint8
+    assert set(np.unique(small.labels)) <= {7, 8, 9}
+    large = network.segmenter(vocabulary(3, first_id=999), Settings()).segment(NOISE)
+    assert large.labels.dtype == np.uint16
+    assert np.array_equal(large.labels - 992, small.labels)
+    many = network.segmenter(vocabulary(256), Settings(max_active=2)).segment(NOISE)
+    assert many.labels.dtype == np.uint16
+
+
+def test_background_may_have_an_id_of_its_own(network: Network) -> None:
+    settings = Settings(background_threshold=1.0, background_id=255)
+    result = network.segmenter(vocabulary(3), settings).segment(NOISE)
+    assert (result.labels == 255).all()
+    assert [entry.pixels for entry in result.classes] == [0, 0, 0]
+    plain = network.segmenter(vocabulary(3), settings, Method.SEGEARTH).segment(NOISE)
+    assert (plain.labels == 255).all()
+
+
+def test_extra_outputs_come_only_when_wanted(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(3), Settings())
+    plain = segmenter.segment(NOISE)
+    assert plain.confidence is None
+    assert plain.scores is None
+    rich = segmenter.segment(NOISE, Wanted(confidence=True, scores=True))
+    assert rich.scores is not None
+    assert rich.confidence is not None
+    assert rich.scores.shape == (3, 60, 80)
+    assert rich.confidence.dtype == np.uint8
+    best = rich.scores.astype(np.float32).max(axis=0)
+    assert np.abs(rich.confidence - best * 255).max() < 1
+    assert np.array_equal(rich.labels, plain.labels)
+
+
+def test_views_and_read_only_images_are_fine(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(3), Settings())
+    expected = segmenter.segment(np.ascontiguousarray(NOISE[::-1, ::-1])).labels
+    assert np.array_equal(segmenter.segment(NOISE[::-1, ::-1]).labels, expected)
+    frozen = NOISE.copy()
+    frozen.flags.writeable = False
+    assert segmenter.segment(frozen).labels.shape == (60, 80)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((60, 80), np.uint8),
+        np.zeros((60, 80, 4), np.uint8),
+        np.zeros((0, 80, 3), np.uint8),
+        np.zeros((60, 80, 3), np.float32),
+    ],
+)
+def test_other_arrays_are_refused(network: Network, image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="uint8 RGB"):
+        network.segmenter(vocabulary(3), Settings()).segment(image)
+
+
+@pytest.mark.parametrize("name", ["resolution", "preview_resolution"])
+def test_resolutions_must_fit_the_patches(network: Network, name: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{name}=100 .* patch size 14; give for example 98"):
+        network.segmenter(vocabulary(3), Settings.from_mapping({name: 100}))
+
+
+def test_resolution_settings_reach_the_network(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(3), Settings(resolution=84, preview_resolution=42))
+    assert (segmenter.resolution, segmenter.preview_resolution) == (84, 42)
+    default = network.segmenter(vocabulary(3), Settings())
+    assert (default.resolution, default.preview_resolution) == (168, 112)
+
+
+def test_stages_are_timed(network: Network) -> None:
+    timings = network.segmenter(vocabulary(50), Settings()).segment(NOISE).timings_ms
+    assert {"preview_encode", "preview", "encode", "decode", "fuse", "total"} <= set(timings)
+    assert sum(value for name, value in timings.items() if name != "total") <= timings["total"]
+
+
+MEMORY_SCRIPT = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from activesam_ros.pipeline import NetworkOptions, load_network
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.settings import Settings
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+network = load_network(
+    NetworkOptions(weights=Path(sys.argv[1]), device="cpu", cache_dir=Path(sys.argv[2]))
+)
+classes = tuple(
+    VocabularyClass(id=i, names=(f"thing {i}",), color=(0, 0, 0), hypernyms=((),))
+    for i in range(150)
+)
+settings = Settings(max_active=150, confidence_threshold=0.8)
+segmenter = network.segmenter(Vocabulary("many", classes), settings)
+segmenter.segment(np.zeros((64, 64, 3), np.uint8))
+image = np.random.default_rng(0).integers(0, 256, (2160, 3840, 3), dtype=np.uint8)
+before = peak_mib()
+result = segmenter.segment(image)
+print(len(result.active_queries), peak_mib() - before)
+"""
+
+
+def test_memory_does_not_grow_with_classes_times_pixels(golden_dir: Path, tmp_path: Path) -> None:
+    """4K with 150 active classes; all their score maps in float32 would take 5 GB."""
+    command = [sys.executable, "-c", MEMORY_SCRIPT, str(golden_dir / "model.pt"), str(tmp_path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    active, growth_mib = output.split()
+    assert int(active) == 150
+    assert float(growth_mib) < 2048
