@@ -127,4 +127,5 @@ class DotProductScoring(nn.Module):
         weight = valid.to(prompt.dtype)[..., None]
         pooled = (self.prompt_mlp(prompt) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         scores: Tensor = self.hs_proj(hidden) @ self.prompt_proj(pooled)[..., None]
-        return (scores[..., 0] * hidden.shape[-1] ** -0.5).clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        scaled: Tensor = scores[..., 0] * hidden.shape[-1] ** -0.5
+        return scaled.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
