@@ -7,7 +7,8 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 2
 
 IN_ENV := source ./env.sh &&
-PYTEST := python -m pytest
+# Not `python -m pytest`: with the checkout on the path, the folder launch/ would pass for ROS's launch.
+PYTEST := pytest
 PYTEST_ARGS ?=
 
 .PHONY: help setup test test-slow test-full-size lint format demo lock clean
