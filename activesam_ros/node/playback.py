@@ -1,0 +1,377 @@
+"""Play a recording to its ROS topics, in its own time on the wall clock.
+
+``python -m activesam_ros.node.playback BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
+and publishes each message as it was recorded: the same bytes, topic, type and quality of service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosReliability,
+)
+from rosbags.rosbag2 import Reader, ReaderError
+from rosgraph_msgs.msg import Clock
+
+from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
+from activesam_ros.node.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
+from activesam_ros.node.reports import Event, Report, print_report
+from activesam_ros.node.stopping import StopFlag
+
+EXIT_BAD_INPUT = 2
+NODE_NAME = "activesam_playback"
+DEFAULT_DEPTH = 10
+CLOCK_TOPIC = "/clock"
+# Topics that are latched by convention, for recordings that do not tell.
+_LATCHED_TOPICS = ("/tf_static", "/robot_description")
+_SUBSCRIBER_POLL_S = 0.02
+_DELIVERY_TIMEOUT_S = 5.0
+_DELIVERY_POLL = Duration(nanoseconds=50_000_000)
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class PlaybackOptions:
+    """How a recording is played; raises UsageError for a value out of range.
+
+    topics: what is played, everything where empty. rate: recorded seconds per second. clock_hz:
+    how often /clock tells the recording's time, 0 never. restamp: header stamps become the time of
+    publishing. awaited: topics that need a subscriber before anything is played.
+    """
+
+    topics: tuple[str, ...] = ()
+    rate: float = 1.0
+    loop: bool = False
+    clock_hz: float = 0.0
+    restamp: bool = False
+    awaited: tuple[str, ...] = ()
+    await_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        _check_range("rate", self.rate, 0.01, 100.0)
+        if self.clock_hz:
+            _check_range("clock frequency in Hz", self.clock_hz, 1.0, 1000.0)
+        _check_range("time to await subscribers in s", self.await_timeout_s, 0.0, 86_400.0)
+        strangers = [topic for topic in self.awaited if self.topics and topic not in self.topics]
+        if strangers:
+            raise UsageError(f"{strangers[0]} is awaited but not played; play it, or do not wait.")
+
+
+def _check_range(what: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UsageError(f"The {what} {value:g} is out of range; give {low:g} to {high:g}.")
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[Reader]:
+    """The opened recording; raises RecordingError when it cannot be read."""
+    if not path.exists():
+        raise RecordingError(f"There is no recording {path}.")
+    try:
+        reader = Reader(path)
+        reader.open()
+    except (ReaderError, OSError) as error:
+        raise RecordingError(f"The recording {path} cannot be read: {error}.") from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:
+    """The profile to publish ``topic`` with: what was recorded, the strongest of several.
+
+    Reliable serves subscribers that ask for best effort too, and transient local those that do not.
+    """
+    reliable = not recorded or any(
+        qos.reliability != QosReliability.BEST_EFFORT for qos in recorded
+    )
+    latched = any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in recorded)
+    latched = latched or (not recorded and topic in _LATCHED_TOPICS)
+    depths = [qos.depth if 0 < qos.depth < 1 << 16 else DEFAULT_DEPTH for qos in recorded]
+    keep_all = any(qos.history == QosHistory.KEEP_ALL for qos in recorded)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
+        # several latched publishers become one, which has to keep what each kept
+        depth=min((sum if latched else max)(depths), 1 << 16) if depths else DEFAULT_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+@dataclass(frozen=True)
+class _Output:
+    """A played topic: its publisher, and whether its messages begin with a header."""
+
+    topic: str
+    publisher: Publisher
+    has_header: bool
+
+
+class Playback:
+    """Publishers for a recording's topics, and the loop that feeds them."""
+
+    def __init__(
+        self,
+        node: Node,
+        reader: Reader,
+        options: PlaybackOptions,
+        report: Callable[[Report], None] | None = None,
+    ) -> None:
+        """``report`` is told of each message just before it is published, and of the end.
+
+        Raises RecordingError when a topic asked for is not in the recording, or nothing can be
+        played. ``skipped`` holds a sentence for each topic whose type is not installed.
+        """
+        self._node = node
+        self._reader = reader
+        self._options = options
+        self._report = report
+        self._connections = _chosen(reader, options.topics)
+        self._outputs: dict[str, _Output] = {}
+        self.skipped: tuple[str, ...] = ()
+        for topic in dict.fromkeys(connection.topic for connection in self._connections):
+            self._add(topic)
+        if not sum(connection.msgcount for connection in self._connections):
+            reason = " ".join(self.skipped) or "it has no messages."
+            raise RecordingError(f"Nothing in {reader.path} can be played: {reason}")
+        self._clock: Publisher | None = None
+        if options.clock_hz:
+            self._clock = node.create_publisher(Clock, CLOCK_TOPIC, DEFAULT_DEPTH)
+
+    def play(self, stop: StopFlag) -> None:
+        """Publish everything; returns at the end, with ``loop`` when told to stop.
+
+        Raises UsageError when an awaited topic finds no subscriber, RecordingError when the
+        recording turns out to be damaged.
+        """
+        if not self._await_subscribers(stop):
+            return
+        while self._play_once(stop) and self._options.loop:
+            pass
+        self._tell(Report(Event.FINISHED, "", None, time.monotonic_ns()))
+        self._await_delivery(stop)
+
+    def _add(self, topic: str) -> None:
+        connections = [entry for entry in self._connections if entry.topic == topic]
+        message_type = connections[0].msgtype
+        message_class = _message_class(message_type)
+        if message_class is None:
+            self.skipped += (f"{topic} is not played: {message_type} is not installed.",)
+            self._connections = [entry for entry in self._connections if entry.topic != topic]
+            return
+        recorded = [
+            qos
+            for entry in connections
+            if isinstance(entry.ext, ConnectionExtRosbag2)
+            for qos in entry.ext.offered_qos_profiles
+        ]
+        publisher = self._node.create_publisher(
+            message_class, topic, offered_profile(topic, recorded)
+        )
+        self._outputs[topic] = _Output(topic, publisher, begins_with_header(message_class))
+
+    def _await_subscribers(self, stop: StopFlag) -> bool:
+        deadline = time.monotonic() + self._options.await_timeout_s
+        for topic in self._options.awaited:
+            if topic not in self._outputs:
+                raise UsageError(f"{topic} is awaited but not played; play it, or do not wait.")
+            publisher = self._outputs[topic].publisher
+            while publisher.get_subscription_count() == 0:
+                if time.monotonic() > deadline:
+                    raise UsageError(
+                        f"Nobody has subscribed to {publisher.topic_name} within "
+                        f"{self._options.await_timeout_s:g} s; start the subscriber, and check its "
+                        "topic, ROS_DOMAIN_ID and quality of service."
+                    )
+                if not stop.wait_until(time.monotonic() + _SUBSCRIBER_POLL_S):
+                    return False
+        return True
+
+    def _play_once(self, stop: StopFlag) -> bool:
+        """Whether the end was reached, and not told to stop before."""
+        first_ns, started_s = None, time.monotonic()
+        for time_ns, output, data in self._timeline():
+            if first_ns is None:
+                first_ns = time_ns
+            elapsed_s = (time_ns - first_ns) / _NANOSECONDS / self._options.rate
+            if not stop.wait_until(started_s + elapsed_s):
+                return False
+            self._tick(time_ns)
+            if output is not None:
+                self._publish(output, data)
+        return True
+
+    def _timeline(self) -> Iterator[tuple[int, _Output | None, bytes]]:
+        """Recorded time [ns], topic and bytes of each message; clock ticks between them."""
+        step_ns = tick_ns = None
+        if self._options.clock_hz:
+            step_ns = round(_NANOSECONDS * self._options.rate / self._options.clock_hz)
+        for connection, time_ns, data in self._messages():
+            if step_ns is not None:
+                tick_ns = time_ns if tick_ns is None else tick_ns
+                while tick_ns < time_ns:
+                    yield tick_ns, None, b""
+                    tick_ns += step_ns
+            yield time_ns, self._outputs[connection.topic], data
+
+    def _messages(self) -> Iterator[tuple[Connection, int, bytes]]:
+        try:
+            yield from self._reader.messages(self._connections)
+        except ReaderError as error:
+            raise RecordingError(
+                f"The recording {self._reader.path} is damaged: {error}."
+            ) from error
+
+    def _publish(self, output: _Output, data: bytes) -> None:
+        if output.has_header and self._options.restamp:
+            data = with_stamp(data, time.time_ns())
+        stamp_ns = read_stamp_ns(data) if output.has_header else None
+        self._tell(Report(Event.PLAYED, output.topic, stamp_ns, time.monotonic_ns()))
+        output.publisher.publish(data)
+
+    def _tell(self, report: Report) -> None:
+        if self._report is not None:
+            self._report(report)
+
+    def _tick(self, time_ns: int) -> None:
+        if self._clock is not None:
+            seconds, nanoseconds = divmod(time_ns, _NANOSECONDS)
+            self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
+
+    def _await_delivery(self, stop: StopFlag) -> None:
+        """Reliable messages on their way would be lost with their publisher."""
+        deadline_s = time.monotonic() + _DELIVERY_TIMEOUT_S
+        for output in self._outputs.values():
+            while (
+                not stop
+                and time.monotonic() < deadline_s
+                and not output.publisher.wait_for_all_acked(_DELIVERY_POLL)
+            ):
+                pass
+
+
+def _chosen(reader: Reader, topics: Sequence[str]) -> list[Connection]:
+    there = {connection.topic for connection in reader.connections}
+    for topic in topics:
+        if topic not in there:
+            known = ", ".join(sorted(there)) or "none at all"
+            raise RecordingError(f"{reader.path} has no topic {topic!r}; it has {known}.")
+    return [entry for entry in reader.connections if not topics or entry.topic in topics]
+
+
+def _message_class(message_type: str) -> Any | None:
+    """The class of ``package/msg/Name``, None where the package is not installed."""
+    package, _, name = message_type.partition("/msg/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), name, None)
+    except ImportError:
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="playback",
+        description="Play a ROS 2 recording to its topics, in its own time.",
+        epilog="Remappings follow --ros-args, for example -r /camera/image_raw:=/front/image_raw.",
+    )
+    parser.add_argument("bag", type=Path, metavar="BAG", help=".mcap, .db3, or a rosbag2 folder")
+    parser.add_argument(
+        "--topic",
+        dest="topics",
+        action="append",
+        default=[],
+        metavar="T",
+        help="play this topic only; may be given several times",
+    )
+    parser.add_argument("--rate", type=float, default=1.0, help="times real time (default: 1)")
+    parser.add_argument("--loop", action="store_true", help="begin anew at the end, until Ctrl-C")
+    parser.add_argument(
+        "--clock",
+        type=float,
+        nargs="?",
+        const=100.0,
+        default=0.0,
+        metavar="HZ",
+        help="publish the recording's time on /clock, for use_sim_time (default: 100 Hz)",
+    )
+    parser.add_argument(
+        "--restamp", action="store_true", help="stamp headers with the time of publishing"
+    )
+    parser.add_argument(
+        "--await-subscriber",
+        dest="awaited",
+        action="append",
+        default=[],
+        metavar="T",
+        help="begin when this topic has a subscriber; may be given several times",
+    )
+    parser.add_argument(
+        "--await-timeout", type=float, default=30.0, metavar="S", help="default: 30 s"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="print each message played as a line of JSON"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play the recording; returns 0, also when stopped by Ctrl-C, and 2 for bad input."""
+    command_line = list(sys.argv if arguments is None else [sys.argv[0], *arguments])
+    args = _parser().parse_args(remove_ros_args(command_line)[1:])
+    with StopFlag() as stop:
+        try:
+            options = _options(args)
+            rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
+            with open_bag(args.bag) as reader:
+                node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
+                playback = Playback(node, reader, options, print_report if args.report else None)
+                for sentence in playback.skipped:
+                    print(f"playback: {sentence}", file=sys.stderr)
+                playback.play(stop)
+                node.destroy_node()
+        except ActiveSamError as error:
+            print(f"playback: {error}", file=sys.stderr)
+            return EXIT_BAD_INPUT
+        finally:
+            rclpy.try_shutdown()
+    return 0
+
+
+def _options(args: argparse.Namespace) -> PlaybackOptions:
+    return PlaybackOptions(
+        topics=tuple(args.topics),
+        rate=args.rate,
+        loop=args.loop,
+        clock_hz=args.clock,
+        restamp=args.restamp,
+        awaited=tuple(args.awaited),
+        await_timeout_s=args.await_timeout,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,346 @@
+"""Playback and recorder as processes: what is played over DDS arrives, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.node.message_definitions import message_definition
+from activesam_ros.node.playback import PlaybackOptions, main, offered_profile
+from activesam_ros.node.reports import Event, Report
+
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
+FRAMES = 12
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 20_000_000
+FOREVER = QosTime(2147483647, 4294967295)
+Messages = list[tuple[str, int, bytes]]
+
+
+def quality(
+    reliability: QosReliability = QosReliability.RELIABLE,
+    durability: QosDurability = QosDurability.VOLATILE,
+    depth: int = 10,
+) -> Qos:
+    return Qos(
+        QosHistory.KEEP_LAST,
+        depth,
+        reliability,
+        durability,
+        FOREVER,
+        FOREVER,
+        QosLiveliness.AUTOMATIC,
+        FOREVER,
+        False,
+    )
+
+
+def image(index: int) -> bytes:
+    stamp_ns = START_NS + index * PERIOD_NS
+    types = TYPES.types
+    stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    pixels = np.random.default_rng(index).integers(0, 256, 300 * 400 * 3).astype(np.uint8)
+    message = types[IMAGE](
+        header=types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera"),
+        height=300,
+        width=400,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=1200,
+        data=pixels,
+    )
+    return bytes(TYPES.serialize_cdr(message, IMAGE))
+
+
+def text(content: str) -> bytes:
+    return bytes(TYPES.serialize_cdr(TYPES.types[TEXT](data=content), TEXT))
+
+
+def write_bag(folder: Path, plugin: StoragePlugin) -> Messages:
+    """A latched text, images, and a topic of a type that is not installed."""
+    played: Messages = []
+    with Writer(folder, version=8, storage_plugin=plugin) as writer:
+        latched = quality(durability=QosDurability.TRANSIENT_LOCAL, depth=1)
+        about = writer.add_connection(
+            "/about", TEXT, typestore=TYPES, offered_qos_profiles=[latched]
+        )
+        images = writer.add_connection(
+            "/camera/image_raw", IMAGE, typestore=TYPES, offered_qos_profiles=[quality()]
+        )
+        tf = writer.add_connection("/tf_static", "tf2_msgs/msg/TFMessage", typestore=TYPES)
+        empty = TYPES.types["tf2_msgs/msg/TFMessage"](transforms=[])
+        writer.write(tf, START_NS, TYPES.serialize_cdr(empty, "tf2_msgs/msg/TFMessage"))
+        writer.write(about, START_NS, text("a drive"))
+        played.append(("/about", START_NS, text("a drive")))
+        for index in range(FRAMES):
+            time_ns = START_NS + index * PERIOD_NS
+            writer.write(images, time_ns, image(index))
+            played.append(("/camera/image_raw", time_ns, image(index)))
+    return played
+
+
+def messages_of(path: Path) -> Messages:
+    with Reader(path) as reader:
+        return [(entry.topic, time_ns, bytes(data)) for entry, time_ns, data in reader.messages()]
+
+
+class Processes:
+    """Starts modules of the package and reads the reports they print."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"activesam_ros.node.{module}", *arguments, "--report"],
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def kill(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def processes(repository: Path) -> Iterator[Processes]:
+    started = Processes(repository)
+    yield started
+    started.kill()
+
+
+def reports(process: subprocess.Popen[str]) -> Iterator[Report]:
+    stream: IO[str] | None = process.stdout
+    assert stream is not None
+    for line in stream:
+        yield Report.parse(line)
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[int, str]:
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_everything_played_is_recorded_byte_for_byte(
+    tmp_path: Path, processes: Processes, plugin: StoragePlugin
+) -> None:
+    played = write_bag(tmp_path / "bag", plugin)
+    recorded = tmp_path / "recorded.mcap"
+    topics = ("/about", "/camera/image_raw")
+    recorder = processes.start(
+        "recorder", "-o", str(recorded), *(word for topic in topics for word in ("--topic", topic))
+    )
+    playback = processes.start(
+        "playback",
+        str(tmp_path / "bag"),
+        *(word for topic in topics for word in ("--await-subscriber", topic)),
+    )
+    heard: list[Report] = []
+    for report in reports(recorder):
+        heard.append(report)
+        if sum(entry.event is Event.RECORDED for entry in heard) == len(played):
+            break
+    told = list(reports(playback))
+    assert playback.wait(30) == 0
+    assert interrupt(recorder) == (0, "")
+
+    # the file: the same bytes in the same order on each topic, with types that a reader finds in it
+    for topic in topics:
+        sent = [data for name, _, data in played if name == topic]
+        assert [data for name, _, data in messages_of(recorded) if name == topic] == sent
+    with AnyReader([recorded]) as reader:
+        assert {entry.topic: entry.msgtype for entry in reader.connections} == {
+            "/about": TEXT,
+            "/camera/image_raw": IMAGE,
+        }
+        for entry, _, data in reader.messages():
+            reader.deserialize(data, entry.msgtype)
+        durability = {
+            entry.topic: entry.ext.offered_qos_profiles[0].durability  # type: ignore[union-attr]
+            for entry in reader.connections
+        }
+    assert durability["/about"] is QosDurability.TRANSIENT_LOCAL
+    assert durability["/camera/image_raw"] is QosDurability.VOLATILE
+
+    # the reports: each image once on either side, told before it arrived, on one clock
+    stamps = [time_ns for name, time_ns, _ in played if name == "/camera/image_raw"]
+    sent_at = {r.stamp_ns: r.monotonic_ns for r in told if r.topic == "/camera/image_raw"}
+    got_at = {
+        r.stamp_ns: r.monotonic_ns
+        for r in heard
+        if r.event is Event.RECORDED and r.topic == "/camera/image_raw"
+    }
+    assert list(sent_at) == stamps
+    assert list(got_at) == stamps
+    assert all(sent_at[stamp] < got_at[stamp] for stamp in stamps)
+    assert Counter(r.event for r in heard)[Event.SUBSCRIBED] == len(topics)
+    assert told[-1].event is Event.FINISHED
+    # never before its time
+    moments = [sent_at[stamp] - sent_at[stamps[0]] for stamp in stamps]
+    assert all(moment >= index * PERIOD_NS - 10_000_000 for index, moment in enumerate(moments))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_both_and_the_file_is_whole(
+    tmp_path: Path, processes: Processes, number: int
+) -> None:
+    write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    recorded = tmp_path / "recorded.mcap"
+    recorder = processes.start(
+        "recorder", "-o", str(recorded), "--topic", "/camera/image_raw", "--topic", "/clock"
+    )
+    playback = processes.start(
+        "playback",
+        str(tmp_path / "bag"),
+        *("--topic", "/camera/image_raw", "--await-subscriber", "/camera/image_raw"),
+        *("--loop", "--restamp", "--clock", "200"),
+    )
+    stamps: list[int] = []
+    ticks = 0
+    for report in reports(recorder):
+        if report.event is Event.RECORDED and report.topic == "/clock":
+            ticks += 1
+        elif report.event is Event.RECORDED and report.stamp_ns is not None:
+            stamps.append(report.stamp_ns)
+        if len(stamps) > 2 * FRAMES and ticks > 2 * FRAMES:
+            break
+    code, errors = interrupt(playback, number)
+    assert code == 0
+    assert errors == ""
+    assert interrupt(recorder, number) == (0, "")
+    # several rounds of the loop, each image with a stamp of its own
+    assert stamps == sorted(set(stamps))
+    assert stamps[0] > START_NS
+    with Reader(recorded) as reader:
+        counts = {entry.topic: entry.msgcount for entry in reader.connections}
+    assert counts["/camera/image_raw"] >= len(stamps)
+    assert counts["/clock"] >= ticks
+
+
+def run_playback(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(arguments)
+    return code, capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--topic", "/nowhere"), "has no topic '/nowhere'"),
+        (("--rate", "0"), "rate 0 is out of range"),
+        (("--clock", "inf"), "clock frequency in Hz inf is out of range"),
+        (("--await-subscriber", "/about", "--await-timeout", "0"), "Nobody has subscribed"),
+        (("--topic", "/tf_static"), "tf2_msgs/msg/TFMessage is not installed"),
+        (("--topic", "/about", "--await-subscriber", "/tf_static"), "awaited but not played"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: Sequence[str], sentence: str
+) -> None:
+    write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    code, errors = run_playback(capfd, str(tmp_path / "bag"), *arguments)
+    assert code == 2
+    assert sentence in errors
+    assert "Traceback" not in errors
+
+
+def test_what_is_no_recording_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.mcap").write_bytes(b"nothing")
+    assert run_playback(capfd, str(tmp_path / "none.mcap"))[0] == 2
+    code, errors = run_playback(capfd, str(tmp_path / "broken.mcap"))
+    assert code == 2
+    assert "broken.mcap cannot be read" in errors
+
+
+def test_the_recorder_keeps_an_earlier_recording(tmp_path: Path, processes: Processes) -> None:
+    path = tmp_path / "recorded.mcap"
+    path.write_bytes(b"precious")
+    recorder = processes.start("recorder", "-o", str(path), "--topic", "/about")
+    _, errors = recorder.communicate(timeout=30)
+    assert recorder.returncode == 2
+    assert "exists already" in errors
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ((), ("RELIABLE", "VOLATILE", 10)),
+        ((quality(QosReliability.BEST_EFFORT, depth=3),), ("BEST_EFFORT", "VOLATILE", 3)),
+        (
+            (quality(QosReliability.BEST_EFFORT, depth=3), quality(depth=7)),
+            ("RELIABLE", "VOLATILE", 7),
+        ),
+        (
+            (
+                quality(durability=QosDurability.TRANSIENT_LOCAL, depth=1),
+                quality(durability=QosDurability.TRANSIENT_LOCAL, depth=2),
+            ),
+            ("RELIABLE", "TRANSIENT_LOCAL", 3),
+        ),
+        ((quality(depth=0),), ("RELIABLE", "VOLATILE", 10)),
+    ],
+)
+def test_the_recorded_quality_of_service_is_offered(
+    recorded: Sequence[Qos], expected: tuple[str, str, int]
+) -> None:
+    profile = offered_profile("/any", recorded)
+    assert (profile.reliability.name, profile.durability.name, profile.depth) == expected
+
+
+def test_static_transforms_are_latched_where_the_recording_does_not_tell() -> None:
+    assert offered_profile("/tf_static", ()).durability.name == "TRANSIENT_LOCAL"
+
+
+def test_what_is_awaited_must_be_played() -> None:
+    with pytest.raises(UsageError, match="/b is awaited but not played"):
+        PlaybackOptions(topics=("/a",), awaited=("/b",))
+
+
+def test_a_definition_brings_every_type_within() -> None:
+    definition = message_definition("sensor_msgs/msg/Image")
+    parts = definition.split("=" * 80 + "\n")
+    assert [part.splitlines()[0] for part in parts[1:]] == [
+        "MSG: std_msgs/Header",
+        "MSG: builtin_interfaces/Time",
+    ]
+    with pytest.raises(RecordingError, match="no_such_msgs/msg/Thing"):
+        message_definition("no_such_msgs/msg/Thing")
+
+
+def test_reports_survive_their_line() -> None:
+    report = Report(Event.RECORDED, "/a", None, os.getpid())
+    assert Report.parse(report.line()) == report
+    other: Any = '{"event": "recorded"}'
+    with pytest.raises(ValueError, match="no report"):
+        Report.parse(other)
