@@ -19,30 +19,33 @@ def add_network_arguments(
     parser: argparse.ArgumentParser, vocabulary_required: bool = True
 ) -> None:
     """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
-    group = parser.add_argument_group("network and vocabulary")
-    group.add_argument(
+    parser.add_argument(
         "--weights", type=Path, required=True, metavar="PATH", help="sam3.pt or a safetensors file"
     )
-    group.add_argument(
+    parser.add_argument(
         "--config",
         type=Path,
         metavar="JSON",
         help="the network's dimensions (default: config.json beside the weights, else full size)",
     )
-    group.add_argument(
+    parser.add_argument(
         "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N"
     )
-    group.add_argument("--dtype", default="auto", choices=DTYPES)
-    group.add_argument(
+    parser.add_argument("--dtype", default="auto", choices=DTYPES)
+    parser.add_argument(
         "--cache-dir", type=Path, metavar="DIR", help="where compiled vocabularies are kept"
     )
-    group.add_argument(
-        "--vocabulary",
-        required=vocabulary_required,
-        metavar="NAME|FILE",
-        help="a bundled vocabulary, a YAML file, or a text file with one class a line",
-    )
-    group.add_argument(
+    add_vocabulary_arguments(parser)
+
+
+def add_vocabulary_arguments(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """--vocabulary, or the vocabulary as a bare word, and --set."""
+    description = "a bundled vocabulary, a YAML file, or a text file with one class a line"
+    if positional:
+        parser.add_argument("vocabulary", metavar="NAME|FILE", help=description)
+    else:
+        parser.add_argument("--vocabulary", required=True, metavar="NAME|FILE", help=description)
+    parser.add_argument(
         "--set",
         dest="assignments",
         action="append",

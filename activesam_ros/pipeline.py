@@ -59,15 +59,14 @@ class Network:
         self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
     ) -> CompiledPrompts:
         """The prompt table that the method needs, on the CPU, from the cache where it is there."""
-        style = PromptStyle.EXPANDED if recipe(method).expands else PromptStyle.PLAIN
-        return compile_prompts(
+        return compile_vocabulary(
             vocabulary,
             settings,
+            method,
             self.weights,
             self.config,
             self.cache_dir,
-            style=style,
-            device=self.device,
+            self.device,
         )
 
     def segmenter(
@@ -76,6 +75,22 @@ class Network:
         """A segmenter for the vocabulary; compiles its prompts."""
         table = self.compile(vocabulary, settings, method).table
         return Segmenter(self.model, table.to(self.device, self.dtype), settings, method)
+
+
+def compile_vocabulary(
+    vocabulary: Vocabulary,
+    settings: Settings,
+    method: Method,
+    weights: Path,
+    config: Sam3Config,
+    cache_dir: Path | None,
+    device: torch.device,
+) -> CompiledPrompts:
+    """The prompt table that a method needs; the image model is not involved."""
+    style = PromptStyle.EXPANDED if recipe(method).expands else PromptStyle.PLAIN
+    return compile_prompts(
+        vocabulary, settings, weights, config, cache_dir, style=style, device=device
+    )
 
 
 def load_network(options: NetworkOptions) -> Network:

@@ -16,6 +16,7 @@ from activesam_ros.prompts.cache import Layout, default_cache_dir, read_tensors,
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.context import (
     hypernym_embeddings,
+    nearest_queries,
     neighbor_embeddings,
     pooled_embeddings,
 )
@@ -160,17 +161,11 @@ def encode_words(
     words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
 ) -> dict[str, Tensor]:
     """A table's features, padding, context and context_padding, on the CPU in float32."""
-    device = encoder.resizer.weight.device
-
-    def tokens(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        ids = torch.from_numpy(tokenizer.encode(texts)).to(device)
-        return ids, ids == 0
 
     def pool(texts: Sequence[str]) -> Tensor:
-        ids, padding = tokens(texts)
-        return pooled_embeddings(encoder.input_embeddings(ids), padding)
+        return _pooled(texts, encoder, tokenizer)
 
-    ids, padding = tokens(words.prompts)
+    ids, padding = _tokens(words.prompts, encoder, tokenizer)
     features = torch.cat(
         [encoder(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)]
     )
@@ -186,6 +181,29 @@ def encode_words(
         "context": context.float().cpu(),
         "context_padding": missing.cpu(),
     }
+
+
+@torch.no_grad()
+def neighbor_names(
+    words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
+) -> tuple[tuple[str, ...], ...]:
+    """The prompts whose embeddings extend each query as its neighbours, nearest first."""
+    pooled = _pooled(words.prompts, encoder, tokenizer)
+    _, indices = nearest_queries(pooled, words.neighbor_count)
+    return tuple(tuple(words.prompts[index] for index in row) for row in indices.tolist())
+
+
+def _tokens(
+    texts: Sequence[str], encoder: TextEncoder, tokenizer: Tokenizer
+) -> tuple[Tensor, Tensor]:
+    """Token ids and padding of the texts, [N, L] each, on the encoder's device."""
+    ids = torch.from_numpy(tokenizer.encode(texts)).to(encoder.resizer.weight.device)
+    return ids, ids == 0
+
+
+def _pooled(texts: Sequence[str], encoder: TextEncoder, tokenizer: Tokenizer) -> Tensor:
+    ids, padding = _tokens(texts, encoder, tokenizer)
+    return pooled_embeddings(encoder.input_embeddings(ids), padding)
 
 
 def _layout(words: PromptWords, config: Sam3Config) -> Layout:

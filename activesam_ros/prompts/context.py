@@ -24,26 +24,36 @@ def pooled_embeddings(embeddings: Tensor, padding: Tensor) -> Tensor:
     return (embeddings * valid).sum(dim=1) / valid.sum(dim=1).clamp_min(1)
 
 
-def neighbor_embeddings(pooled: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def nearest_queries(pooled: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` nearest other queries of each query by cosine similarity, nearest first.
+
+    pooled: [K, text_width]. Returns similarities and int64 indices, [K, min(count, K - 1)] each.
+    """
+    found = min(count, len(pooled) - 1)
+    unit = pooled / pooled.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+    nearest = []
+    for start in range(0, len(pooled), _ROWS):
+        similarity = unit[start : start + _ROWS] @ unit.T
+        rows = torch.arange(len(similarity), device=pooled.device)
+        similarity[rows, start + rows] = -torch.inf  # a query is no neighbour of itself
+        nearest.append(similarity.topk(found, dim=1))
+    similarities, indices = zip(*nearest, strict=True)
+    return torch.cat(similarities), torch.cat(indices)
+
+
+def neighbor_embeddings(pooled: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The pooled embeddings of each query's nearest other queries.
 
     pooled [K, text_width] -> pooled embeddings of the neighbours [K, count, text_width], each times
     its weight in the softmax over the neighbours' similarities, and padding bool [K, count]. With
     fewer than ``count`` other queries the rest is padding, and zero.
     """
-    queries = len(pooled)
-    found = min(count, queries - 1)
-    unit = pooled / pooled.norm(dim=-1, keepdim=True).clamp_min(1e-8)
-    embeddings = pooled.new_zeros(queries, count, pooled.shape[-1])
-    for start in range(0, queries if found else 0, _ROWS):
-        similarity = unit[start : start + _ROWS] @ unit.T
-        rows = torch.arange(len(similarity), device=pooled.device)
-        similarity[rows, start + rows] = -torch.inf  # a query is no neighbour of itself
-        nearest, index = similarity.topk(found, dim=1)
-        weights = nearest.softmax(dim=1).unsqueeze(-1)
-        embeddings[start : start + _ROWS, :found] = pooled[index] * weights
-    padding = torch.arange(count, device=pooled.device) >= found
-    return embeddings, padding.expand(queries, count)
+    similarities, indices = nearest_queries(pooled, count)
+    weights = similarities.softmax(dim=1).unsqueeze(-1)
+    missing = count - indices.shape[1]
+    embeddings = F.pad(pooled[indices] * weights, (0, 0, 0, missing))
+    padding = torch.arange(count, device=pooled.device) >= indices.shape[1]
+    return embeddings, padding.expand(len(pooled), count)
 
 
 def hypernym_embeddings(

@@ -67,6 +67,12 @@ def load_text_encoder(
     return encoder.eval()
 
 
+def check_weights(path: Path, config: Sam3Config) -> None:
+    """Check the file's keys and shapes without reading its tensors; raises CheckpointError."""
+    with _open_checked(path, config):
+        pass
+
+
 def weights_fingerprint(path: Path) -> str:
     """A hexadecimal name for the file's content, from its size and samples of it.
 

@@ -1,0 +1,156 @@
+"""Say what is installed, which device and weights there are, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from activesam_ros import __version__
+from activesam_ros.errors import ActiveSamError
+from activesam_ros.pipeline import read_config, resolve_device, resolve_dtype
+from activesam_ros.prompts.cache import default_cache_dir
+from activesam_ros.prompts.hypernyms import load_wordnet
+from activesam_ros.resources import config_dir, weights_dir
+from activesam_ros.sam3.checkpoint import check_weights
+
+WIDTH = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; ``needed`` ones that are missing make the exit code 1."""
+
+    what: str
+    found: str
+    missing: bool = False
+    needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Python package, what it is for, and how to get it."""
+
+    name: str
+    module: str
+    purpose: str
+    how: str
+    needed: bool = False
+
+
+PACKAGES = (
+    Package("numpy", "numpy", "arrays", "pip install numpy", needed=True),
+    Package("opencv", "cv2", "image files", "pip install opencv-python-headless", needed=True),
+    Package(
+        "safetensors", "safetensors", "cache and demo weights", "pip install safetensors", True
+    ),
+    Package("regex", "regex", "tokenizer", "pip install regex", needed=True),
+    Package("ftfy", "ftfy", "tokenizer", "pip install ftfy", needed=True),
+    Package("PyYAML", "yaml", "vocabularies", "pip install pyyaml", needed=True),
+    Package("nltk", "nltk", "hypernyms of new class names", "pip install nltk"),
+    Package("rosbags", "rosbags", "recordings", "pip install rosbags rosbags-image"),
+    Package("rclpy", "rclpy", "the node", "`make setup`, or a ROS 2 distribution"),
+    Package(
+        "cv_bridge", "cv_bridge", "image messages; rosbags-image serves too", "a ROS 2 distribution"
+    ),
+    Package("vision_msgs", "vision_msgs", "~/label_info", "a ROS 2 distribution"),
+    Package("launch_ros", "launch_ros", "the launch file", "a ROS 2 distribution"),
+    Package("sam3", "sam3", "activesam verify", "pip install 'activesam_ros[reference]'"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam doctor``."""
+    parser.add_argument("--weights", type=Path, metavar="PATH", help="also check this file, whole")
+    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; 1 where something needed is missing, else 0."""
+    findings = [*_system(), *_packages(), *_ros(), *_data(), *_weights(args.weights, args.config)]
+    for finding in findings:
+        mark = ("!!" if finding.needed else "--") if finding.missing else "ok"
+        print(f"{mark}  {finding.what:{WIDTH}} {finding.found}")
+    return int(any(finding.missing and finding.needed for finding in findings))
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("activesam_ros", f"{__version__} from {config_dir().parent}")
+    yield Finding("Python", f"{platform.python_version()} ({sys.executable})")
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    yield Finding("torch", f"{torch.__version__}, {build}, {torch.get_num_threads()} CPU threads")
+    device = resolve_device("auto")
+    dtype = str(resolve_dtype("auto", device)).removeprefix("torch.")
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        free, total = torch.cuda.mem_get_info(device)
+        yield Finding(
+            "device",
+            f"{properties.name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {dtype}",
+        )
+    else:
+        yield Finding("device", f"cpu, {dtype}; no CUDA device is visible to torch", missing=True)
+
+
+def _packages() -> Iterator[Finding]:
+    for package in PACKAGES:
+        if importlib.util.find_spec(package.module) is None:
+            found = f"missing, for {package.purpose}: {package.how}"
+            yield Finding(package.name, found, missing=True, needed=package.needed)
+        else:
+            yield Finding(package.name, f"{_version(package)} ({package.purpose})")
+
+
+def _version(package: Package) -> str:
+    candidates = metadata.packages_distributions().get(package.module, [package.name])
+    try:
+        return metadata.version(candidates[0])
+    except metadata.PackageNotFoundError:
+        return "there"
+
+
+def _ros() -> Iterator[Finding]:
+    messages = importlib.util.find_spec("activesam_ros.msg") is not None
+    yield Finding(
+        "messages",
+        "activesam_ros.msg is built" if messages else "not built: `make setup` or colcon build",
+        missing=not messages,
+    )
+    distribution = os.environ.get("ROS_DISTRO", "not set")
+    rmw = os.environ.get("RMW_IMPLEMENTATION", "the default")
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    yield Finding("ROS environment", f"ROS_DISTRO {distribution}, RMW {rmw}, domain {domain}")
+
+
+def _data() -> Iterator[Finding]:
+    try:
+        load_wordnet()
+        yield Finding("WordNet", "there (hypernyms of new class names)")
+    except ActiveSamError as error:
+        yield Finding("WordNet", str(error), missing=True)
+    folder = default_cache_dir()
+    if folder is None:
+        yield Finding("prompt cache", "no folder to keep it in", missing=True)
+        return
+    files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    size_mib = sum(path.stat().st_size for path in files) / 2**20
+    yield Finding("prompt cache", f"{folder}: {len(files)} tables, {size_mib:.1f} MiB")
+
+
+def _weights(chosen: Path | None, config: Path | None) -> Iterator[Finding]:
+    folder = weights_dir()
+    for path in [chosen] if chosen else [folder / "sam3.pt", folder / "demo/model.safetensors"]:
+        what = "weights" if chosen else f"weights/{path.relative_to(folder)}"
+        try:
+            check_weights(path, read_config(path, config))
+            yield Finding(what, f"{path}, {path.stat().st_size / 2**20:.0f} MiB")
+        except ActiveSamError as error:
+            yield Finding(what, str(error), missing=True, needed=chosen is not None)
