@@ -16,7 +16,7 @@ METHODS = tuple(method.value for method in Method)
 
 
 def add_network_arguments(
-    parser: argparse.ArgumentParser, vocabulary_required: bool = True
+    parser: argparse.ArgumentParser, *, vocabulary_required: bool = True
 ) -> None:
     """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
     parser.add_argument(
@@ -35,16 +35,20 @@ def add_network_arguments(
     parser.add_argument(
         "--cache-dir", type=Path, metavar="DIR", help="where compiled vocabularies are kept"
     )
-    add_vocabulary_arguments(parser)
+    add_vocabulary_arguments(parser, required=vocabulary_required)
 
 
-def add_vocabulary_arguments(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+def add_vocabulary_arguments(
+    parser: argparse.ArgumentParser, *, positional: bool = False, required: bool = True
+) -> None:
     """--vocabulary, or the vocabulary as a bare word, and --set."""
     description = "a bundled vocabulary, a YAML file, or a text file with one class a line"
     if positional:
         parser.add_argument("vocabulary", metavar="NAME|FILE", help=description)
     else:
-        parser.add_argument("--vocabulary", required=True, metavar="NAME|FILE", help=description)
+        parser.add_argument(
+            "--vocabulary", required=required, metavar="NAME|FILE", help=description
+        )
     parser.add_argument(
         "--set",
         dest="assignments",
