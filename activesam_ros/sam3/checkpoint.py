@@ -50,7 +50,7 @@ def load_image_model(
     """
     with torch.device("meta"):
         model = Sam3ImageModel(config)
-    with _open_checked(path, config) as tensors:
+    with open_weights(path, config) as tensors:
         for attribute, prefix in IMAGE_STAGES.items():
             _fill(getattr(model, attribute), prefix, tensors, device, dtype)
     return model.eval()
@@ -62,14 +62,14 @@ def load_text_encoder(
     """The text encoder alone, read as :func:`load_image_model` reads the rest."""
     with torch.device("meta"):
         encoder = TextEncoder(config)
-    with _open_checked(path, config) as tensors:
+    with open_weights(path, config) as tensors:
         _fill(encoder, TEXT_STAGE, tensors, device, dtype)
     return encoder.eval()
 
 
 def check_weights(path: Path, config: Sam3Config) -> None:
     """Check the file's keys and shapes without reading its tensors; raises CheckpointError."""
-    with _open_checked(path, config):
+    with open_weights(path, config):
         pass
 
 
@@ -161,7 +161,7 @@ def _fill(
 
 
 @contextlib.contextmanager
-def _open_checked(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
+def open_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
     """The file's image-model tensors, by official key, after checking keys and shapes."""
     with _reader(path) as tensors:
         used, unused = parameter_shapes(config), unused_shapes(config)

@@ -1,0 +1,124 @@
+"""Compare this package's network with Meta's own on your weights and images.
+
+Needs the extra [reference] and a CUDA device. Both networks run in float32 on the same pixels; the
+table shows the largest difference of each output over its largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from activesam_ros.commands.vocabulary_show import print_table
+from activesam_ros.demo.drive import Drive
+from activesam_ros.demo.options import DriveOptions
+from activesam_ros.errors import UsageError
+from activesam_ros.image_files import read_image
+from activesam_ros.pipeline import read_config, resolve_device
+from activesam_ros.reference import ReferenceModel, ReferenceOutputs, require_cuda, require_packages
+from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.tokenizer import Tokenizer
+from activesam_ros.segmentation.pixels import network_pixels, upload
+
+OUTPUTS = ("presence_logits", "logits", "boxes", "masks", "semantic")
+DEFAULT_PROMPTS = "road,car,person,tree"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam verify``."""
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGE", help="default: a synthetic street scene"
+    )
+    parser.add_argument("--weights", type=Path, required=True, metavar="PATH")
+    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
+    parser.add_argument("--prompts", default=DEFAULT_PROMPTS, metavar="NAME[,NAME]...")
+    parser.add_argument("--device", default="auto", metavar="DEVICE")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=1e-2,
+        help="largest relative difference that passes (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; 1 where a difference exceeds the tolerance."""
+    prompts = [name.strip() for name in args.prompts.split(",") if name.strip()]
+    if not prompts or args.tolerance <= 0:
+        raise UsageError("Give at least one prompt and a tolerance above 0.")
+    device = resolve_device(args.device)
+    require_packages()
+    require_cuda(device)
+    config = read_config(args.weights, args.config)
+    reference = ReferenceModel(args.weights, config, device)
+    ours = load_image_model(args.weights, config, device, torch.float32)
+    features = encode_prompts(args.weights, config, prompts, device)
+    rows = []
+    for name, pixels in _inputs(args.images, config, device):
+        differences = compare(ours, features, reference(pixels, prompts), pixels)
+        rows.append((name, differences))
+    return report(rows, args.tolerance)
+
+
+def encode_prompts(
+    weights: Path, config: Sam3Config, prompts: Sequence[str], device: torch.device
+) -> Prompts:
+    """Our features of the prompts, as they are written."""
+    encoder = load_text_encoder(weights, config, device, torch.float32)
+    ids = torch.from_numpy(Tokenizer(config.context_length).encode(prompts)).to(device)
+    with torch.inference_mode():
+        return Prompts(encoder(ids), ids == 0)
+
+
+@torch.inference_mode()
+def compare(
+    model: Sam3ImageModel, prompts: Prompts, expected: ReferenceOutputs, pixels: Tensor
+) -> dict[str, float]:
+    """Largest difference over largest value, for each of :data:`OUTPUTS`."""
+    detections = model.detect(model.encode_image(pixels), prompts)
+    masks = [detections.masks(0, index, slice(None)) for index in range(len(prompts))]
+    ours = ReferenceOutputs(
+        presence_logits=detections.presence_logits[0],
+        logits=detections.logits[0],
+        boxes=detections.boxes[0],
+        masks=torch.stack(masks),
+        semantic=detections.semantic[0],
+    )
+    return {
+        name: _relative_difference(getattr(ours, name), getattr(expected, name)) for name in OUTPUTS
+    }
+
+
+def report(rows: Sequence[tuple[str, dict[str, float]]], tolerance: float) -> int:
+    """Print one line an image and a verdict; 0 where all pass, else 1."""
+    lines: list[tuple[str, ...]] = [("image", *OUTPUTS)]
+    lines += [(name, *(f"{differences[key]:.1e}" for key in OUTPUTS)) for name, differences in rows]
+    print_table(lines)
+    worst = max(value for _, differences in rows for value in differences.values())
+    passed = worst <= tolerance
+    verdict = "equal within" if passed else "DIFFERENT: above"
+    print(f"{verdict} the tolerance {tolerance:g}; the largest relative difference is {worst:.1e}")
+    return 0 if passed else 1
+
+
+def _inputs(
+    images: Sequence[Path], config: Sam3Config, device: torch.device
+) -> list[tuple[str, Tensor]]:
+    pictures = [(str(path), read_image(path)) for path in images]
+    if not pictures:
+        drive = Drive(DriveOptions(seed=0, frames=1, width=1280, height=720))
+        pictures = [("synthetic street", drive.frame(0).images[0])]
+    return [
+        (name, network_pixels(upload(picture, device), config.resolution, torch.float32))
+        for name, picture in pictures
+    ]
+
+
+def _relative_difference(value: Tensor, expected: Tensor) -> float:
+    return float((value - expected).abs().max() / expected.abs().max())
