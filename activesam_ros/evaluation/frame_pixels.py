@@ -17,6 +17,7 @@ from activesam_ros.node.images import compressed_to_rgb, load_converter, to_rgb
 
 RgbDecoder: TypeAlias = Callable[[Frame], NDArray[np.uint8]]
 
+_PNG_MAGIC = b"\x89PNG\r\n"
 _LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
 
 
@@ -47,7 +48,9 @@ def label_map(frame: Frame) -> LabelMap:
         raise ImageError(frame.problem or "the message cannot be read")
     if frame.message_type == IMAGE:
         return _raw_labels(frame)
-    pixels = cv2.imdecode(np.frombuffer(frame.message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    data = np.frombuffer(frame.message.data, np.uint8)
+    is_png = data[: len(_PNG_MAGIC)].tobytes() == _PNG_MAGIC
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if is_png else None
     if pixels is None or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"a label image on {frame.topic} (format {frame.message.format!r}) is no PNG with one "

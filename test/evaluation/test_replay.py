@@ -1,0 +1,338 @@
+"""Replay: every frame once, whatever interrupts it, into a recording that ROS tools open."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import yaml
+from mcap.reader import make_reader
+from rosbags.rosbag2 import Reader
+
+from activesam_ros.cli import main
+from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.evaluation import replay
+from activesam_ros.evaluation.bags import open_recording
+from activesam_ros.evaluation.frame_pixels import label_map, rgb_decoder
+from activesam_ros.evaluation.mask_bag import output_topics
+from activesam_ros.evaluation.message_types import ACTIVE_CLASSES, VOCABULARY, ros2_types
+from activesam_ros.evaluation.replay_journal import Entry, Journal
+from activesam_ros.prompts.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from test.evaluation.conftest import BagBuilder, FakeSegmenter
+
+TOPIC = "/camera/image_raw"
+SECOND = 1_000_000_000
+COUNT = 6
+
+
+@pytest.fixture
+def arguments(
+    bags: BagBuilder, fake: FakeSegmenter, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> argparse.Namespace:
+    """Arguments of a replay of COUNT frames by the fake segmenter."""
+    network = SimpleNamespace(
+        segmenter=lambda vocabulary, settings, method: fake, config="small", dtype="float32"
+    )
+    monkeypatch.setattr(replay, "load_network", lambda options: network)
+    monkeypatch.setattr(replay, "vocabulary_from", lambda args: fake.vocabulary)
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    bag = bags.rosbag2([bags.image(place) for place in range(COUNT)])
+    return parser.parse_args(
+        f"{bag} --weights {weights} --vocabulary small "
+        f"--output {bags.folder}/out/masks.mcap".split()
+    )
+
+
+def stamps(path: Path, topic: str = "/activesam/semantic_mask") -> list[int]:
+    return [frame.stamp_ns // SECOND for frame in open_recording(path).frames([topic])]
+
+
+def test_every_frame_gives_a_mask_with_its_stamp_and_frame_id(
+    arguments: argparse.Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay.run(arguments) == 0
+    recording = open_recording(arguments.output)
+    masks = list(recording.frames(["/activesam/semantic_mask"]))
+    assert [mask.stamp_ns // SECOND for mask in masks] == list(range(1, COUNT + 1))
+    assert {mask.frame_id for mask in masks} == {"camera_optical"}
+    for place, mask in enumerate(masks):
+        assert mask.message.encoding == "mono8"
+        np.testing.assert_array_equal(label_map(mask), np.full((4, 6), place, np.uint8))
+    actives = list(recording.messages("/activesam/active_classes", ACTIVE_CLASSES))
+    assert [active.header.stamp.sec for active in actives] == list(range(1, COUNT + 1))
+    assert [(entry.id, entry.name) for entry in actives[0].classes] == [
+        (0, "road"), (1, "tree"), (7, "sky"),
+    ]  # fmt: skip
+    assert actives[0].classes[0].pixel_fraction == 1.0
+    assert actives[0].vocabulary_size == 3
+    assert f"{COUNT} frames of {TOPIC} segmented, 0 could not be used" in capsys.readouterr().out
+    assert [path.name for path in arguments.output.parent.iterdir()] == ["masks.mcap"]
+
+
+def test_the_vocabulary_is_there_before_the_first_mask(
+    arguments: argparse.Namespace, vocabulary: Vocabulary
+) -> None:
+    replay.run(arguments)
+    with arguments.output.open("rb") as stream:
+        first = next(iter(make_reader(stream).iter_messages()))
+    assert first[1].topic == "/activesam/vocabulary"
+    (message,) = open_recording(arguments.output).messages("/activesam/vocabulary", VOCABULARY)
+    assert [(entry.id, entry.name, entry.pinned) for entry in message.entries] == [
+        (0, "road", False), (1, "tree", True), (7, "sky", False),
+    ]  # fmt: skip
+    assert message.entries[0].color.r == pytest.approx(128 / 255)
+
+
+def test_the_output_is_what_rosbag2_and_foxglove_expect(arguments: argparse.Namespace) -> None:
+    replay.run(arguments)
+    with arguments.output.open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        assert reader.get_header().profile == "ros2"
+        summary: Any = reader.get_summary()
+        (metadata,) = [entry for entry in reader.iter_metadata() if entry.name == "activesam"]
+    assert metadata.metadata["method"] == "activesam"
+    assert {schema.encoding for schema in summary.schemas.values()} == {"ros2msg"}
+    durability = {
+        channel.topic: yaml.safe_load(channel.metadata["offered_qos_profiles"])[0]["durability"]
+        for channel in summary.channels.values()
+    }
+    assert durability == {
+        "/activesam/vocabulary": 1,
+        "/activesam/semantic_mask": 2,
+        "/activesam/active_classes": 2,
+    }
+    with Reader(arguments.output) as strict:  # rosbags takes nothing but the ROS 2 profile
+        for connection in strict.connections:
+            assert ros2_types().hash_rihs01(connection.msgtype) == next(
+                channel.metadata["topic_type_hash"]
+                for channel in summary.channels.values()
+                if channel.topic == connection.topic
+            )
+        assert strict.message_count == 2 * COUNT + 1
+
+
+def test_an_interrupted_replay_goes_on_without_redoing_or_losing_a_frame(
+    arguments: argparse.Namespace, fake: FakeSegmenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(call: int) -> None:
+        if call == 4:
+            raise KeyboardInterrupt
+
+    fake.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        replay.run(arguments)
+    assert "4 frames are kept" in capsys.readouterr().err
+    assert not arguments.output.exists()
+    fake.before = lambda call: None
+    assert replay.run(arguments) == 0
+    assert [int(image[0, 0, 0]) for image in fake.images] == list(range(COUNT))
+    assert stamps(arguments.output) == list(range(1, COUNT + 1))
+    assert "2 frames in" in capsys.readouterr().out
+
+
+def test_a_killed_replay_goes_on_as_well(
+    bags: BagBuilder, fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    recording = open_recording(bags.mcap([bags.image(place) for place in range(COUNT)]))
+    path = bags.folder / "masks.mcap.partial"
+
+    def go_on() -> int:
+        journal = Journal(path, {"job": 1})
+        replay.segment_rest(
+            recording, (TOPIC,), vocabulary, fake, rgb_decoder(), journal, lambda: None
+        )
+        done: int = journal.done
+        journal.close()
+        return done
+
+    child = os.fork()
+    if child == 0:
+        fake.before = lambda call: os.kill(os.getpid(), signal.SIGKILL) if call == 3 else None
+        go_on()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert go_on() == COUNT
+    assert [int(image[0, 0, 0]) for image in fake.images] == [3, 4, 5]
+
+
+def test_an_interruption_while_the_output_is_written_redoes_no_frame(
+    arguments: argparse.Namespace, fake: FakeSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "replace", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            replay.run(arguments)
+    assert not arguments.output.exists()
+    replay.run(arguments)
+    assert len(fake.images) == COUNT
+    assert [path.name for path in arguments.output.parent.iterdir()] == ["masks.mcap"]
+
+
+def test_what_another_replay_left_is_not_gone_on_with(
+    arguments: argparse.Namespace, fake: FakeSegmenter
+) -> None:
+    fake.before = lambda call: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replay.run(arguments)
+    changed = argparse.Namespace(**vars(arguments))
+    changed.method, changed.assignments = "full", ["max_active=7"]
+    with pytest.raises(UsageError, match="another method and settings"):
+        replay.run(changed)
+    file = next(arguments.bag.glob("*.mcap"))
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(UsageError, match="another recording;"):
+        replay.run(arguments)
+
+
+def test_bad_frames_are_counted_and_reported_and_the_others_segmented(
+    arguments: argparse.Namespace,
+    bags: BagBuilder,
+    fake: FakeSegmenter,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    messages = [bags.image(place) for place in range(4)]
+    messages[1] = bags.image(1, data=b"short")
+    messages[2] = bags.image(2, encoding="pink7")
+    messages.append(bags.image(4, stamp_ns=0, log_time_ns=9 * SECOND))
+    arguments.bag = bags.mcap(messages, "bad.mcap")
+    assert replay.run(arguments) == 0
+    assert stamps(arguments.output) == [1, 4, 9]
+    printed = capsys.readouterr()
+    assert "3 frames of /camera/image_raw segmented, 2 could not be used" in printed.out
+    assert "5 bytes" in printed.err
+    assert "pink7" in printed.err
+    assert "1 frames have a stamp of zero" in printed.err
+
+
+def test_a_recording_of_bad_frames_alone_is_refused_and_leaves_nothing(
+    arguments: argparse.Namespace, bags: BagBuilder
+) -> None:
+    arguments.bag = bags.mcap([bags.image(0, data=b"short")], "bad.mcap")
+    with pytest.raises(RecordingError, match="None of the 1 frames"):
+        replay.run(arguments)
+    assert list(arguments.output.parent.iterdir()) == []
+
+
+def test_a_damaged_tail_is_used_up_to_the_damage_and_reported(
+    arguments: argparse.Namespace, bags: BagBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bags.mcap([bags.image(place) for place in range(4)], "cut.mcap", chunk_size=1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b"MCAP") // 3])
+    arguments.bag = path
+    assert replay.run(arguments) == 0
+    assert stamps(arguments.output) in ([1], [1, 2], [1, 2, 3])
+    assert "used up to its damage" in capsys.readouterr().err
+
+
+def test_an_existing_output_and_a_wrong_name_are_refused(arguments: argparse.Namespace) -> None:
+    arguments.output.parent.mkdir()
+    arguments.output.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="is there already"):
+        replay.run(arguments)
+    assert arguments.output.read_bytes() == b"precious"
+    arguments.output = arguments.output.with_suffix(".bag")
+    with pytest.raises(UsageError, match=r"must end in \.mcap"):
+        replay.run(arguments)
+
+
+def test_cameras_have_topics_of_their_own() -> None:
+    def masks(*topics: str) -> list[str]:
+        return [output_topics(topics)[topic].mask for topic in topics]
+
+    assert masks("/anything/at/all") == ["/activesam/semantic_mask"]
+    assert masks("/front/image_raw", "/rear/image_raw/compressed") == [
+        "/activesam/front/semantic_mask",
+        "/activesam/rear/semantic_mask",
+    ]
+    assert masks("/cam/image_raw", "/cam/image_rect", "/image") == [
+        "/activesam/cam/image_raw/semantic_mask",
+        "/activesam/cam/image_rect/semantic_mask",
+        "/activesam/image/semantic_mask",
+    ]
+
+
+def test_several_cameras_are_replayed_together_in_order(
+    arguments: argparse.Namespace, bags: BagBuilder
+) -> None:
+    wide = np.zeros((4, 10, 3), np.uint8)
+    arguments.bag = bags.mcap(
+        [
+            bags.image(0, topic="/front/image_raw"),
+            bags.image(1, wide, topic="/rear/image_raw"),
+            bags.image(2, topic="/front/image_raw"),
+        ],
+        "cameras.mcap",
+    )
+    replay.run(arguments)
+    assert stamps(arguments.output, "/activesam/front/semantic_mask") == [1, 3]
+    assert stamps(arguments.output, "/activesam/rear/semantic_mask") == [2]
+
+
+def test_wide_labels_are_written_as_sixteen_bits(
+    arguments: argparse.Namespace, fake: FakeSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = fake.segment
+    monkeypatch.setattr(
+        fake,
+        "segment",
+        lambda image: dataclasses.replace(
+            (result := narrow(image)), labels=result.labels.astype(np.uint16) + 1000
+        ),
+    )
+    replay.run(arguments)
+    mask = next(open_recording(arguments.output).frames(["/activesam/semantic_mask"]))
+    assert (mask.message.encoding, mask.message.step) == ("16UC1", 12)
+    np.testing.assert_array_equal(label_map(mask), np.full((4, 6), 1000, np.uint16))
+
+
+def test_a_journal_is_not_opened_twice_and_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "out.mcap.partial"
+    journal = Journal(path, {"job": 1})
+    journal.append(Entry(TOPIC, 1, b"mask", b"classes", None, False))
+    with pytest.raises(UsageError, match="let the replay that has it open end"):
+        Journal(path, {"job": 1})
+    assert [entry.mask for entry in journal.entries()] == [b"mask"]
+    journal.close()
+    foreign = tmp_path / "foreign.partial"
+    foreign.write_bytes(b"something else entirely, and long enough to be looked at" * 20)
+    with pytest.raises(RecordingError, match="is in the way"):
+        Journal(foreign, {"job": 1})
+    assert foreign.read_bytes().startswith(b"something else")
+
+
+def test_the_command_segments_with_the_real_network(
+    bags: BagBuilder, weights: Path, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("background\nroad\ntree, hedge\n")
+    bag = bags.mcap([bags.image(place, np.full((20, 30, 3), 90, np.uint8)) for place in (0, 1)])
+    output = tmp_path / "masks.mcap"
+    command = ["replay", str(bag), "--topic", TOPIC, "--weights", str(weights), "--vocabulary"]
+    command += [str(names), "--cache-dir", str(tmp_path / "cache"), "--output", str(output)]
+    assert main(command) == 0
+    masks = [
+        label_map(frame) for frame in open_recording(output).frames(["/activesam/semantic_mask"])
+    ]
+    assert [mask.shape for mask in masks] == [(20, 30), (20, 30)]
+    assert set(np.unique(np.stack(masks))) <= {0, 1, 2}
+    assert main(command) == 2
+    assert (
+        main(
+            [*command[:1], str(tmp_path / "nowhere.mcap"), *command[2:-1], str(tmp_path / "b.mcap")]
+        )
+        == 2
+    )
