@@ -1,0 +1,232 @@
+"""``activesam evaluate bag``: recordings with and without ground truth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from activesam_ros.cli import main
+from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.evaluation import bag_command
+from activesam_ros.evaluation.bag_labels import label_meaning
+from activesam_ros.evaluation.bags import open_recording
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+
+if TYPE_CHECKING:
+    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Recorded
+
+IMAGES = "/camera/image_raw"
+LABELS = "/ground_truth/labels"
+
+
+def picture(*ids: int) -> NDArray[np.uint8]:
+    """One row of pixels that the fake segmenter labels with ``ids``."""
+    return np.repeat(np.array([ids], np.uint8)[..., None], 3, axis=2)
+
+
+def labels(bags: BagBuilder, place: int, *ids: int) -> Recorded:
+    return bags.image(place, np.array([ids], np.uint8), LABELS, encoding="mono8")
+
+
+class Command:
+    """Runs the command on fake segmenters, one per method, and reads its results."""
+
+    def __init__(
+        self, folder: Path, weights: Path, fake: FakeSegmenter, patch: pytest.MonkeyPatch
+    ) -> None:
+        self.output = folder / "results"
+        self.weights = weights
+        self.segmenters: dict[Method, FakeSegmenter] = {}
+        network = SimpleNamespace(
+            segmenter=self.segmenter, device=torch.device("cpu"), dtype=torch.float32
+        )
+        self.vocabulary = fake.vocabulary
+        self.kind = type(fake)
+        patch.setattr(bag_command, "load_network", lambda options: network)
+        patch.setattr(bag_command, "vocabulary_from", lambda args: self.vocabulary)
+
+    def segmenter(self, vocabulary: Vocabulary, settings: object, method: Method) -> FakeSegmenter:
+        return self.segmenters.setdefault(method, self.kind(vocabulary))
+
+    def __call__(self, bag: Path, *options: str) -> dict[str, Any]:
+        parser = argparse.ArgumentParser()
+        bag_command.add_arguments(parser)
+        fixed = f"{bag} --image-topic {IMAGES} --weights {self.weights} --vocabulary small"
+        arguments = [*fixed.split(), "--output", str(self.output), *options]
+        assert bag_command.run(parser.parse_args(arguments)) == 0
+        content: dict[str, Any] = json.loads((self.output / "results.json").read_text())
+        return content
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, weights: Path, fake: FakeSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    return Command(tmp_path, weights, fake, monkeypatch)
+
+
+def test_labels_are_joined_by_stamp_and_matched_by_name(
+    command: Command, bags: BagBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {3: "Hedge", 5: "sky", 9: "dragon"}
+    path = bags.mcap(
+        [
+            bags.vocabulary(names),
+            bags.image(0, picture(1, 1, 7, 7)),
+            labels(bags, 0, 3, 3, 5, 3),
+            bags.image(1, picture(0, 7)),
+            labels(bags, 2, 9, 255),
+            bags.image(2, picture(1, 1)),
+        ]
+    )
+    content = command(path, "--label-topic", LABELS)
+    results = content["methods"]["activesam"]
+    assert results["per_class_iou"] == {"road": None, "tree": 2 / 3, "sky": 1 / 2}
+    assert results["labelled_frames"] == 2
+    recording = content["recording"]
+    assert recording["label_names_from"] == "/ground_truth/vocabulary"
+    assert recording["label_names_not_in_vocabulary"] == ["dragon"]
+    assert recording["images_without_labels"] == 1
+    printed = capsys.readouterr()
+    assert "dragon are no classes" in printed.err
+    assert "1 images have no labels" in printed.err
+    assert printed.out.startswith("method")
+
+
+def test_without_a_label_vocabulary_ids_are_the_vocabularys_own(
+    command: Command, bags: BagBuilder
+) -> None:
+    path = bags.mcap([bags.image(0, picture(0, 7, 7)), labels(bags, 0, 0, 7, 99)])
+    results = command(path, "--label-topic", LABELS)["methods"]["activesam"]
+    assert results["per_class_iou"] == {"road": 1.0, "tree": None, "sky": 1.0}
+
+
+def test_a_label_vocabulary_of_which_no_name_is_known_is_refused(
+    bags: BagBuilder, vocabulary: Vocabulary
+) -> None:
+    path = bags.mcap([bags.vocabulary({1: "dragon", 2: "unicorn"}), labels(bags, 0, 1)])
+    with pytest.raises(RecordingError, match=r"None of the 2 names.*dragon"):
+        label_meaning(open_recording(path), LABELS, vocabulary)
+
+
+def test_the_vocabulary_beside_the_labels_comes_first(
+    bags: BagBuilder, vocabulary: Vocabulary
+) -> None:
+    path = bags.mcap(
+        [bags.vocabulary({1: "road"}), bags.vocabulary({2: "road"}, "/left/vocabulary")]
+    )
+    meaning = label_meaning(open_recording(path), "/left/labels", vocabulary)
+    assert meaning.source == "/left/vocabulary"
+    assert meaning.ids.indices(np.array([2, 1], np.uint8)).tolist() == [0, -1]
+
+
+def test_without_labels_the_unpruned_method_is_sampled(command: Command, bags: BagBuilder) -> None:
+    path = bags.mcap([bags.image(place, picture(place)) for place in range(5)])
+    content = command(path, "--agreement-every", "2")
+    assert len(command.segmenters[Method.FULL].images) == 3
+    results = content["methods"]["activesam"]
+    assert (results["agreement_with_full"], results["agreement_frames"]) == (1.0, 3)
+    assert results["miou"] is None
+    assert list(content["methods"]) == ["activesam"]
+
+
+def test_sampling_can_be_left_out(command: Command, bags: BagBuilder) -> None:
+    path = bags.mcap([bags.image(0, picture(0))])
+    results = command(path, "--agreement-every", "0")["methods"]["activesam"]
+    assert Method.FULL not in command.segmenters
+    assert results["agreement_with_full"] is None
+    with pytest.raises(UsageError, match="--agreement-every -1"):
+        command(path, "--agreement-every", "-1")
+
+
+def test_methods_run_side_by_side_with_settings_of_their_own(
+    command: Command, bags: BagBuilder
+) -> None:
+    path = bags.mcap([bags.image(0, picture(0))])
+    content = command(path, "--method", "full,segearth,activesam", "--set", "max_active=7")
+    assert list(content["methods"]) == ["full", "segearth", "activesam"]
+    settings = content["settings"]
+    assert {name: entry["max_active"] for name, entry in settings.items()} == {
+        "full": 7, "segearth": 7, "activesam": 7,
+    }  # fmt: skip
+    assert settings["segearth"]["confidence_threshold"] == 0.5
+    assert settings["activesam"]["confidence_threshold"] == 0.3
+
+
+def test_bad_frames_are_counted_and_named(
+    command: Command, bags: BagBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = bags.mcap(
+        [
+            bags.image(0, picture(1, 1)),
+            labels(bags, 0, 1, 1),
+            bags.image(1, data=b"short"),
+            bags.image(2, picture(1, 1)),
+            labels(bags, 2, 1, 1, 1),
+            bags.image(3, picture(1, 1)),
+            bags.image(3, topic=LABELS),
+        ]
+    )
+    content = command(path, "--label-topic", LABELS)
+    recording = content["recording"]
+    assert (recording["images"], recording["unusable_images"]) == (4, 1)
+    assert recording["images_without_labels"] == 2
+    assert sum(recording["problems"].values()) == 3
+    assert content["methods"]["activesam"]["labelled_frames"] == 1
+    assert "labels must be mono8" in capsys.readouterr().err
+
+
+def test_topics_whose_sizes_never_fit_are_refused(command: Command, bags: BagBuilder) -> None:
+    path = bags.mcap([bags.image(0, picture(1, 1)), labels(bags, 0, 1, 1, 1)])
+    with pytest.raises(RecordingError, match=r"are 3x1 and the images on .* 2x1"):
+        command(path, "--label-topic", LABELS)
+
+
+def test_a_recording_without_a_usable_image_gives_no_results(
+    command: Command, bags: BagBuilder
+) -> None:
+    with pytest.raises(RecordingError, match="None of the 1 images"):
+        command(bags.mcap([bags.image(0, data=b"short")]))
+    assert not command.output.exists()
+
+
+def test_wrong_topics_are_refused_before_anything_is_loaded(
+    command: Command, bags: BagBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(bag_command, "load_network")
+    path = bags.mcap([bags.image(0, topic="/other")])
+    with pytest.raises(RecordingError, match=r"image topics are /other \(1\)"):
+        command(path)
+
+
+def test_the_command_evaluates_a_demo_drive_with_the_real_network(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("road\nsky\ncar\n")
+    bag, output = tmp_path / "drive.mcap", tmp_path / "results"
+    assert main(f"demo drive --frames 2 --size 96x64 --output {bag}".split()) == 0
+    command = (
+        f"evaluate bag {bag} --image-topic {IMAGES} --label-topic {LABELS} --weights {weights} "
+        f"--vocabulary {names} --cache-dir {tmp_path} --method activesam,sam3 --output {output}"
+    )
+    assert main(command.split()) == 0
+    content = json.loads((output / "results.json").read_text())
+    for results in content["methods"].values():
+        assert results["frames"] == results["labelled_frames"] == 2
+        assert 0 <= results["miou"] <= 1
+        assert results["peak_memory_mib"] > 0
+    assert content["methods"]["activesam"]["agreement_with_full"] == 1.0
+    assert "building" in content["recording"]["label_names_not_in_vocabulary"]
+    capsys.readouterr()
+    assert main([*command.split()[:-1], str(bag)]) == 2
+    assert capsys.readouterr().err.startswith("activesam: --output")

@@ -1,0 +1,186 @@
+"""Methods side by side: what is tallied, compared and timed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from activesam_ros.errors import UsageError
+from activesam_ros.evaluation.evaluate import Reference, Sample, evaluate
+from activesam_ros.evaluation.measuring import PeakMemory, measure
+from activesam_ros.evaluation.metrics import IdMap
+from activesam_ros.evaluation.results import document, summary_table, write_results
+from activesam_ros.evaluation.tally import percentiles, prediction_ids
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+
+if TYPE_CHECKING:
+    from activesam_ros.evaluation.tally import MethodTally
+    from test.evaluation.conftest import FakeSegmenter
+
+CPU = torch.device("cpu")
+ROAD, TREE, SKY = 0, 1, 7
+
+
+def image(*rows: list[int]) -> NDArray[np.uint8]:
+    """An image that the fake segmenter labels with ``rows``."""
+    labels = np.array(rows, np.uint8)
+    return np.repeat(labels[..., None], 3, axis=2)
+
+
+def sample(rows: list[int], labels: list[int] | None, stamp_ns: int | None = None) -> Sample:
+    ground_truth = None if labels is None else np.array([labels], np.uint8)
+    return Sample(image(rows), ground_truth, stamp_ns)
+
+
+def one_method(
+    samples: list[Sample], segmenter: FakeSegmenter, label_ids: IdMap | None = None
+) -> dict[str, object]:
+    tallies = evaluate(samples, {Method.ACTIVESAM: segmenter}, segmenter.vocabulary, label_ids, CPU)
+    return tallies[Method.ACTIVESAM].results()
+
+
+def test_accuracy_is_of_all_frames_together(fake: FakeSegmenter, vocabulary: Vocabulary) -> None:
+    results = one_method(
+        [
+            sample([ROAD, ROAD, TREE, TREE], [ROAD, ROAD, TREE, SKY]),
+            sample([ROAD, TREE], [ROAD, ROAD]),
+            sample([SKY, SKY], None),
+        ],
+        fake,
+        prediction_ids(vocabulary),
+    )
+    assert results["per_class_iou"] == pytest.approx({"road": 3 / 4, "tree": 1 / 3, "sky": 0.0})
+    assert results["miou"] == pytest.approx((3 / 4 + 1 / 3) / 3)
+    assert results["pixel_accuracy"] == pytest.approx(4 / 6)
+    assert (results["frames"], results["labelled_frames"]) == (3, 2)
+    assert results["confusion_matrix"] == {
+        "classes": ["road", "tree", "sky"],
+        "counts": [[3, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]],
+    }
+
+
+def test_without_ground_truth_accuracy_is_null(fake: FakeSegmenter) -> None:
+    results = one_method([sample([ROAD], None)], fake)
+    for key in ("miou", "per_class_iou", "pixel_accuracy", "confusion_matrix", "presence_recall"):
+        assert results[key] is None, key
+    assert results["agreement_with_full"] is None
+    assert results["frames_per_second"]
+
+
+def test_full_is_compared_on_every_frame_where_it_runs(
+    fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    pruned = type(fake)(vocabulary, active=(0,), offset=1)
+    samples = [sample([ROAD, ROAD], None), sample([ROAD, SKY], None)]
+    tallies = evaluate(
+        samples, {Method.ACTIVESAM: pruned, Method.FULL: fake}, vocabulary, None, CPU
+    )
+    active, full = (tally.results() for tally in tallies.values())
+    assert (active["agreement_with_full"], full["agreement_with_full"]) == (0.0, 1.0)
+    assert active["presence_recall_of_full"] == pytest.approx(2 / 3)
+    assert active["agreement_frames"] == 2
+
+
+def test_a_reference_runs_on_every_nth_frame_only(
+    fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    unpruned = type(fake)(vocabulary)
+    samples = [sample([place], None) for place in range(7)]
+    tallies = evaluate(
+        samples, {Method.ACTIVESAM: fake}, vocabulary, None, CPU, Reference(unpruned, 3)
+    )
+    assert [int(seen[0, 0, 0]) for seen in unpruned.images] == [0, 3, 6]
+    results = tallies[Method.ACTIVESAM].results()
+    assert (results["agreement_frames"], results["agreement_with_full"]) == (3, 1.0)
+
+
+def test_the_first_sample_warms_up_and_is_measured_all_the_same(fake: FakeSegmenter) -> None:
+    results = one_method([sample([ROAD], None), sample([SKY], None)], fake)
+    assert [int(seen[0, 0, 0]) for seen in fake.images] == [ROAD, ROAD, SKY]
+    assert results["frames"] == 2
+
+
+def test_active_classes_are_those_decoded_over_time(
+    fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    fake.active = (1, 2)  # tree and its alias hedge
+    results = one_method(
+        [sample([TREE, ROAD], [TREE, ROAD], 10), sample([TREE, TREE], [TREE, TREE], 20)],
+        fake,
+        prediction_ids(vocabulary),
+    )
+    assert results["active_classes_mean"] == 1.0
+    assert results["active_classes_over_time"] == {"stamp_ns": [10, 20], "active_classes": [1, 1]}
+    assert results["presence_recall"] == pytest.approx(2 / 3)  # road was there and not active
+    assert results["temporal_flicker"] == pytest.approx(1 / 2)
+
+
+def test_frames_that_do_not_follow_each_other_have_no_flicker(fake: FakeSegmenter) -> None:
+    results = one_method([sample([ROAD], None), sample([SKY], None)], fake)
+    assert results["temporal_flicker"] is None
+    assert results["active_classes_over_time"] is None
+
+
+def test_labels_of_another_size_are_refused(fake: FakeSegmenter, vocabulary: Vocabulary) -> None:
+    with pytest.raises(UsageError, match="of one size"):
+        one_method([sample([ROAD, ROAD], [ROAD])], fake, prediction_ids(vocabulary))
+
+
+def test_percentiles_are_interpolated() -> None:
+    assert percentiles([1.0, 2.0, 3.0, 4.0, 5.0]) == {"p50": 3.0, "p95": pytest.approx(4.8)}
+    assert percentiles([]) == {"p50": None, "p95": None}
+
+
+def test_peak_memory_sees_what_a_segmentation_holds(fake: FakeSegmenter) -> None:
+    memory = PeakMemory(CPU)
+    pixels = image([ROAD])
+    small = measure(fake, pixels, memory).peak_memory_mib
+    assert small is not None
+    fake.before = lambda call: np.ones(200 << 20, np.uint8).sum() and None
+    large = measure(fake, pixels, memory).peak_memory_mib
+    fake.before = lambda call: None
+    again = measure(fake, pixels, memory).peak_memory_mib
+    assert large is not None
+    assert again is not None
+    assert large - small > 150
+    assert large - again > 150
+
+
+def test_the_results_are_json_with_nulls_and_a_table(
+    fake: FakeSegmenter, vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    samples = [sample([ROAD, TREE], [ROAD, ROAD])]
+    tallies: dict[Method, MethodTally] = evaluate(
+        samples, {Method.SEGEARTH: fake}, vocabulary, prediction_ids(vocabulary), CPU
+    )
+    folder = tmp_path_factory.mktemp("results") / "new"
+    path = write_results(folder, document(tallies, CPU, torch.float32, {"note": 1}))
+    content = json.loads(path.read_text())
+    entry = content["methods"]["segearth"]
+    assert set(entry) >= {
+        "frames", "miou", "per_class_iou", "pixel_accuracy", "frames_per_second", "latency_ms",
+        "active_classes_mean", "agreement_with_full", "peak_memory_mib",
+    }  # fmt: skip
+    assert entry["per_class_iou"] == {"road": 0.5, "tree": 0.0, "sky": None}
+    assert set(entry["latency_ms"]) == {"p50", "p95"}
+    assert set(entry["stage_latency_ms"]) == {"encode", "total"}
+    assert content["note"] == 1
+    head, row = summary_table(content).splitlines()
+    assert head.split()[:3] == ["method", "frames", "mIoU"]
+    assert row.split()[:4] == ["segearth", "1", "25.0", "50.0"]
+    assert list(folder.iterdir()) == [path]
+
+
+def test_results_that_cannot_be_written_are_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    file = tmp_path_factory.mktemp("results") / "file"
+    file.touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_results(file / "below", {})
