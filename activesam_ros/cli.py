@@ -13,9 +13,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from activesam_ros import __version__
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, UsageError
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -45,6 +46,13 @@ COMMANDS = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other bad input is reported: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; '{self.prog} --help' lists the arguments.")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's arguments) names."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -53,12 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None:
         return _overview(arguments)
     module = importlib.import_module(f"activesam_ros.{command.module}")
-    parser = argparse.ArgumentParser(
-        prog=" ".join(("activesam", *command.words)), description=module.__doc__
-    )
+    parser = _Parser(prog=" ".join(("activesam", *command.words)), description=module.__doc__)
     module.add_arguments(parser)
-    args = parser.parse_args(arguments[len(command.words) :])
     try:
+        args = parser.parse_intermixed_args(arguments[len(command.words) :])
         code: int = module.run(args)
     except ActiveSamError as error:
         print(f"activesam: {error}", file=sys.stderr)

@@ -1,0 +1,187 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from activesam_ros import __version__
+from activesam_ros.cli import COMMANDS, main
+
+
+@pytest.fixture
+def golden(repository: Path) -> Path:
+    return repository / "test/data/golden"
+
+
+def segment_arguments(golden: Path, output: Path, case: str = "background") -> list[str]:
+    return [
+        "segment",
+        str(golden / f"{case}.png"),
+        f"--weights={golden / 'model.pt'}",
+        f"--vocabulary={golden / f'{case}.vocabulary.txt'}",
+        "--device=cpu",
+        f"--output={output}",
+        f"--cache-dir={output / 'cache'}",
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: "_".join(command.words))
+def test_every_command_takes_help(command: object, capsys: pytest.CaptureFixture[str]) -> None:
+    words = getattr(command, "words")  # noqa: B009 - pytest hides the type
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: activesam {' '.join(words)}" in capsys.readouterr().out
+
+
+def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(" ".join(command.words) in listed for command in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+    assert main(["demo", "--help"]) == 0
+    assert "segment " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["demo"], ["vocabulary", "burn"]])
+def test_what_is_no_command_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert "usage: activesam" in capsys.readouterr().err
+
+
+def test_segment_reproduces_the_golden_result(golden: Path, tmp_path: Path) -> None:
+    settings = ["--set=background_threshold=0.25", "--set=background_id=0", "--save-scores"]
+    assert main([*segment_arguments(golden, tmp_path), *settings]) == 0
+    expected = np.load(golden / "background.npz")
+    labels = cv2.imread(str(tmp_path / "background.labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels is not None
+    assert labels.dtype == np.uint8
+    assert (labels == expected["labels"]).mean() >= 0.9995
+    scores = np.load(tmp_path / "background.scores.npy")
+    assert scores.dtype == np.float16
+    assert np.abs(scores.astype(float) - expected["scores"].astype(float)).max() <= 5e-3
+    summary = json.loads((tmp_path / "background.json").read_text())
+    assert summary["active_queries"] == expected["active"].tolist()
+    assert np.abs(np.array(summary["presence"]) - expected["presence"]).max() <= 1e-3
+    assert summary["method"] == "activesam"
+    assert summary["size"] == list(labels.shape)
+    names = (golden / "background.vocabulary.txt").read_text().split("\n")
+    assert summary["queries"] == [name.strip() for name in names if name.strip()]
+    assert sum(entry["pixels"] for entry in summary["classes"]) == labels.size
+    assert {"total", "encode", "decode"} <= set(summary["timings_ms"])
+    overlay = cv2.imread(str(tmp_path / "background.overlay.png"))
+    assert overlay is not None
+    assert overlay.shape == (*labels.shape, 3)
+
+
+def test_segearth_starts_from_its_own_threshold(golden: Path, tmp_path: Path) -> None:
+    arguments = segment_arguments(golden, tmp_path, "no_background")
+    assert main([*arguments, "--method=segearth"]) == 0
+    labels = cv2.imread(str(tmp_path / "no_background.labels.png"), cv2.IMREAD_UNCHANGED)
+    expected = np.load(golden / "no_background.segearth.npz")["labels"]
+    assert (labels == expected).mean() >= 0.9995
+    presence = json.loads((tmp_path / "no_background.json").read_text())["presence"]
+    assert set(presence) == {None}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--set=bucket_size=0"], "bucket_size=0 is out of range"),
+        (["--set=resolution=100"], "not a multiple of the network's patch size"),
+        (["--set=pinned=unicorn"], "unicorn"),
+        (["--weights=nowhere.pt"], "no weights at nowhere.pt"),
+        (["--vocabulary=nowhere"], "no vocabulary 'nowhere'"),
+        (["--device=tpu"], "device='tpu' is unknown"),
+        (["--config=nowhere.json"], "no configuration file nowhere.json"),
+        (["nowhere.png"], "no image nowhere.png"),
+        (
+            ["--resolution=84"],
+            "unrecognized arguments: --resolution=84; 'activesam segment --help'",
+        ),
+        (["--method=best"], "invalid choice: 'best'"),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_line(
+    change: list[str],
+    message: str,
+    golden: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*segment_arguments(golden, tmp_path), *change]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_bad_image_does_not_stop_the_good_ones(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes((golden / "background.png").read_bytes()[:300])
+    output = tmp_path / "out"
+    arguments = segment_arguments(golden, output)
+    assert main([arguments[0], str(broken), *arguments[1:]]) == 2
+    assert "broken.png" in capsys.readouterr().err
+    assert (output / "background.labels.png").is_file()
+
+
+def test_images_of_one_name_are_refused_before_any_work(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = tmp_path / "background.png"
+    twin.write_bytes((golden / "background.png").read_bytes())
+    assert main([*segment_arguments(golden, tmp_path / "out"), str(twin)]) == 2
+    assert "would both write background.labels.png" in capsys.readouterr().err
+
+
+def test_vocabulary_show_and_compile(
+    golden: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vocabulary", "show", "cityscapes", f"--weights={golden / 'model.pt'}"]) == 0
+    table = capsys.readouterr().out
+    assert "19 classes, 23 queries" in table
+    assert "traffic light" in table
+    assert main(["vocabulary", "show", "voc21", "--yaml"]) == 0
+    (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+    assert main(["vocabulary", "show", str(tmp_path / "again.yaml")]) == 0
+    compile_words = ["vocabulary", "compile", "voc21", f"--weights={golden / 'model.pt'}"]
+    capsys.readouterr()
+    assert main([*compile_words, f"--cache-dir={tmp_path}"]) == 0
+    assert "compiled in" in capsys.readouterr().out
+    assert main([*compile_words, f"--cache-dir={tmp_path}"]) == 0
+    assert "was already there" in capsys.readouterr().out
+
+
+def test_doctor(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", f"--weights={golden / 'model.pt'}"]) == 0
+    report = capsys.readouterr().out
+    assert "torch" in report
+    assert "rclpy" in report
+    assert main(["doctor", "--weights=nowhere.pt"]) == 1
+    assert "!!  weights" in capsys.readouterr().out
+
+
+def test_verify_says_what_it_needs(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", f"--weights={golden / 'model.pt'}", "--device=cpu"]) == 2
+    error = capsys.readouterr().err
+    assert "[reference]" in error or "CUDA device only" in error
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    command = f"{sys.executable} -m activesam_ros.cli vocabulary show ade20k | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert "ade20k" in result.stdout
+    assert "Traceback" not in result.stderr

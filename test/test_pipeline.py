@@ -1,0 +1,67 @@
+"""Devices, precisions and configurations as the user names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from activesam_ros.errors import CheckpointError, MissingDependencyError, UsageError
+from activesam_ros.pipeline import (
+    NetworkOptions,
+    load_network,
+    read_config,
+    resolve_device,
+    resolve_dtype,
+)
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.settings import Settings
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def weights(repository: Path) -> Path:
+    return repository / "test/data/golden/model.pt"
+
+
+def test_automatic_precision_follows_the_device() -> None:
+    assert resolve_dtype("auto", CPU) == torch.float32
+    assert resolve_dtype("auto", GPU) == torch.bfloat16
+    assert resolve_dtype("bfloat16", CPU) == torch.bfloat16
+    with pytest.raises(UsageError, match="dtype='float16' is unknown; give auto, float32"):
+        resolve_dtype("float16", CPU)
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cpu:0", "cuda:one", "cuda:"):
+        with pytest.raises(UsageError, match="is unknown"):
+            resolve_device(name)
+    with pytest.raises(MissingDependencyError, match="CUDA devices; give device=cpu"):
+        resolve_device("cuda:99")
+
+
+def test_configuration_beside_the_weights_or_full_size(weights: Path, tmp_path: Path) -> None:
+    beside = read_config(weights, None)
+    assert beside.resolution == 168
+    assert read_config(tmp_path / "sam3.pt", None) == Sam3Config()
+    assert read_config(tmp_path / "sam3.pt", weights.parent / "config.json") == beside
+    with pytest.raises(CheckpointError, match="no configuration file"):
+        read_config(weights, tmp_path / "none.json")
+
+
+def test_a_hit_in_the_cache_does_not_read_the_text_encoder(
+    weights: Path, tmp_path: Path, repository: Path
+) -> None:
+    vocabulary = load_vocabulary(str(repository / "test/data/golden/background.vocabulary.txt"))
+    network = load_network(NetworkOptions(weights=weights, device="cpu", cache_dir=tmp_path))
+    first = network.compile(vocabulary, Settings())
+    again = network.compile(vocabulary, Settings())
+    assert (first.cache_hit, again.cache_hit) == (False, True)
+    assert torch.equal(first.table.features, again.table.features)
+    assert network.dtype == torch.float32
+    assert network.device == CPU

@@ -1,0 +1,96 @@
+"""The table of settings: ranges, texts, all or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activesam_ros.errors import SettingsError
+from activesam_ros.settings import SETTINGS, Setting, Settings, setting_named
+
+NUMBERS = [setting for setting in SETTINGS if setting.kind != "names"]
+
+
+def test_the_table_and_the_dataclass_are_one() -> None:
+    assert [setting.name for setting in SETTINGS] == [
+        field.name for field in dataclasses.fields(Settings)
+    ]
+    for setting in SETTINGS:
+        assert getattr(Settings(), setting.name) == setting.default
+        assert setting.description.endswith(".")
+
+
+def test_published_defaults() -> None:
+    settings = Settings()
+    assert (settings.bucket_size, settings.max_active, settings.quantile_alpha) == (32, 40, 0.2)
+    assert (settings.confidence_threshold, settings.mabc_exponent) == (0.3, 1.25)
+    assert (settings.neighbor_tokens, settings.hypernym_tokens) == (2, 2)
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+@given(data=st.data())
+def test_numbers_stay_in_their_range(setting: Setting, data: st.DataObject) -> None:
+    value = data.draw(st.integers() | st.floats(allow_nan=True, allow_infinity=True))
+    assert setting.minimum is not None
+    assert setting.maximum is not None
+    whole = setting.kind == "float" or float(value).is_integer()
+    if setting.minimum <= value <= setting.maximum and whole:
+        assert getattr(Settings().replace({setting.name: value}), setting.name) == value
+    else:
+        with pytest.raises(SettingsError, match=setting.name):
+            Settings().replace({setting.name: value})
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+def test_bounds_are_allowed_and_named(setting: Setting) -> None:
+    assert setting.maximum is not None
+    for bound in (setting.minimum, setting.maximum):
+        assert setting.parse(str(int(bound) if setting.kind == "int" else bound)) == bound  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=f"to {setting.maximum:g}"):
+        setting.parse(str(int(setting.maximum) + 1))
+
+
+def test_assignments_read_like_a_command_line() -> None:
+    settings = Settings().assign(
+        ["quantile_alpha=0.5", "bucket_size = 8", "pinned=car, person", "bucket_size=4"]
+    )
+    assert (settings.quantile_alpha, settings.bucket_size) == (0.5, 4)
+    assert settings.pinned == ("car", "person")
+    assert Settings().assign(["pinned="]).pinned == ()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("bucket_size", "has no '='"),
+        ("bucket=3", "no setting 'bucket'; the settings are resolution"),
+        ("bucket_size=many", "not an integer; give an integer from 1 to 1024 queries"),
+        ("bucket_size=2.5", "not an integer"),
+        ("quantile_alpha=1.5", "out of range; give a number from 0 to 1"),
+        ("quantile_alpha=nan", "out of range"),
+    ],
+)
+def test_bad_assignments_name_value_and_bound(assignment: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Settings().assign([assignment])
+
+
+@pytest.mark.parametrize("value", ["car", ("car", 3), 5, None])
+def test_pinned_wants_a_list_of_names(value: object) -> None:
+    with pytest.raises(SettingsError, match="list of class names"):
+        Settings().replace({"pinned": value})
+
+
+def test_nothing_changes_when_one_value_is_bad() -> None:
+    before = Settings(bucket_size=8)
+    with pytest.raises(SettingsError):
+        before.replace({"bucket_size": 16, "quantile_alpha": 2.0})
+    assert before.bucket_size == 8
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(SettingsError, match="no setting 'alpha'"):
+        setting_named("alpha")
