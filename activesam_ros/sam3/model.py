@@ -121,13 +121,13 @@ class Sam3ImageModel(nn.Module):
 
     def presence(self, features: ImageFeatures, prompts: Prompts) -> Tensor:
         """Presence logits [B, K] alone: no scores, boxes or masks are computed."""
-        scene, _ = self._fuse(features, prompts)
+        scene, _ = self.fuse(features, prompts)
         logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
         return logits
 
     def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
         """Everything about every pair of image and prompt."""
-        scene, valid = self._fuse(features, prompts)
+        scene, valid = self.fuse(features, prompts)
         decoded: DecoderOutput = self.decoder(scene)
         pairs = (-1, len(prompts))
         pixels = self.mask_head.pixels(
@@ -149,7 +149,7 @@ class Sam3ImageModel(nn.Module):
             offsets=offsets.unflatten(0, pairs),
         )
 
-    def _fuse(self, features: ImageFeatures, prompts: Prompts) -> tuple[Scene, Tensor]:
+    def fuse(self, features: ImageFeatures, prompts: Prompts) -> tuple[Scene, Tensor]:
         """The fused scene of every image-prompt pair, images outermost, and valid bool [BK, T]."""
         images, count = features.prepared.shape[0], len(prompts)
         tokens = prompts.tokens.repeat(images, 1, 1)
