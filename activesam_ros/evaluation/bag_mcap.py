@@ -51,12 +51,16 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A chunk record, or a run of loose message records, and when its first message was logged."""
+    """A chunk record, or a run of loose message records, and when its first message was logged.
+
+    channel_ids: the channels that have messages in it, None where that is not known.
+    """
 
     start_time_ns: int
     offset: int
     length: int
     is_chunk: bool
+    channel_ids: frozenset[int] | None = None
 
 
 @dataclass
@@ -112,9 +116,13 @@ class McapFile:
         Only spans that overlap in time are in memory together.
         """
         wanted = {id for id, channel in self._by_id.items() if channel.topic in topics}
+        if not wanted:
+            return
         # (log time, place in the file, place in the span) orders spans before their messages
         queue: list[tuple[int, int, int, _Span | records.Message]] = [
-            (span.start_time_ns, span.offset, -1, span) for span in self._index.spans
+            (span.start_time_ns, span.offset, -1, span)
+            for span in self._index.spans
+            if span.channel_ids is None or span.channel_ids & wanted
         ]
         heapq.heapify(queue)
         while queue:
@@ -146,6 +154,7 @@ class McapFile:
 
 def _summary_index(stream: BinaryIO) -> _Index | None:
     """The index in the file's summary; None where there is none to be trusted."""
+    stream.seek(0)
     try:
         summary = SeekingReader(stream).get_summary()
     except (*_DAMAGE, OSError):
@@ -156,7 +165,13 @@ def _summary_index(stream: BinaryIO) -> _Index | None:
     if statistics is not None and statistics.chunk_count != len(summary.chunk_indexes):
         return None
     spans = [
-        _Span(chunk.message_start_time, chunk.chunk_start_offset, chunk.chunk_length, True)
+        _Span(
+            chunk.message_start_time,
+            chunk.chunk_start_offset,
+            chunk.chunk_length,
+            True,
+            frozenset(chunk.message_index_offsets) or None,
+        )
         for chunk in summary.chunk_indexes
     ]
     counts = None if statistics is None else Counter(statistics.channel_message_counts)

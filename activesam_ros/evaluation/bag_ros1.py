@@ -120,6 +120,8 @@ class DamagedRos1File:
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """Messages of ``topics`` as written; raises DamageError at the damaged place."""
+        if not any(channel.topic in topics for channel in self.channels):
+            return
         try:
             for record in self._records():
                 if record.opcode != _MESSAGE:

@@ -39,7 +39,7 @@ class BagSamples:
         Raises RecordingError when the first labels differ in size from their image: then the topics
         do not belong together.
         """
-        first = True
+        compared = False
         for pair in self._pairs():
             self.images += 1
             try:
@@ -55,13 +55,13 @@ class BagSamples:
                     f"the labels on {self.label_topic} are {_size(labels.shape)} and the images on "
                     f"{self.image_topic} {_size(image.shape)}"
                 )
-                if first:
+                if not compared:
                     raise RecordingError(
                         f"Wrong pair of topics: {problem}; they must be of one size."
                     )
                 self.problems[problem] += 1
                 labels = None
-            first = False
+            compared = compared or labels is not None
             self.images_without_labels += self.label_topic is not None and labels is None
             yield Sample(image, labels, pair.image.stamp_ns)
 

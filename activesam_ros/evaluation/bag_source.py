@@ -28,6 +28,7 @@ _OPENERS: dict[str, Callable[[Path], BagFile]] = {
     ".bag": open_ros1,
 }
 _ZSTD = ".zstd"
+_ACTIVE = ".active"  # what a ROS 1 recorder that was killed leaves at the end of the name
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _is_zstd(path: Path) -> bool:
 
 
 def _suffix(path: Path) -> str:
-    return path.with_suffix("").suffix if _is_zstd(path) else path.suffix
+    return path.with_suffix("").suffix if path.suffix in (_ZSTD, _ACTIVE) else path.suffix
 
 
 def _kind(path: Path) -> str:

@@ -116,7 +116,7 @@ def _rows(
     last_time_ns: int | None = None
     try:
         for topic_id, last_time_ns, data in connection.execute(query, values):
-            yield topic_id, last_time_ns, data
+            yield topic_id, last_time_ns, data if isinstance(data, bytes) else b""
     except sqlite3.DatabaseError as error:
         where = "at its first message" if last_time_ns is None else f"after {last_time_ns} ns"
         raise DamageError(f"it is damaged {where} ({error})") from error

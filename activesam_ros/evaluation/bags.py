@@ -152,6 +152,8 @@ class Recording:
                 self._note_damage(file, str(damage))
             except RecordingError as error:
                 self._notes[str(error)] = None
+            except OSError as error:
+                self._note_damage(file, f"it cannot be read further ({error.strerror or error})")
 
     def _note_damage(self, file: Path, damage: str | None) -> None:
         if damage is not None:

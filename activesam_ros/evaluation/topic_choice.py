@@ -23,7 +23,14 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
         return tuple(recording.image_topic(name).name for name in dict.fromkeys(names))
     filled = [topic.name for topic in recording.image_topics if topic.messages != 0]
     if not filled:
-        raise RecordingError(f"{recording.path} has no images on any topic.")
+        raise RecordingError(
+            f"{recording.path} has no sensor_msgs image that can be read; its topics are "
+            + (
+                ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
+                or "none"
+            )
+            + "."
+        )
     if len(filled) == 1:
         return (filled[0],)
     colored = [name for name in filled if _has_color(next(recording.frames([name]), None))]

@@ -342,6 +342,33 @@ def test_a_truncated_ros1_bag_is_used_up_to_the_damage(
     assert "used up to its damage" in recording.notes[0]
 
 
+def test_what_a_killed_ros1_recorder_leaves_is_read(bags: BagBuilder) -> None:
+    path = bags.ros1(images(bags, 3))
+    data = bytearray(path.read_bytes())
+    index = data.index(b"index_pos=") + len(b"index_pos=")
+    data[index : index + 8] = bytes(8)
+    active = path.with_name("drive.bag.active")
+    active.write_bytes(data[: data.rindex(b"chunk_pos=") - 60])
+    recording = open_recording(active)
+    assert [frame.stamp_ns // SECOND for frame in frames(recording)] == [1, 2, 3]
+    assert "used up to its damage" in recording.notes[0]
+
+
+def test_chunks_without_the_topic_are_not_read(bags: BagBuilder) -> None:
+    path = bags.mcap(
+        [bags.image(0), bags.image(1, topic="/other"), bags.image(2)],
+        chunk_size=1,
+        compression=CompressionType.NONE,
+    )
+    data = bytearray(path.read_bytes())
+    second = data.index(b"camera_optical", data.index(b"camera_optical") + 1)
+    data[second] ^= 0xFF
+    path.write_bytes(bytes(data))
+    recording = open_recording(path)
+    assert [frame.stamp_ns // SECOND for frame in frames(recording)] == [1, 3]
+    assert recording.notes == ()
+
+
 @pytest.mark.parametrize("name", ["bag.mcap", "bag.db3", "bag.bag", "bag.mcap.zstd"])
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha"])
 def test_a_file_that_is_no_recording_is_refused_in_one_sentence(

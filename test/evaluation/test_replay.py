@@ -121,6 +121,30 @@ def test_the_output_is_what_rosbag2_and_foxglove_expect(arguments: argparse.Name
         assert strict.message_count == 2 * COUNT + 1
 
 
+def test_ros_2_reads_what_replay_writes(arguments: argparse.Namespace) -> None:
+    serialization = pytest.importorskip("rclpy.serialization")
+    from activesam_ros.msg import ActiveClasses
+    from activesam_ros.msg import Vocabulary as VocabularyMessage
+    from sensor_msgs.msg import Image
+
+    types = {
+        "/activesam/semantic_mask": Image,
+        "/activesam/active_classes": ActiveClasses,
+        "/activesam/vocabulary": VocabularyMessage,
+    }
+    replay.run(arguments)
+    with arguments.output.open("rb") as stream:
+        read = {
+            channel.topic: serialization.deserialize_message(message.data, types[channel.topic])
+            for _, channel, message in make_reader(stream).iter_messages()
+        }
+    mask = read["/activesam/semantic_mask"]
+    assert (mask.header.stamp.sec, mask.header.frame_id) == (COUNT, "camera_optical")
+    assert bytes(mask.data) == bytes([COUNT - 1]) * 24
+    assert read["/activesam/active_classes"].classes[2].name == "sky"
+    assert [entry.id for entry in read["/activesam/vocabulary"].entries] == [0, 1, 7]
+
+
 def test_an_interrupted_replay_goes_on_without_redoing_or_losing_a_frame(
     arguments: argparse.Namespace, fake: FakeSegmenter, capsys: pytest.CaptureFixture[str]
 ) -> None:
