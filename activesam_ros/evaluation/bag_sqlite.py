@@ -81,13 +81,13 @@ class SqliteFile:
         ).fetchall()
         counts = self._count()
         return {
-            id: Channel(
+            topic_id: Channel(
                 topic,
-                message_type_of(type),
+                message_type_of(message_type),
                 encoding,
-                None if counts is None else counts.get(id, 0),
+                None if counts is None else counts.get(topic_id, 0),
             )
-            for id, topic, type, encoding in topics
+            for topic_id, topic, message_type, encoding in topics
         }
 
     def _count(self) -> dict[int, int] | None:

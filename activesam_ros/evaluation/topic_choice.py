@@ -9,7 +9,7 @@ from activesam_ros.errors import RecordingError
 from activesam_ros.evaluation.bags import Frame, Recording
 from activesam_ros.evaluation.message_types import IMAGE
 
-_ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1|.*compressedDepth.*")
+_ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1")
 
 
 def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]:
@@ -23,20 +23,16 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
         return tuple(recording.image_topic(name).name for name in dict.fromkeys(names))
     filled = [topic.name for topic in recording.image_topics if topic.messages != 0]
     if not filled:
+        listed = ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
         raise RecordingError(
             f"{recording.path} has no sensor_msgs image that can be read; its topics are "
-            + (
-                ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
-                or "none"
-            )
-            + "."
+            f"{listed or 'none'}."
         )
     if len(filled) == 1:
         return (filled[0],)
     colored = [name for name in filled if _has_color(next(recording.frames([name]), None))]
-    cameras = tuple(
-        name for name in colored if name.removesuffix("/compressed") not in _others(name, colored)
-    )
+    copies = {f"{name}/compressed" for name in colored}
+    cameras = tuple(name for name in colored if name not in copies)
     if not cameras:
         raise RecordingError(
             f"No image topic of {recording.path} has colour; say which of {', '.join(filled)} is "
@@ -45,14 +41,12 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     return cameras
 
 
-def _others(name: str, names: Sequence[str]) -> set[str]:
-    return {other for other in names if other != name}
-
-
 def _has_color(frame: Frame | None) -> bool:
     if frame is None or frame.message is None:
         return False
-    kind = frame.message.encoding if frame.message_type == IMAGE else frame.message.format
-    return (
-        _ONE_CHANNEL.fullmatch(kind.split(";")[0].strip()) is None and "compressedDepth" not in kind
-    )
+    if frame.message_type == IMAGE:
+        return _ONE_CHANNEL.fullmatch(frame.message.encoding) is None
+    # image_transport writes "rgb8; jpeg compressed bgr8", others just "jpeg"
+    encoding = frame.message.format.split(";")[0].strip()
+    is_depth = "compressedDepth" in frame.message.format
+    return not is_depth and _ONE_CHANNEL.fullmatch(encoding) is None
