@@ -32,7 +32,7 @@ def all_stages(
     """Our tensors under the golden names and in the golden layout (sequence first)."""
     features = model.encode_image(pixels)
     grid = features.pyramid.coarse.shape[-2:]
-    scene, _ = model._fuse(features, prompts)
+    scene, _ = model.fuse(features, prompts)
     decoded = model.decoder(scene)
     detections = model.detect(features, prompts)
     masks = torch.stack([detections.masks(0, k, slice(None)) for k in range(len(prompts))])
