@@ -1,0 +1,146 @@
+"""Child processes that never outlive the demo, and what they report as it happens."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TypeAlias
+
+from activesam_ros.errors import ActiveSamError
+from activesam_ros.node.reports import Report
+
+# What a process is given after each signal before the next one [s].
+_PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
+_SHOWN_LOG_CHARACTERS = 400
+
+
+class DemoError(ActiveSamError):
+    """The demo could not be carried through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A child process ended, with ``code`` as subprocess gives it."""
+
+    name: str
+    code: int
+
+
+Happening: TypeAlias = "Report | Ended"
+
+
+class Children:
+    """Processes in process groups of their own; leaving the context ends all of them.
+
+    ``happenings`` receives what they report and that they ended, in the order it happens.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """Each child writes what it prints to ``folder``/NAME.log."""
+        self._folder = folder
+        self._environment = dict(environment)
+        self._children: dict[str, subprocess.Popen[str]] = {}
+        self._threads: list[threading.Thread] = []
+        self.happenings: queue.Queue[Happening] = queue.Queue()
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            for name in reversed(self._children):
+                self.stop(name)
+        finally:
+            # A second Ctrl-C has no patience.
+            for child in self._children.values():
+                if child.poll() is None:
+                    _signal_group(child.pid, signal.SIGKILL)
+            for thread in self._threads:
+                thread.join()
+
+    def start(self, name: str, command: Sequence[str], reports: bool = False) -> None:
+        """Start ``command``; with ``reports`` its standard output is read as reports."""
+        with self.log(name).open("w", encoding="utf-8") as log:
+            child = subprocess.Popen(
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if reports else log,
+                stderr=log,
+                text=True,
+                # Ctrl-C reaches the demo alone, which ends its children in order.
+                start_new_session=True,
+            )
+        self._children[name] = child
+        thread = threading.Thread(target=self._follow, args=(name, child), name=f"follow {name}")
+        thread.start()
+        self._threads.append(thread)
+
+    def stop(self, name: str) -> int:
+        """End a child and what it started, kindly first; returns its exit code."""
+        child = self._children[name]
+        for number, patience_s in _PATIENCE_S.items():
+            if child.poll() is None:
+                _signal_group(child.pid, number)
+                try:
+                    child.wait(patience_s)
+                except subprocess.TimeoutExpired:
+                    continue
+            break
+        return child.wait()
+
+    def log(self, name: str) -> Path:
+        """Where the child's output goes."""
+        return self._folder / f"{name}.log"
+
+    def last_words(self, name: str) -> str:
+        """The last line of the child's log that says something, shortened."""
+        lines = self.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
+        spoken = [line.strip() for line in lines if line.strip()]
+        return spoken[-1][-_SHOWN_LOG_CHARACTERS:] if spoken else "it said nothing"
+
+    def _follow(self, name: str, child: subprocess.Popen[str]) -> None:
+        if child.stdout is not None:
+            with child.stdout:
+                for line in child.stdout:
+                    # A library may print there too.
+                    with suppress(ValueError):
+                        self.happenings.put(Report.parse(line))
+        self.happenings.put(Ended(name, child.wait()))
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.killpg(group, number)
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that children are ended."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
