@@ -1,61 +1,139 @@
-"""Pictures and labels of the world (first version: flat boxes)."""
+"""One picture of the world with its labels and instances."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.demo import effects, shading
 from activesam_ros.demo.camera import Camera
 from activesam_ros.demo.classes import ClassId
-from activesam_ros.demo.world import World
+from activesam_ros.demo.mesh import Floats
+from activesam_ros.demo.raster import FIRST_FACE_ID, GROUND_ID, draw
+from activesam_ros.demo.shading import Lighting, Rays
+from activesam_ros.demo.world import Scene, World
 
 
 @dataclass(frozen=True)
 class View:
-    """Image, labels and instances of one camera."""
+    """image: uint8 RGB [H, W, 3]; labels: uint8 [H, W]; instances: uint16 [H, W], 0 for none."""
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     instances: NDArray[np.uint16]
 
 
-def render(world: World, camera: Camera, time_s: float, noise_key: tuple[int, ...]) -> View:
-    """The view of ``camera`` at ``time_s``."""
-    image = np.full((camera.height, camera.width, 3), (150, 180, 220), np.uint8)
-    labels = np.full((camera.height, camera.width), ClassId.SKY, np.uint8)
-    instances = np.zeros((camera.height, camera.width), np.uint16)
+class Renderer:
+    """Renders the views of one camera; keeps what does not change between frames."""
 
-    def fill(
-        corners: NDArray[np.float64], color: tuple[int, int, int], label: int, number: int
-    ) -> None:
-        optical = (corners - [0.0, 0.0, camera.mount_height_m]) @ camera.rotation
-        if (optical[:, 2] < 0.5).any():
-            return
-        pixels = np.round(camera.project(corners)).clip(-20000, 20000).astype(np.int32)
-        hull = cv2.convexHull(pixels)
-        cv2.fillConvexPoly(image, hull, color)
-        cv2.fillConvexPoly(labels, hull, label)
-        cv2.fillConvexPoly(instances, hull, number)
+    def __init__(self, world: World, camera: Camera, noise_key: tuple[int, ...]) -> None:
+        self._world = world
+        self._camera = camera
+        self._key = noise_key
+        rng = np.random.default_rng([*noise_key, 0])
+        self._noise = effects.noise_tile(rng, camera.height, camera.width)
+        scale = camera.focal_px / 512.0
+        self._jitter = _displacements(rng, camera, max(1.0, 4.0 * scale))
+        self._fine_jitter = _displacements(rng, camera, max(0.8, 1.3 * scale))
 
-    def ground(left: float, right: float, color: tuple[int, int, int], label: int) -> None:
-        for near, far in ((1.5, 6.0), (6.0, 400.0)):
-            quad = np.array([[near, left, 0], [far, left, 0], [far, right, 0], [near, right, 0.0]])
-            fill(quad, color, label, 0)
+    def view(self, scene: Scene, index: int) -> View:
+        """What the camera sees of ``scene``; ``index`` is the frame's number, for the noise."""
+        rng = np.random.default_rng([*self._key, 1, index])
+        camera = self._shaken(rng, scene)
+        conditions = self._world.conditions
+        rays = Rays.of_camera(camera)
+        visible = draw(scene.mesh, camera)
+        ids = shading.ragged_leaves(visible, self._jitter, self._fine_jitter)
+        sky, ground, faces = shading.split_pixels(ids)
+        lighting = Lighting(
+            conditions,
+            scene.sun,
+            _street_lamps(scene),
+            shading.shadow_mask(scene.mesh, camera, scene.sun, conditions),
+        )
+        floor = shading.ground_pixels(ground, rays, camera, scene.window)
+        surfaces = self._world.ground.surfaces
+        picture = np.empty((len(ids), 3), np.float32)
+        emitted = np.zeros_like(picture)
+        haze = np.array(conditions.haze, np.float32)
 
-    ground(200.0, -200.0, (90, 110, 60), ClassId.TERRAIN)
-    ground(9.0, -9.0, (150, 140, 140), ClassId.SIDEWALK)
-    ground(5.5, -5.5, (90, 90, 95), ClassId.ROAD)
-    ego = world.ego_x(time_s)
-    placed = [
-        (box.x + box.speed * time_s - ego, number, box) for number, box in enumerate(world.boxes)
-    ]
-    for x, number, box in sorted(placed, key=lambda entry: entry[:2], reverse=True):
-        if 2.0 < x < 150.0:
-            half = np.array(box.size) / 2
-            signs = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (0, 2)])
-            fill(np.array([x, box.y, 0]) + signs * half, box.color, box.label, number + 1)
-    noise = np.random.default_rng(noise_key).normal(0.0, 4.0, image.shape)
-    return View(np.clip(image + noise, 0, 255).astype(np.uint8), labels, instances)
+        def hazy(colors: Floats, depth: Floats) -> Floats:
+            clear = np.exp(depth * np.float32(-conditions.extinction_per_m))[:, None]
+            mixed: Floats = colors * clear + haze * (1.0 - clear)
+            return mixed
+
+        picture[sky] = shading.sky_colors(
+            sky, rays, self._world.clouds, lighting, scene.heading, drift=0.02 * index
+        )
+        floor_colors = shading.ground_colors(
+            floor, ground, surfaces, self._world.atlas, camera, lighting, scene.window.first_s
+        )
+        picture[ground] = hazy(floor_colors, floor.distance)
+        rows = (ids.take(faces) - FIRST_FACE_ID).astype(np.intp)
+        colors, glow, depth = shading.face_colors(
+            faces, rows, visible, scene.mesh, self._world.atlas, camera, lighting
+        )
+        picture[faces] = hazy(colors, depth)
+        emitted[faces] = glow
+        label_of = np.array([surface.label for surface in surfaces], np.uint8)
+        labels, instances = shading.labels_and_instances(
+            ids, visible, scene.mesh, label_of.take(floor.material)
+        )
+        shape = (camera.height, camera.width)
+        image = self._exposed(
+            rng,
+            picture.reshape(*shape, 3),
+            emitted.reshape(*shape, 3),
+            scene,
+            camera,
+            (ids == GROUND_ID).reshape(shape),
+        )
+        return View(image, labels.reshape(shape), instances.reshape(shape))
+
+    def _shaken(self, rng: np.random.Generator, scene: Scene) -> Camera:
+        """The camera with the vehicle's small pitching."""
+        amount = 0.0004 + 0.0002 * min(scene.speed, 15.0) / 15.0
+        pitch = self._camera.pitch_rad + float(rng.normal(0.0, amount))
+        return replace(self._camera, pitch_rad=pitch)
+
+    def _exposed(
+        self,
+        rng: np.random.Generator,
+        picture: Floats,
+        emitted: Floats,
+        scene: Scene,
+        camera: Camera,
+        ground: NDArray[np.bool_],
+    ) -> NDArray[np.uint8]:
+        conditions = self._world.conditions
+        if conditions.lamps:
+            picture = effects.bloom(picture, emitted, conditions.lamps)
+        else:
+            picture = picture + emitted
+        if conditions.wetness:
+            picture = effects.reflect_in_wet_road(picture, ground, camera, conditions.wetness)
+        if conditions.rain:
+            picture = effects.rain_streaks(rng, picture, conditions.rain)
+        return effects.finish(rng, picture, conditions, self._noise, scene.speed, camera)
+
+
+def _displacements(rng: np.random.Generator, camera: Camera, reach_px: float) -> NDArray[np.int32]:
+    """Random displacements of up to about ``reach_px`` as offsets in flat indices [H * W]."""
+    shape = (camera.height, camera.width)
+    dx = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
+    dy = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
+    column = np.arange(camera.width)
+    dx = np.clip(column + dx, 0, camera.width - 1) - column
+    return (dy * camera.width + dx).astype(np.int32).reshape(-1)
+
+
+def _street_lamps(scene: Scene) -> Floats:
+    """Positions [L, 3] of the nearest street lamps."""
+    rods = scene.mesh.rods
+    lamps = (rods["glow"] > shading.STREET_LAMP_GLOW) & (rods["label"] == ClassId.POLE)
+    places = scene.mesh.ends[lamps].mean(axis=1)
+    nearest = np.argsort(np.abs(places[:, 0] - 15.0))[: shading.LAMP_COUNT]
+    lamps_near: Floats = places[nearest]
+    return lamps_near

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.camera import drive_cameras
 from activesam_ros.demo.options import DriveOptions
-from activesam_ros.demo.render import render
+from activesam_ros.demo.render import Renderer
 from activesam_ros.demo.world import World
 from activesam_ros.errors import UsageError
 
@@ -45,6 +45,10 @@ class Drive:
         camera_rng = np.random.default_rng([options.seed, 1])
         self.cameras = drive_cameras(camera_rng, options.width, options.height, options.cameras)
         self._world = World(options.seed, duration_s=options.frames / options.rate_hz)
+        self._renderers = tuple(
+            Renderer(self._world, camera, noise_key=(options.seed, 11, number))
+            for number, camera in enumerate(self.cameras)
+        )
 
     def __len__(self) -> int:
         return self.options.frames
@@ -59,11 +63,8 @@ class Drive:
         """
         if not 0 <= index < len(self):
             raise UsageError(f"The drive has no frame {index}; give 0 to {len(self) - 1}.")
-        time_s = index / self.options.rate_hz
-        views = [
-            render(self._world, camera, time_s, noise_key=(self.options.seed, number, index))
-            for number, camera in enumerate(self.cameras)
-        ]
+        scene = self._world.scene(index / self.options.rate_hz)
+        views = [renderer.view(scene, index) for renderer in self._renderers]
         return DriveFrame(
             index=index,
             stamp_ns=self.options.stamp_ns(index),

@@ -1,0 +1,272 @@
+"""The way a drive takes: sections of street, the centre line, the ego vehicle's motion.
+
+Road coordinates: s along the centre line in metres, d to the left of it. Traffic keeps right.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+STEP_M = 1.0
+SIMULATION_STEP_S = 0.1
+BEHIND_M, AHEAD_M = 160.0, 320.0
+BRAKING = 2.5
+ACCELERATION = 1.8
+
+
+class StreetType(enum.Enum):
+    """Kinds of street."""
+
+    RESIDENTIAL = "residential"
+    DOWNTOWN = "downtown"
+    HIGHWAY = "highway"
+    RURAL = "rural"
+    RAILWAY = "railway"
+    INDUSTRIAL = "industrial"
+
+
+@dataclass(frozen=True, slots=True)
+class StreetForm:
+    """Widths in metres, from the centre line outwards; the same on both sides.
+
+    half_median: half of the strip between the directions; lanes: per direction; margin: parking
+    bays or shoulder, still road; sidewalk; front: where buildings, walls or woods begin, from the
+    road's edge. speed in m/s.
+    """
+
+    lanes: int
+    lane: float
+    half_median: float
+    margin: float
+    sidewalk: float
+    front: float
+    speed: float
+
+    @property
+    def half_road(self) -> float:
+        return self.half_median + self.lanes * self.lane + self.margin
+
+
+FORMS = {
+    StreetType.RESIDENTIAL: StreetForm(1, 3.0, 0.0, 2.1, 2.0, 6.5, 8.0),
+    StreetType.DOWNTOWN: StreetForm(1, 3.3, 0.0, 2.2, 3.4, 3.4, 8.5),
+    StreetType.HIGHWAY: StreetForm(2, 3.6, 1.0, 1.8, 0.0, 6.0, 20.0),
+    StreetType.RURAL: StreetForm(1, 3.4, 0.0, 0.3, 0.0, 5.0, 15.0),
+    StreetType.RAILWAY: StreetForm(1, 3.3, 0.0, 0.6, 1.8, 5.0, 10.0),
+    StreetType.INDUSTRIAL: StreetForm(1, 3.6, 0.0, 2.4, 1.6, 4.0, 10.0),
+}
+# Every street type comes up within so many sections.
+_CYCLE = (
+    StreetType.RESIDENTIAL,
+    StreetType.DOWNTOWN,
+    StreetType.DOWNTOWN,
+    StreetType.RAILWAY,
+    StreetType.HIGHWAY,
+    StreetType.RURAL,
+    StreetType.INDUSTRIAL,
+)
+
+
+class JunctionType(enum.Enum):
+    """What lies at the beginning of a section."""
+
+    NONE = "none"
+    CROSSING = "crossing"
+    CROSSROADS = "crossroads"
+    LEVEL_CROSSING = "level crossing"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of street [start, end) with its junction at the beginning.
+
+    The junction covers [start, start + junction_length). ``stop_s`` is how long the ego vehicle
+    waits before it.
+    """
+
+    index: int
+    street: StreetType
+    start: float
+    end: float
+    junction: JunctionType
+    junction_length: float
+    stop_s: float
+
+    @property
+    def form(self) -> StreetForm:
+        return FORMS[self.street]
+
+    @property
+    def body_start(self) -> float:
+        """Where the junction ends, metres."""
+        return self.start + self.junction_length
+
+
+@dataclass(frozen=True)
+class Route:
+    """Sections in order, the centre line every STEP_M from ``first_s``, ego position in time.
+
+    center: [N, 3] x, y, heading; ego_s: [T] at multiples of SIMULATION_STEP_S.
+    """
+
+    sections: tuple[Section, ...]
+    first_s: float
+    center: Array
+    ego_s: Array
+
+    def pose(self, s: Array | float) -> tuple[Array, Array, Array]:
+        """x, y and heading of the centre line at ``s``."""
+        place = np.clip(
+            (np.asarray(s, np.float64) - self.first_s) / STEP_M, 0.0, len(self.center) - 1.001
+        )
+        index = place.astype(np.int64)
+        weight = (place - index)[..., None]
+        rows = self.center[index] * (1.0 - weight) + self.center[index + 1] * weight
+        return rows[..., 0], rows[..., 1], rows[..., 2]
+
+    def world(self, s: Array | float, d: Array | float) -> tuple[Array, Array, Array]:
+        """World x, y and heading at road coordinates."""
+        x, y, heading = self.pose(s)
+        return x - np.sin(heading) * d, y + np.cos(heading) * d, heading
+
+    def ego(self, time_s: Array | float) -> Array:
+        """Ego position along the centre line at ``time_s``."""
+        times_s = np.arange(len(self.ego_s)) * SIMULATION_STEP_S
+        return np.asarray(np.interp(time_s, times_s, self.ego_s))
+
+    def time_at(self, s: float) -> float:
+        """When the ego vehicle reaches ``s``, seconds."""
+        index = int(np.searchsorted(self.ego_s, s))
+        return index * SIMULATION_STEP_S
+
+    def section_at(self, s: float) -> Section:
+        """The section around ``s``."""
+        starts = [section.start for section in self.sections]
+        return self.sections[max(int(np.searchsorted(starts, s, side="right")) - 1, 0)]
+
+    def sections_between(self, low: float, high: float) -> tuple[Section, ...]:
+        """Sections that overlap [low, high]."""
+        first = self.section_at(low).index
+        last = self.section_at(high).index
+        return self.sections[first : last + 1]
+
+
+def plan_route(seed: int, duration_s: float) -> Route:
+    """Draw sections until the ego vehicle has enough road for ``duration_s``.
+
+    A longer drive of the same seed begins with the shorter one.
+    """
+    rng = np.random.default_rng([seed, 2])
+    sections: list[Section] = []
+    ego: list[float] = [0.0]
+    deck: list[StreetType] = []
+    position = -BEHIND_M
+    speed = -1.0
+    steps = int(duration_s / SIMULATION_STEP_S) + 2
+    while not sections or len(ego) < steps or position < ego[-1] + AHEAD_M:
+        if not deck:
+            deck = [_CYCLE[index] for index in rng.permutation(len(_CYCLE))]
+        street = deck.pop()
+        section = _draw_section(rng, len(sections), street, position, sections)
+        sections.append(section)
+        position = section.end
+        if position > ego[-1] + AHEAD_M and len(ego) < steps:
+            if speed < 0.0:
+                speed = FORMS[_section_of(sections, 0.0).street].speed
+            speed = _advance(sections, ego, speed, position - AHEAD_M / 2, steps)
+    return Route(
+        sections=tuple(sections),
+        first_s=-BEHIND_M,
+        center=_center_line(np.random.default_rng([seed, 3]), position + BEHIND_M + AHEAD_M),
+        ego_s=np.array(ego),
+    )
+
+
+def _draw_section(
+    rng: np.random.Generator,
+    index: int,
+    street: StreetType,
+    start: float,
+    before: list[Section],
+) -> Section:
+    length = float(rng.uniform(70.0, 130.0))
+    if street is StreetType.HIGHWAY:
+        length *= 1.5
+    fast = (StreetType.HIGHWAY, StreetType.RURAL)
+    if not before:
+        junction = JunctionType.NONE
+    elif street is StreetType.RAILWAY:
+        junction = JunctionType.LEVEL_CROSSING
+    elif street in fast and before[-1].street in fast:
+        junction = JunctionType.NONE
+    else:
+        junction = JunctionType.CROSSROADS
+    lengths = {
+        JunctionType.NONE: 0.0,
+        JunctionType.CROSSING: 4.0,
+        JunctionType.CROSSROADS: 16.0,
+        JunctionType.LEVEL_CROSSING: 12.0,
+    }
+    waits = junction is not JunctionType.NONE and rng.random() < 0.6
+    return Section(
+        index=index,
+        street=street,
+        start=start,
+        end=start + length,
+        junction=junction,
+        junction_length=lengths[junction],
+        stop_s=float(rng.uniform(3.0, 6.0)) if waits else 0.0,
+    )
+
+
+def _section_of(sections: list[Section], s: float) -> Section:
+    return next((section for section in sections if s < section.end), sections[-1])
+
+
+def _advance(
+    sections: list[Section], ego: list[float], speed: float, until: float, steps: int
+) -> float:
+    """Append positions to ``ego`` up to ``until`` or ``steps``; gives back the speed."""
+    stops = [
+        (section.start - 5.0, section.stop_s)
+        for section in sections
+        if section.stop_s and section.start - 5.0 > ego[-1] + 0.5
+    ]
+    ahead = [section for section in sections if section.end > ego[-1]]
+    while len(ego) < steps and ego[-1] < until:
+        here = ego[-1]
+        target = _section_of(ahead, here).form.speed
+        if stops:
+            gap = stops[0][0] - here
+            if gap < 0.3:
+                _, wait_s = stops.pop(0)
+                ego.extend([here] * int(wait_s / SIMULATION_STEP_S))
+                speed = 0.0
+                continue
+            target = min(target, (2.0 * BRAKING * gap) ** 0.5, gap + 0.3)
+        change = target - speed
+        low, high = -2.0 * BRAKING * SIMULATION_STEP_S, ACCELERATION * SIMULATION_STEP_S
+        speed = max(speed + min(max(change, low), high), 0.2)
+        ego.append(here + speed * SIMULATION_STEP_S)
+    return speed
+
+
+def _center_line(rng: np.random.Generator, length: float) -> Array:
+    """Gentle bends: the heading is a sum of slow waves, so the road never turns back."""
+    s = np.arange(0.0, length, STEP_M)
+    heading = np.zeros_like(s)
+    for wavelength, largest in ((420.0, 0.24), (260.0, 0.14), (170.0, 0.05)):
+        amplitude = rng.uniform(0.0, largest)
+        phase = rng.uniform(0.0, 2.0 * np.pi)
+        heading += amplitude * np.sin(
+            2.0 * np.pi * s / (wavelength * rng.uniform(0.8, 1.2)) + phase
+        )
+    x = np.cumsum(np.cos(heading)) * STEP_M
+    y = np.cumsum(np.sin(heading)) * STEP_M
+    return np.stack([x, y, heading], axis=1)
