@@ -63,6 +63,8 @@ setup(
         "rosbags",
         "rosbags-image",
         "mcap",
+        "lz4",
+        "zstandard",
         "tqdm",
     ],
     extras_require={
