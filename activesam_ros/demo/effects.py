@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.camera import Camera
 from activesam_ros.demo.raster import horizon_row
-from activesam_ros.demo.weather import Conditions
+from activesam_ros.demo.weather import Conditions, TimeOfDay
+
+KNEE = 205.0
 
 Picture = NDArray[np.floating[Any]]
 
@@ -61,13 +63,14 @@ def finish(
     camera: Camera,
 ) -> NDArray[np.uint8]:
     """Exposure, lens, motion blur and sensor noise; uint8 RGB [H, W, 3]."""
-    exposure = 1.55 if conditions.lamps >= 1.0 else 1.0
+    exposure = {TimeOfDay.DAY: 1.0, TimeOfDay.DUSK: 1.25, TimeOfDay.NIGHT: 1.55}[conditions.time]
     gain = np.array(conditions.white_balance, np.float32) * np.float32(exposure * 255.0)
-    picture = (picture * gain - 110.0) * np.float32(conditions.contrast) + 110.0
-    # highlights roll off instead of clipping hard
-    over = picture > 200.0
-    picture[over] = 200.0 + 55.0 * (1.0 - np.exp((200.0 - picture[over]) / 55.0))
-    pixels = np.clip(picture, 0.0, 255.0).astype(np.uint8)
+    gain *= np.float32(conditions.contrast)
+    picture = picture * gain
+    picture += np.float32(110.0 * (1.0 - conditions.contrast))
+    # highlights bend instead of clipping hard
+    np.minimum(picture, picture * np.float32(0.4) + np.float32(0.6 * KNEE), out=picture)
+    pixels = np.clip(picture, 0.0, 255.0, out=picture).astype(np.uint8)
     sigma = conditions.blur_px * camera.width / 640.0
     if sigma > 0.3:
         pixels = np.asarray(cv2.GaussianBlur(pixels, (3, 3), sigma))

@@ -130,6 +130,8 @@ def section_profiles(section: Section, seed: int) -> NDArray[np.uint8]:
         base.both(edge - 0.35, edge, Material.GUTTER)
         base.both(edge, edge + 0.22, Material.KERB)
         base.both(edge + 0.22, edge + form.sidewalk, Material.SIDEWALK)
+        if street is StreetType.RESIDENTIAL and rng.random() < 0.6:
+            base.both(edge + 0.22, edge + rng.uniform(1.0, 1.5), Material.LAWN)
     elif rng.random() < 0.6:
         base.both(edge, edge + rng.uniform(0.6, 1.6), Material.SOIL)
     if street is StreetType.RURAL:

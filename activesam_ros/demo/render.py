@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.demo import effects, shading
+from activesam_ros.demo.bonnet import draw_bonnet
 from activesam_ros.demo.camera import Camera
 from activesam_ros.demo.classes import ClassId
 from activesam_ros.demo.mesh import Floats
 from activesam_ros.demo.raster import FIRST_FACE_ID, GROUND_ID, draw
 from activesam_ros.demo.shading import Lighting, Rays
+from activesam_ros.demo.weather import Conditions
 from activesam_ros.demo.world import Scene, World
 
 
@@ -34,9 +36,10 @@ class Renderer:
         self._key = noise_key
         rng = np.random.default_rng([*noise_key, 0])
         self._noise = effects.noise_tile(rng, camera.height, camera.width)
+        self._bonnet = draw_bonnet(np.random.default_rng([world.seed, 12]), camera)
         scale = camera.focal_px / 512.0
-        self._jitter = _displacements(rng, camera, max(1.0, 4.0 * scale))
-        self._fine_jitter = _displacements(rng, camera, max(0.8, 1.3 * scale))
+        self._displaced = _displaced(rng, camera, max(1.0, 4.0 * scale))
+        self._finely_displaced = _displaced(rng, camera, max(0.8, 1.3 * scale))
 
     def view(self, scene: Scene, index: int) -> View:
         """What the camera sees of ``scene``; ``index`` is the frame's number, for the noise."""
@@ -45,38 +48,27 @@ class Renderer:
         conditions = self._world.conditions
         rays = Rays.of_camera(camera)
         visible = draw(scene.mesh, camera)
-        ids = shading.ragged_leaves(visible, self._jitter, self._fine_jitter)
+        ids = shading.ragged_leaves(visible, self._displaced, self._finely_displaced)
         sky, ground, faces = shading.split_pixels(ids)
-        lighting = Lighting(
-            conditions,
-            scene.sun,
-            _street_lamps(scene),
-            shading.shadow_mask(scene.mesh, camera, scene.sun, conditions),
-        )
+        cast, shadow = shading.shadow_masks(scene.mesh, camera, scene.sun, conditions)
+        lighting = Lighting(conditions, scene.sun, _street_lamps(scene), cast, shadow)
         floor = shading.ground_pixels(ground, rays, camera, scene.window)
         surfaces = self._world.ground.surfaces
         picture = np.empty((len(ids), 3), np.float32)
-        emitted = np.zeros_like(picture)
-        haze = np.array(conditions.haze, np.float32)
-
-        def hazy(colors: Floats, depth: Floats) -> Floats:
-            clear = np.exp(depth * np.float32(-conditions.extinction_per_m))[:, None]
-            mixed: Floats = colors * clear + haze * (1.0 - clear)
-            return mixed
-
         picture[sky] = shading.sky_colors(
             sky, rays, self._world.clouds, lighting, scene.heading, drift=0.02 * index
         )
         floor_colors = shading.ground_colors(
             floor, ground, surfaces, self._world.atlas, camera, lighting, scene.window.first_s
         )
-        picture[ground] = hazy(floor_colors, floor.distance)
-        rows = (ids.take(faces) - FIRST_FACE_ID).astype(np.intp)
-        colors, glow, depth = shading.face_colors(
+        picture[ground] = _hazy(floor_colors, floor.distance, conditions)
+        rows = ids.take(faces) - FIRST_FACE_ID
+        colors, emission, depth = shading.face_colors(
             faces, rows, visible, scene.mesh, self._world.atlas, camera, lighting
         )
-        picture[faces] = hazy(colors, depth)
-        emitted[faces] = glow
+        picture[faces] = _hazy(colors, depth, conditions)
+        emitted = np.zeros_like(picture) if conditions.lamps else picture
+        emitted[faces.take(emission.where)] += emission.light
         label_of = np.array([surface.label for surface in surfaces], np.uint8)
         labels, instances = shading.labels_and_instances(
             ids, visible, scene.mesh, label_of.take(floor.material)
@@ -90,7 +82,11 @@ class Renderer:
             camera,
             (ids == GROUND_ID).reshape(shape),
         )
-        return View(image, labels.reshape(shape), instances.reshape(shape))
+        labels, instances = labels.reshape(shape), instances.reshape(shape)
+        if self._bonnet is not None:
+            labels[self._bonnet.mask] = ClassId.UNLABELLED
+            instances[self._bonnet.mask] = 0
+        return View(image, labels, instances)
 
     def _shaken(self, rng: np.random.Generator, scene: Scene) -> Camera:
         """The camera with the vehicle's small pitching."""
@@ -110,23 +106,33 @@ class Renderer:
         conditions = self._world.conditions
         if conditions.lamps:
             picture = effects.bloom(picture, emitted, conditions.lamps)
-        else:
-            picture = picture + emitted
         if conditions.wetness:
             picture = effects.reflect_in_wet_road(picture, ground, camera, conditions.wetness)
+        if self._bonnet is not None:
+            self._bonnet.draw_on(picture, conditions)
         if conditions.rain:
             picture = effects.rain_streaks(rng, picture, conditions.rain)
         return effects.finish(rng, picture, conditions, self._noise, scene.speed, camera)
 
 
-def _displacements(rng: np.random.Generator, camera: Camera, reach_px: float) -> NDArray[np.int32]:
-    """Random displacements of up to about ``reach_px`` as offsets in flat indices [H * W]."""
+def _hazy(colors: Floats, depth: Floats, conditions: Conditions) -> Floats:
+    """``colors`` [N, 3], changed in place, as seen through ``depth`` metres of haze."""
+    haze = np.array(conditions.haze, np.float32)
+    colors -= haze
+    colors *= np.exp(depth * np.float32(-conditions.extinction_per_m))[:, None]
+    colors += haze
+    return colors
+
+
+def _displaced(rng: np.random.Generator, camera: Camera, reach_px: float) -> NDArray[np.intp]:
+    """For every pixel the flat index of one up to about ``reach_px`` away [H * W]."""
     shape = (camera.height, camera.width)
     dx = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
     dy = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
-    column = np.arange(camera.width)
-    dx = np.clip(column + dx, 0, camera.width - 1) - column
-    return (dy * camera.width + dx).astype(np.int32).reshape(-1)
+    column = np.clip(np.arange(camera.width) + dx, 0, camera.width - 1)
+    row = np.clip(np.arange(camera.height)[:, None] + dy, 0, camera.height - 1)
+    flat: NDArray[np.intp] = (row * camera.width + column).astype(np.intp).reshape(-1)
+    return flat
 
 
 def _street_lamps(scene: Scene) -> Floats:

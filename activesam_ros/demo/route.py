@@ -54,12 +54,12 @@ class StreetForm:
 
 
 FORMS = {
-    StreetType.RESIDENTIAL: StreetForm(1, 3.0, 0.0, 2.1, 2.0, 6.5, 8.0),
-    StreetType.DOWNTOWN: StreetForm(1, 3.3, 0.0, 2.2, 3.4, 3.4, 8.5),
+    StreetType.RESIDENTIAL: StreetForm(1, 3.0, 0.0, 2.1, 3.0, 7.5, 8.0),
+    StreetType.DOWNTOWN: StreetForm(1, 3.2, 0.0, 2.2, 4.2, 4.2, 8.5),
     StreetType.HIGHWAY: StreetForm(2, 3.6, 1.0, 1.8, 0.0, 6.0, 20.0),
     StreetType.RURAL: StreetForm(1, 3.4, 0.0, 0.3, 0.0, 5.0, 15.0),
-    StreetType.RAILWAY: StreetForm(1, 3.3, 0.0, 0.6, 1.8, 5.0, 10.0),
-    StreetType.INDUSTRIAL: StreetForm(1, 3.6, 0.0, 2.4, 1.6, 4.0, 10.0),
+    StreetType.RAILWAY: StreetForm(1, 3.2, 0.0, 0.4, 2.4, 5.5, 10.0),
+    StreetType.INDUSTRIAL: StreetForm(1, 3.4, 0.0, 2.4, 2.2, 4.6, 10.0),
 }
 # Every street type comes up within so many sections.
 _CYCLE = (

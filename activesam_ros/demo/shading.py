@@ -16,7 +16,8 @@ from activesam_ros.demo.classes import ClassId
 from activesam_ros.demo.ground import GroundWindow, Surface
 from activesam_ros.demo.mesh import Floats, Mesh
 from activesam_ros.demo.raster import FIRST_FACE_ID, GROUND_ID, SKY_ID, Visible
-from activesam_ros.demo.textures import LEVELS, Atlas
+from activesam_ros.demo.texture_atlas import LEVELS, Atlas
+from activesam_ros.demo.textures import STORED_ONE
 from activesam_ros.demo.weather import Conditions
 
 REMAP_ROW = 2048
@@ -30,11 +31,17 @@ STREET_LAMP_GLOW = 2.0
 
 @dataclass(frozen=True)
 class Lighting:
-    """What lights a frame, in vehicle coordinates. lamps: [L, 3] positions of street lamps."""
+    """What lights a frame, in vehicle coordinates.
+
+    sun: direction to it; lamps: [L, 3] positions of street lamps; cast: uint8 [H, W] what the
+    shadows leave of the sun on the ground, 255 all; shadow: [H, W] the factor on the ground's
+    light, with the dark spots below things.
+    """
 
     conditions: Conditions
     sun: Floats
     lamps: Floats
+    cast: NDArray[np.uint8]
     shadow: Floats
 
 
@@ -62,15 +69,23 @@ class Rays:
         return cls(x, y, z)
 
 
+@dataclass(frozen=True)
+class Emission:
+    """Light given off: positions [M] in a list of pixels and colours [M, 3]."""
+
+    where: NDArray[np.intp]
+    light: Floats
+
+
 def ragged_leaves(
-    visible: Visible, jitter: NDArray[np.int32], fine_jitter: NDArray[np.int32]
-) -> NDArray[np.int32]:
+    visible: Visible, displaced: NDArray[np.intp], finely_displaced: NDArray[np.intp]
+) -> NDArray[np.intp]:
     """The visibility buffer with leafy outlines instead of smooth ones, flat [H * W].
 
     A pixel takes the face of a displaced one where that is foliage before it, or where it is
-    itself foliage and the other lies behind. ``jitter`` are displacements in flat indices.
+    itself foliage and the other lies behind. ``displaced`` are flat indices of displaced pixels.
     """
-    ids = visible.ids.reshape(-1)
+    ids = visible.ids.reshape(-1).astype(np.intp)
     attributes = visible.faces.attributes
     depth = np.maximum(visible.faces.corners[:, :, 2].mean(axis=1), 1.0)
     reach_px = attributes["leaf_m"] / depth
@@ -78,22 +93,20 @@ def ragged_leaves(
     reach[FIRST_FACE_ID:] = reach_px
     if not reach.any():
         return ids
-    for offsets, smallest in ((jitter, 0.016), (fine_jitter, 0.0)):
+    for other, smallest in ((displaced, 0.016), (finely_displaced, 0.0)):
         leafy = reach > smallest
-        flat = np.arange(len(ids), dtype=np.int32) + offsets
-        source = ids.take(flat, mode="clip")
-        grows = leafy.take(source) & (source > ids)
-        opens = leafy.take(ids) & (source < ids)
-        ids = np.where(grows | opens, source, ids)
+        source = ids.take(other)
+        # the nearer one of the two decides
+        changes = leafy.take(np.maximum(source, ids))
+        np.copyto(ids, source, where=changes)
     return ids
 
 
 def labels_and_instances(
-    ids: NDArray[np.int32], visible: Visible, mesh: Mesh, ground: NDArray[np.uint8]
+    ids: NDArray[np.intp], visible: Visible, mesh: Mesh, ground: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Flat labels and instances; ``ground`` are the labels of the pixels that show the ground."""
-    ghosts = visible.ghosts.reshape(-1)
-    nearest = np.maximum(ids, ghosts)
+    nearest = np.maximum(ids, visible.ghosts.reshape(-1))
     attributes = visible.faces.attributes
     label_of = np.concatenate([[ClassId.SKY, ClassId.UNLABELLED], attributes["label"]])
     instance_of = np.concatenate([[0, 0], mesh.groups.instance[attributes["group"]]])
@@ -110,8 +123,8 @@ def face_colors(
     atlas: Atlas,
     camera: Camera,
     lighting: Lighting,
-) -> tuple[Floats, Floats, Floats]:
-    """Colours [N, 3], emitted part [N, 3] and depth [N] of ``pixels`` that show face ``rows``."""
+) -> tuple[Floats, Emission, Floats]:
+    """Colours [N, 3], given off light and depth [N] of ``pixels`` that show face ``rows``."""
     x = (pixels % camera.width).astype(np.float32)
     y = (pixels // camera.width).astype(np.float32)
     table = np.ascontiguousarray(visible.texture.T)
@@ -135,14 +148,22 @@ def face_colors(
     shade = base.take(rows) + along_u.take(rows) * u + along_v.take(rows) * v
     np.clip(shade, 0.35, 1.7, out=shade)
     lit, glow = _face_light(visible, mesh, camera, lighting)
-    colors = texels[:, :3] * np.float32(1.0 / 204.0)
-    emitted = colors * glow.take(rows, axis=0)
-    colors *= lit.take(rows, axis=0)
-    colors *= shade[:, None]
-    lamps = lighting.conditions.lamps
+    emission = _emission(rows, texels, glow, lighting.conditions.lamps)
+    colors = texels[:, :3] * shade[:, None]
+    colors *= (lit * np.float32(1.0 / STORED_ONE)).take(rows, axis=0)
+    return colors, emission, 1.0 / w
+
+
+def _emission(rows: NDArray[np.intp], texels: Floats, glow: Floats, lamps: float) -> Emission:
+    """The light of lamps and lit windows, for those pixels alone that give off any."""
+    shines = (glow.max(axis=1, initial=0.0) > 0.0).take(rows)
     if lamps:
-        emitted += texels[:, 3:] * (WINDOW_LIGHT * np.float32(0.75 * lamps / 255.0))
-    return colors, emitted, 1.0 / w
+        shines |= texels[:, 3] > 0.0
+    where = np.flatnonzero(shines)
+    light = texels[where, :3] * glow.take(rows.take(where), axis=0)
+    light *= np.float32(1.0 / STORED_ONE)
+    light += texels[where, 3:] * (WINDOW_LIGHT * np.float32(0.55 * lamps / 255.0))
+    return Emission(where, light)
 
 
 def _mip_cells(visible: Visible, atlas: Atlas, camera: Camera) -> tuple[Floats, Floats, Floats]:
@@ -218,9 +239,12 @@ def _face_light(
 
 
 def _sunlit_groups(mesh: Mesh, camera: Camera, lighting: Lighting) -> Floats:
-    """How much sun reaches each group, looked up where it stands on the ground; 1 off screen."""
-    height, width = lighting.shadow.shape
+    """How much sun reaches each group, looked up on the ground before it; 1 off screen."""
+    height, width = lighting.cast.shape
+    # beyond its own shadow, on the side of the sun
+    reach = 0.5 * mesh.groups.footprint[:, :2].max(axis=1) + 0.3
     base = mesh.groups.center.copy()
+    base[:, :2] += reach[:, None] * lighting.sun[:2] / (np.linalg.norm(lighting.sun[:2]) + 1e-6)
     base[:, 2] = 0.0
     optical = (base - [0.0, 0.0, camera.mount_height_m]) @ camera.rotation
     depth = np.maximum(optical[:, 2], 0.5)
@@ -228,10 +252,8 @@ def _sunlit_groups(mesh: Mesh, camera: Camera, lighting: Lighting) -> Floats:
     y = camera.focal_px * optical[:, 1] / depth + camera.center_px[1]
     inside = (optical[:, 2] > 1.0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     free = np.ones(len(base), np.float32)
-    free[inside] = lighting.shadow[y[inside].astype(int), x[inside].astype(int)]
-    # what stands there casts the shadow itself: only half of it counts
-    casts = mesh.groups.footprint[:, 2] > 0.0
-    return np.where(casts, 0.5 + 0.5 * free, free).astype(np.float32)
+    free[inside] = lighting.cast[y[inside].astype(int), x[inside].astype(int)] / 255.0
+    return free
 
 
 def lamp_light(points: Floats, lighting: Lighting) -> Floats:
@@ -304,20 +326,22 @@ def ground_colors(
     sun_up = max(float(lighting.sun[2]), 0.0)
     ambient = np.array(conditions.ambient, np.float32)
     sun = np.array(conditions.sun, np.float32) * np.float32(0.25 + 0.75 * sun_up)
-    factor = tints * (ambient + sun) * np.float32(1.0 / 204.0)
+    factor = tints * (ambient + sun) * np.float32(1.0 / STORED_ONE)
     colors = texel * factor.take(ground.material, axis=0)
     colors *= lighting.shadow.reshape(-1).take(pixels)[:, None]
     if conditions.wetness:
         colors *= np.float32(1.0 - 0.35 * conditions.wetness)
     if conditions.lamps:
         points = np.stack([ground.x, ground.y, np.zeros_like(ground.x)], axis=1)
-        lit = lamp_light(points, lighting) * np.float32(conditions.lamps / 204.0)
+        lit = lamp_light(points, lighting) * np.float32(conditions.lamps / STORED_ONE)
         colors += texel * tints.take(ground.material, axis=0) * lit
     return colors
 
 
-def shadow_mask(mesh: Mesh, camera: Camera, sun: Floats, conditions: Conditions) -> Floats:
-    """What is left of the light on the ground [H, W]: cast shadows and dark spots below things."""
+def shadow_masks(
+    mesh: Mesh, camera: Camera, sun: Floats, conditions: Conditions
+) -> tuple[NDArray[np.uint8], Floats]:
+    """``Lighting.cast`` and ``Lighting.shadow``."""
     mask = np.full((camera.height, camera.width), 255, np.uint8)
     groups = mesh.groups
     rows = np.flatnonzero(groups.footprint[:, 2] > 0.0)
@@ -355,6 +379,7 @@ def shadow_mask(mesh: Mesh, camera: Camera, sun: Floats, conditions: Conditions)
         for row in np.flatnonzero(seen):
             hull = np.asarray(cv2.convexHull(points[row]))
             cv2.fillConvexPoly(mask, np.round(hull).astype(np.int32), level)
+    cast_mask = mask.copy()
     dark = int(255 * min(conditions.shade, 0.6))
     low_things = (height < 4.0) & (width > 0.4) & (depth[:, :4] > 0.4).all(axis=1)
     for row in np.flatnonzero(low_things):
@@ -362,7 +387,7 @@ def shadow_mask(mesh: Mesh, camera: Camera, sun: Floats, conditions: Conditions)
         cv2.fillConvexPoly(mask, np.round(outline).astype(np.int32), dark)
     soft = np.asarray(cv2.blur(mask, (5, 3)), np.float32)
     soft *= np.float32(1.0 / 255.0)
-    return soft
+    return cast_mask, soft
 
 
 def sky_colors(
@@ -415,7 +440,7 @@ def cloud_plane(noise: Floats) -> NDArray[np.uint8]:
 
 
 def split_pixels(
-    ids: NDArray[np.int32],
+    ids: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Flat indices of sky, ground and face pixels."""
     return (

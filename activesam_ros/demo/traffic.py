@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.demo import figures, vehicles
+from activesam_ros.demo import cars, figures, large_vehicles
 from activesam_ros.demo.classes import ClassId
 from activesam_ros.demo.figures import Figure
 from activesam_ros.demo.ground import TRACK_D_M
@@ -178,12 +178,14 @@ _WALKERS = {
     StreetType.RAILWAY: 5,
     StreetType.INDUSTRIAL: 4,
 }
+# From the middle of a car, truck, bus, motorcycle, bicycle, tram to the end of what follows.
+_TRAILING_M = (2.5, 5.0, 6.5, 1.5, 1.5, 23.0)
 # Shares of car, truck, bus, motorcycle, bicycle, tram among those that drive.
 _MIX = {
-    StreetType.RESIDENTIAL: (0.66, 0.08, 0.08, 0.09, 0.09, 0.0),
-    StreetType.DOWNTOWN: (0.46, 0.08, 0.15, 0.10, 0.09, 0.12),
-    StreetType.HIGHWAY: (0.50, 0.28, 0.12, 0.10, 0.0, 0.0),
-    StreetType.RURAL: (0.52, 0.14, 0.10, 0.16, 0.08, 0.0),
+    StreetType.RESIDENTIAL: (0.58, 0.08, 0.10, 0.15, 0.09, 0.0),
+    StreetType.DOWNTOWN: (0.40, 0.07, 0.17, 0.14, 0.09, 0.13),
+    StreetType.HIGHWAY: (0.44, 0.26, 0.15, 0.15, 0.0, 0.0),
+    StreetType.RURAL: (0.48, 0.12, 0.12, 0.20, 0.08, 0.0),
     StreetType.RAILWAY: (0.60, 0.12, 0.10, 0.10, 0.08, 0.0),
     StreetType.INDUSTRIAL: (0.42, 0.38, 0.08, 0.07, 0.05, 0.0),
 }
@@ -254,11 +256,11 @@ def _draw_vehicle(cast: _Cast, kinds: tuple[float, ...]) -> int:
 def _send(cast: _Cast, kind: int, motion: Motion) -> None:
     rng = cast.rng
     if kind == 0:
-        cast.vehicle(vehicles.car(rng), motion)
+        cast.vehicle(cars.car(rng), motion)
     elif kind == 1:
-        cast.vehicle(vehicles.truck(rng), motion)
+        cast.vehicle(large_vehicles.truck(rng), motion)
     elif kind == 2:
-        cast.vehicle(vehicles.bus(rng), motion)
+        cast.vehicle(large_vehicles.bus(rng), motion)
     elif kind in (3, 4):
         cast.rider(motion, kind == 3)
     else:
@@ -293,7 +295,7 @@ def _train(cast: _Cast, motion: Motion, carriages: int, paint: Tint) -> None:
             appears_s=motion.appears_s,
             vanishes_s=motion.vanishes_s,
         )
-        mesh = vehicles.carriage(cast.rng, number == 0, paint)
+        mesh = large_vehicles.carriage(cast.rng, number == 0, paint)
         cast.agents.append(Agent(own, instance, mesh))
 
 
@@ -313,7 +315,11 @@ def _oncoming(cast: _Cast) -> None:
                 d, pace = d + 0.9, rng.uniform(4.0, 6.0)
             meets = float(cast.route.ego(time_s))
             _send(cast, kind, Motion(meets, d, time_s, v=-pace, lane=Lane.ONCOMING))
-        time_s += max(rng.exponential(spacing_s), 24.0 / (speed + form.speed))
+            # behind a long vehicle the next one comes later
+            room_m = _TRAILING_M[kind] + 12.0
+            time_s += max(rng.exponential(spacing_s), room_m / (speed + form.speed))
+        else:
+            time_s += 1.0
 
 
 def _ahead(cast: _Cast) -> None:
@@ -361,7 +367,7 @@ def _cyclists(cast: _Cast) -> None:
     for _ in range(int(rng.poisson(2.2 if section.street is StreetType.DOWNTOWN else 1.2))):
         s = rng.uniform(section.body_start, section.end)
         speed = float(rng.uniform(3.5, 5.5))
-        motorcycle = bool(rng.random() < 0.25)
+        motorcycle = bool(rng.random() < 0.4)
         edge = form.half_road - (form.margin if form.margin > 1.0 else 0.0)
         meets_s = cast.route.time_at(s - rng.uniform(6.0, 16.0))
         d = -(edge - rng.uniform(0.45, 0.8))

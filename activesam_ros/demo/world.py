@@ -10,11 +10,13 @@ import numpy as np
 
 from activesam_ros.demo import figures
 from activesam_ros.demo.ground import Ground, GroundWindow
-from activesam_ros.demo.layout import Placed, lay_out
+from activesam_ros.demo.layout import Placed
 from activesam_ros.demo.mesh import Floats, Groups, Mesh, joined
 from activesam_ros.demo.route import Section, plan_route
 from activesam_ros.demo.shading import CLOUD_SIZE, cloud_plane
-from activesam_ros.demo.textures import build_atlas, noise
+from activesam_ros.demo.street import lay_out
+from activesam_ros.demo.texture_atlas import build_atlas
+from activesam_ros.demo.textures import noise
 from activesam_ros.demo.traffic import Agent, Lane, Pose, cast_agents, lane_center
 from activesam_ros.demo.weather import draw_conditions
 
