@@ -1,0 +1,134 @@
+"""Train the demo weights from scratch on frames of the demo world, and export them.
+
+The shipped recipe is ``activesam demo train --output RUN --device cuda``, or the same without
+``--device`` on a CPU. An interrupted run goes on when the command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from activesam_ros.demo.training_export import export
+from activesam_ros.demo.training_frames import load_frames, render_shards
+from activesam_ros.demo.training_options import DEMO_CONFIG, BatchOptions, TrainingOptions
+from activesam_ros.demo.training_prompts import TrainingPrompts, training_prompts
+from activesam_ros.demo.training_run import CHECKPOINT_NAME, Pace, Run
+from activesam_ros.errors import UsageError
+from activesam_ros.pipeline import resolve_device
+from activesam_ros.sam3.config import Sam3Config
+
+PROMPTS_NAME = "prompts.npz"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much to render, which network to train and for how long."""
+
+    drives: int
+    options: TrainingOptions
+    frames_per_drive: int = 8
+    config: Sam3Config = DEMO_CONFIG
+
+
+CPU_RECIPE = Recipe(drives=400, options=TrainingOptions(steps=4000, warmup_steps=200))
+CUDA_RECIPE = Recipe(
+    drives=2500,
+    options=TrainingOptions(
+        steps=12000,
+        warmup_steps=500,
+        average_decay=0.9995,
+        batch=BatchOptions(images=24, prompts=16, present_prompts=9),
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``activesam demo train``."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="checkpoint, curve and exported weights; an earlier run there goes on",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="rendered frames and the prompt table, made where missing (default: OUTPUT/data)",
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="length of the schedule (default: the device's)"
+    )
+    parser.add_argument(
+        "--drives", type=int, metavar="N", help="drives to render (default: the device's)"
+    )
+    parser.add_argument(
+        "--pause-at", type=int, metavar="STEP", help="stop there; the same command goes on"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes that render, threads that make batches (default: one a core)",
+    )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--prepare-only", action="store_true", help="fill --data, train nothing")
+    only.add_argument("--export-only", action="store_true", help="export OUTPUT's checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, train, export; raises UsageError for an option that cannot be used."""
+    for name in ("steps", "drives", "pause_at", "workers"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} {value} is too small; give 1 or more.")
+    checkpoint = args.output / CHECKPOINT_NAME
+    if not args.export_only:
+        device = resolve_device(args.device)
+        recipe = recipe_from(args, CUDA_RECIPE if device.type == "cuda" else CPU_RECIPE)
+        data = args.data or args.output / "data"
+        pace = Pace(workers=args.workers, pause_at=args.pause_at)
+        if not args.prepare_only:
+            train(recipe, args.output, data, device, pace)
+        else:
+            paths, prompts = prepare(recipe, data, args.workers)
+            print(f"{data}: {len(paths)} drives, {len(prompts)} prompts")
+            return 0
+    weights = export(checkpoint, args.output)
+    print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
+def recipe_from(args: argparse.Namespace, recipe: Recipe) -> Recipe:
+    """``recipe`` with what the arguments change."""
+    options = dataclasses.replace(
+        recipe.options, seed=args.seed, steps=args.steps or recipe.options.steps
+    )
+    return dataclasses.replace(recipe, drives=args.drives or recipe.drives, options=options)
+
+
+def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...], TrainingPrompts]:
+    """The frames and prompts in ``data``, made where they are missing."""
+    prompts = data / PROMPTS_NAME
+    if not prompts.is_file():
+        data.mkdir(parents=True, exist_ok=True)
+        training_prompts(recipe.config.context_length).save(prompts)
+    paths = render_shards(data, recipe.config, recipe.drives, recipe.frames_per_drive, workers)
+    return paths, TrainingPrompts.load(prompts)
+
+
+def train(recipe: Recipe, output: Path, data: Path, device: torch.device, pace: Pace) -> None:
+    """Go on with the run in ``output`` to its last step, or to the pause."""
+    paths, prompts = prepare(recipe, data, pace.workers)
+    training = Run(output, recipe.config, recipe.options, device)
+    training.train(load_frames(paths, recipe.config), prompts, pace)

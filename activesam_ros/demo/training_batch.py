@@ -1,0 +1,236 @@
+"""Batches: images, the prompts asked of all of them, and what is true of every pair.
+
+A batch depends on the seed and the step alone, so that a run that goes on from a checkpoint sees
+what an uninterrupted one sees.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from activesam_ros.demo.classes import CLASS_COUNT, ClassId
+from activesam_ros.demo.training_frames import TrainingFrames
+from activesam_ros.demo.training_options import BatchOptions
+from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
+from activesam_ros.sam3.config import Sam3Config
+
+# A class that covers less of a frame is neither there nor absent.
+SMALLEST_SHARE = 0.0004
+# Objects below this many label cells are left to the semantic map.
+SMALLEST_OBJECT_CELLS = 6
+CONTEXT_TOKENS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What holds for B images and K prompts at a mask grid of g x g cells.
+
+    presence and presence_weight: float32 [B, K]; pairs: int64 [P], the flat indices (image * K +
+    prompt) where the class is there; semantic: float32 [P, g, g], the class's share of each cell;
+    valid: float32 [P, g, g], the labelled share; masks: float32 [O, g, g], boxes: float32 [O, 4]
+    (cx, cy, w, h in units of the image) and owners: int64 [O], an index into pairs, of all objects.
+    """
+
+    presence: Tensor
+    presence_weight: Tensor
+    pairs: Tensor
+    semantic: Tensor
+    valid: Tensor
+    masks: Tensor
+    boxes: Tensor
+    owners: Tensor
+
+    def to(self, device: torch.device) -> Truth:
+        """A copy on ``device``."""
+        return Truth(*(value.to(device) for value in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B images and K prompts.
+
+    pixels: uint8 [B, 3, S, S]; gain and offset: float32 [B, 3, 1, 1], the light to train under;
+    side: the resolution to see them at; vocabulary: int64 [V], rows of the prompt table that
+    compete as neighbours, the first K are asked; context: bool [K, 4], context tokens to keep.
+    """
+
+    pixels: Tensor
+    gain: Tensor
+    offset: Tensor
+    side: int
+    vocabulary: Tensor
+    context: Tensor
+    truth: Truth
+
+    def to(self, device: torch.device) -> Batch:
+        """A copy on ``device``."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("pixels", "gain", "offset", "vocabulary", "context")
+        }
+        return dataclasses.replace(self, truth=self.truth.to(device), **moved)
+
+
+def make_batch(
+    step: int,
+    frames: TrainingFrames,
+    prompts: TrainingPrompts,
+    config: Sam3Config,
+    options: BatchOptions,
+    seed: int,
+) -> Batch:
+    """The batch of a step."""
+    rng = np.random.default_rng([seed, step])
+    chosen = rng.integers(len(frames), size=options.images)
+    flips = rng.random(options.images) < 0.5
+    pixels, labels, instances = (
+        np.stack([part[index, ..., ::-1] if flip else part[index] for index, flip in pairs])
+        for part, pairs in (
+            (part, list(zip(chosen, flips, strict=True)))
+            for part in (frames.pixels, frames.labels, frames.instances)
+        )
+    )
+    is_full = rng.random() < options.full_resolution_share
+    side = config.resolution
+    if not is_full:
+        side = config.resolution * 2 // 3 // config.patch_size * config.patch_size
+    asked = _choose_prompts(rng, labels, prompts, options)
+    light = rng.uniform(-options.light, options.light, (2, options.images, 1))
+    tint = rng.uniform(-options.light, options.light, (2, options.images, 3)) / 3
+    gain, offset = (light + tint).astype(np.float32)[..., None, None]
+    return Batch(
+        pixels=torch.from_numpy(pixels),
+        gain=torch.from_numpy(1 + gain),
+        offset=torch.from_numpy(offset),
+        side=side,
+        vocabulary=torch.from_numpy(_vocabulary(rng, asked, prompts)),
+        context=torch.from_numpy(_kept_context(rng, len(asked), is_full, options)),
+        truth=make_truth(
+            labels,
+            instances,
+            prompts.class_ids[asked],
+            grid=side // config.patch_size * 4,
+            most_objects=config.num_queries // 2,
+        ),
+    )
+
+
+def make_truth(
+    labels: NDArray[np.uint8],
+    instances: NDArray[np.uint8],
+    classes: NDArray[np.int64],
+    grid: int,
+    most_objects: int,
+) -> Truth:
+    """What is true of every pair of an image and a class (or ABSENT).
+
+    labels and instances: uint8 [B, M, M]. What carries no instance number is one object: all of a
+    stuff class, or the rest of a countable one.
+    """
+    shares = np.stack([(labels == wanted).mean((1, 2)) for wanted in classes], axis=1)
+    shares[:, classes == ABSENT] = 0
+    present = shares >= SMALLEST_SHARE
+    semantic, valid, masks, boxes, owners = [], [], [], [], []
+    pairs = np.argwhere(present)
+    for owner, (image, prompt) in enumerate(pairs):
+        region = labels[image] == classes[prompt]
+        semantic.append(region)
+        valid.append(labels[image] != ClassId.UNLABELLED)
+        for mask in _objects(region, instances[image], most_objects):
+            masks.append(mask)
+            boxes.append(_box(mask))
+            owners.append(owner)
+    side = labels.shape[1]
+    return Truth(
+        presence=torch.from_numpy(present.astype(np.float32)),
+        presence_weight=torch.from_numpy((present | (shares == 0)).astype(np.float32)),
+        pairs=torch.from_numpy(pairs @ np.array([len(classes), 1])),
+        semantic=_cell_shares(semantic, side, grid),
+        valid=_cell_shares(valid, side, grid),
+        masks=_cell_shares(masks, side, grid),
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        owners=torch.tensor(owners, dtype=torch.int64),
+    )
+
+
+def _objects(
+    region: NDArray[np.bool_], instances: NDArray[np.uint8], most: int
+) -> list[NDArray[np.bool_]]:
+    """The masks of a class's objects, the largest first."""
+    numbers, counts = np.unique(instances[region], return_counts=True)
+    order = np.argsort(counts, kind="stable")[::-1]
+    large = [numbers[index] for index in order if counts[index] >= SMALLEST_OBJECT_CELLS]
+    return [region & (instances == number) for number in large[:most]]
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    top, bottom = rows[0] / height, (rows[-1] + 1) / height
+    left, right = columns[0] / width, (columns[-1] + 1) / width
+    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def _cell_shares(masks: list[NDArray[np.bool_]], side: int, grid: int) -> Tensor:
+    """The share of each of grid x grid cells that a mask covers -> float32 [N, grid, grid]."""
+    if not masks:
+        return torch.zeros(0, grid, grid)
+    stacked = torch.from_numpy(np.stack(masks)).float().reshape(-1, 1, side, side)
+    return torch.nn.functional.adaptive_avg_pool2d(stacked, grid)[:, 0]
+
+
+def _choose_prompts(
+    rng: np.random.Generator,
+    labels: NDArray[np.uint8],
+    prompts: TrainingPrompts,
+    options: BatchOptions,
+) -> NDArray[np.int64]:
+    """Rows of the table: classes that are there (rare ones more often), others, absent names."""
+    counts = np.stack([np.bincount(image.ravel(), minlength=256) for image in labels])
+    images_with = (counts[:, :CLASS_COUNT] > 0).sum(0)
+    seen, unseen = np.flatnonzero(images_with), np.flatnonzero(images_with == 0)
+    weight = 1 / np.sqrt(images_with[seen])
+    count = min(options.present_prompts, len(seen))
+    classes = list(rng.choice(seen, size=count, replace=False, p=weight / weight.sum()))
+    missing = rng.permutation(unseen)[: options.prompts // 4]
+    absent_rows = np.flatnonzero(prompts.class_ids == ABSENT)
+    rows = [_name_of(rng, identity, prompts, options) for identity in (*classes, *missing)]
+    absent = rng.choice(absent_rows, size=max(options.prompts - len(rows), 1), replace=False)
+    return np.concatenate((np.array(rows, dtype=np.int64), absent))
+
+
+def _name_of(
+    rng: np.random.Generator, identity: int, prompts: TrainingPrompts, options: BatchOptions
+) -> int:
+    """A row for the class: a bundled name, or a synonym of it."""
+    of_class = prompts.class_ids == identity
+    wanted = of_class & (prompts.bundled != (rng.random() < options.synonym_share))
+    return int(rng.choice(np.flatnonzero(wanted if wanted.any() else of_class)))
+
+
+def _vocabulary(
+    rng: np.random.Generator, asked: NDArray[np.int64], prompts: TrainingPrompts
+) -> NDArray[np.int64]:
+    """What competes as neighbours: the bundled names, or besides them some of the others."""
+    others = np.flatnonzero(prompts.bundled)
+    if rng.random() < 0.5:
+        rest = np.flatnonzero(~prompts.bundled)
+        some = rng.choice(rest, size=int(rng.integers(len(rest))), replace=False)
+        others = np.concatenate((others, some))
+    return np.concatenate((asked, others[~np.isin(others, asked)]))
+
+
+def _kept_context(
+    rng: np.random.Generator, count: int, is_full: bool, options: BatchOptions
+) -> NDArray[np.bool_]:
+    """Which context tokens stay: mostly all at full resolution, mostly none in the preview."""
+    plain_share = options.plain_share if is_full else 1 - options.plain_share
+    keep = rng.random((count, CONTEXT_TOKENS)) >= options.context_drop
+    keep[rng.random(count) < plain_share] = False
+    return keep

@@ -1,0 +1,60 @@
+"""From a run's checkpoint to the files that ship: half-precision weights and configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from activesam_ros.demo.training_run import read_checkpoint
+from activesam_ros.errors import CheckpointError, MissingDependencyError
+from activesam_ros.sam3.checkpoint import IMAGE_STAGES, TEXT_STAGE, parameter_shapes
+from activesam_ros.sam3.config import Sam3Config
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+
+
+def export(checkpoint: Path, folder: Path) -> Path:
+    """Write the averaged weights of ``checkpoint`` and ``config.json``; returns the weights' path.
+
+    Raises CheckpointError when the checkpoint is none, MissingDependencyError without safetensors.
+    """
+    try:
+        from safetensors.torch import save_file
+    except ImportError:
+        raise MissingDependencyError(
+            f"Writing safetensors needs the package: pip install safetensors; or take {checkpoint} "
+            "to where it is and export there with --export-only."
+        ) from None
+    state = read_checkpoint(checkpoint)
+    values = json.loads(state.told)[0]
+    values["global_attention_blocks"] = tuple(values["global_attention_blocks"])
+    config = Sam3Config(**values)
+    tensors = official_tensors(state.average)
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    if shapes != parameter_shapes(config):
+        raise CheckpointError(f"{checkpoint} does not hold the network of its configuration.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_NAME).write_text(config.to_json(), encoding="utf-8")
+    weights = folder / WEIGHTS_NAME
+    partial = weights.with_name(f".{WEIGHTS_NAME}.{os.getpid()}")
+    save_file(tensors, partial)
+    partial.replace(weights)
+    return weights
+
+
+def official_tensors(average: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of a DemoNetwork under SAM 3's official keys, in half precision."""
+    tensors = {}
+    for name, value in average.items():
+        part, _, inner = name.partition(".")
+        prefix = TEXT_STAGE
+        if part == "image":
+            stage, _, inner = inner.partition(".")
+            prefix = IMAGE_STAGES[stage]
+        tensors[f"{prefix}.{inner}"] = value.to(torch.float16).contiguous()
+    return tensors

@@ -1,0 +1,211 @@
+"""The network in training: both encoders together, prompts with context, and the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from activesam_ros.demo.losses import dice, focal, generalized_iou, map_entropy
+from activesam_ros.demo.matching import assign
+from activesam_ros.demo.training_batch import Batch, Truth
+from activesam_ros.demo.training_options import LossWeights
+from activesam_ros.demo.training_prompts import TrainingPrompts
+from activesam_ros.prompts.context import neighbor_embeddings, pooled_embeddings
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.decoder import DecoderOutput
+from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
+from activesam_ros.sam3.text_encoder import TextEncoder
+
+NEIGHBORS = 2
+FOCAL_ALPHA = 0.5
+FOCAL_GAMMA = 2.0
+
+
+class DemoNetwork(nn.Module):
+    """SAM 3's image model and its text encoder, trained together."""
+
+    def __init__(self, config: Sam3Config) -> None:
+        super().__init__()
+        self.image = Sam3ImageModel(config)
+        self.text = TextEncoder(config)
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTokens:
+    """The training prompts on the device: int64 tokens [N, L], hypernyms [N, H, L]."""
+
+    tokens: Tensor
+    hypernyms: Tensor
+
+
+def prompt_tokens(prompts: TrainingPrompts, device: torch.device) -> PromptTokens:
+    """Token ids without the columns that are padding in every row."""
+    longest = max(
+        int((rows > 0).sum(-1).max(initial=1)) for rows in (prompts.tokens, prompts.hypernyms)
+    )
+    return PromptTokens(
+        torch.from_numpy(prompts.tokens[..., :longest]).to(device),
+        torch.from_numpy(prompts.hypernyms[..., :longest]).to(device),
+    )
+
+
+def encode_prompts(text: TextEncoder, table: PromptTokens, batch: Batch) -> Prompts:
+    """The batch's K prompts: [text | neighbours | hypernyms], as prompts/compile.py orders them."""
+    asked = batch.context.shape[0]
+    rows = table.tokens[batch.vocabulary]
+    pooled = pooled_embeddings(text.input_embeddings(rows), rows == 0)
+    neighbors, lonely = neighbor_embeddings(pooled, NEIGHBORS)
+    parents = table.hypernyms[batch.vocabulary[:asked]]
+    hypernyms = pooled_embeddings(
+        text.input_embeddings(parents.flatten(0, 1)), parents.flatten(0, 1) == 0
+    ).view(asked, -1, pooled.shape[-1])
+    context = text.project(torch.cat((neighbors[:asked], hypernyms), dim=1))
+    missing = torch.cat((lonely[:asked], (parents == 0).all(-1)), dim=1) | ~batch.context
+    return Prompts(
+        torch.cat((text(rows[:asked]), context.masked_fill(missing[..., None], 0)), dim=1),
+        torch.cat((rows[:asked] == 0, missing), dim=1),
+    )
+
+
+def network_input(batch: Batch) -> Tensor:
+    """Pixels under the batch's light at its resolution, float32 [B, 3, side, side] in -1..1."""
+    pixels = batch.pixels.float() / 127.5 - 1
+    pixels = (pixels * batch.gain + batch.offset).clamp(-1, 1)
+    if pixels.shape[-1] == batch.side:
+        return pixels
+    size = (batch.side, batch.side)
+    return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+
+
+def training_losses(
+    network: DemoNetwork, table: PromptTokens, batch: Batch, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Every loss, weighted: their sum is what is minimised.
+
+    Presence is asked of every pair, everything else only of pairs whose class is there: what is
+    absent is absent by its presence, so the other heads answer given that it is there. Boxes,
+    matches and presence are asked of every decoder layer.
+    """
+    truth = batch.truth
+    prompts = encode_prompts(network.text, table, batch)
+    model = network.image
+    features = model.encode_image(network_input(batch))
+    scene, valid = model.fuse(features, prompts)
+    decoded: DecoderOutput = model.decoder(scene)
+    layers = decoded.hidden.shape[0]
+    presence = F.binary_cross_entropy_with_logits(
+        decoded.presence_logits.float(),
+        truth.presence.flatten().expand(layers, -1),
+        weight=truth.presence_weight.flatten().expand(layers, -1),
+    )
+    losses = {"presence": weights.presence * presence}
+    if len(truth.pairs) == 0:
+        return losses
+    there = truth.pairs
+    scores = torch.stack(
+        [
+            model.scoring(hidden[there], scene.prompt[there], valid[there])
+            for hidden in decoded.hidden
+        ]
+    ).float()
+    boxes = torch.cat((decoded.reference_boxes[1:], decoded.boxes[None]))[:, there]
+    queries = [match(*layer, truth) for layer in zip(scores, boxes, strict=True)]
+    losses |= _object_losses(scores, boxes, queries, truth, weights)
+    pixels = _pixel_embeddings(model, features, scene.memory, prompts, scene.prompt, valid, there)
+    losses |= _semantic_losses(model.mask_head.semantic(pixels).float(), truth, weights)
+    if len(truth.owners):
+        hidden = decoded.hidden[-1][there][truth.owners, queries[-1]]
+        kernels, offsets = model.mask_head.instance_kernels(hidden)
+        masks = torch.einsum("od,odhw->ohw", kernels, pixels[truth.owners])
+        losses |= _mask_losses((masks + offsets[:, None, None]).float(), truth, weights)
+    return losses
+
+
+@torch.no_grad()
+def match(scores: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
+    """The query [O] that answers for each object, by score and box; no query answers twice.
+
+    scores: [P, Q] logits; boxes: [P, Q, 4].
+    """
+    if len(truth.owners) == 0:
+        return truth.owners
+    candidates = boxes[truth.owners]
+    wanted = truth.boxes[:, None]
+    cost = (
+        -2 * scores[truth.owners].sigmoid()
+        + 5 * (candidates - wanted).abs().sum(-1)
+        - 2 * generalized_iou(candidates, wanted)
+    )
+    counts = torch.bincount(truth.owners, minlength=len(truth.pairs)).tolist()
+    columns = [
+        torch.from_numpy(assign(part.numpy()))
+        for part in cost.double().cpu().split(counts)
+        if len(part)
+    ]
+    return torch.cat(columns).to(scores.device)
+
+
+def _object_losses(
+    scores: Tensor, boxes: Tensor, queries: list[Tensor], truth: Truth, weights: LossWeights
+) -> dict[str, Tensor]:
+    """scores [layers, P, Q], boxes [layers, P, Q, 4] and each layer's own match [O]."""
+    objects = max(len(truth.owners), 1)
+    targets = torch.stack([_one_hot(scores[0], truth.owners, matched) for matched in queries])
+    answers = torch.stack(
+        [layer[truth.owners, matched] for layer, matched in zip(boxes, queries, strict=True)]
+    )
+    entropy = focal(scores, targets, alpha=FOCAL_ALPHA, gamma=FOCAL_GAMMA)
+    distance = (answers - truth.boxes).abs()
+    overlap = 1 - generalized_iou(answers, truth.boxes)
+    share = 1 / (objects * len(scores))
+    return {
+        "match": weights.match * entropy.sum() * share,
+        "box": weights.box * distance.sum() * share,
+        "overlap": weights.overlap * overlap.sum() * share,
+    }
+
+
+def _one_hot(like: Tensor, owners: Tensor, queries: Tensor) -> Tensor:
+    targets = torch.zeros_like(like)
+    targets[owners, queries] = 1
+    return targets
+
+
+def _semantic_losses(logits: Tensor, truth: Truth, weights: LossWeights) -> dict[str, Tensor]:
+    entropy = map_entropy(logits, truth.semantic, truth.valid).mean()
+    overlap = dice(logits, truth.semantic, truth.valid).mean()
+    return {
+        "semantic_entropy": weights.semantic_entropy * entropy,
+        "semantic_dice": weights.semantic_dice * overlap,
+    }
+
+
+def _mask_losses(logits: Tensor, truth: Truth, weights: LossWeights) -> dict[str, Tensor]:
+    valid = truth.valid[truth.owners]
+    return {
+        "mask_entropy": weights.mask_entropy * map_entropy(logits, truth.masks, valid).mean(),
+        "mask_dice": weights.mask_dice * dice(logits, truth.masks, valid).mean(),
+    }
+
+
+def _pixel_embeddings(
+    model: Sam3ImageModel,
+    features: ImageFeatures,
+    memory: Tensor,
+    prompts: Prompts,
+    prompt: Tensor,
+    valid: Tensor,
+    pairs: Tensor,
+) -> Tensor:
+    """Pixel embeddings [P, d, g, g] of the pairs alone."""
+    images = pairs // len(prompts)
+    return model.mask_head.pixels(
+        memory[pairs],
+        prompt[pairs],
+        valid[pairs][:, None, None],
+        features.pyramid.middle[images],
+        features.pyramid.fine[images],
+    )

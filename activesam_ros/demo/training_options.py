@@ -1,0 +1,80 @@
+"""What a training run is told: the network, the data, the batches and the schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from activesam_ros.sam3.config import Sam3Config
+
+# Small enough for three frames a second on two CPU cores.
+DEMO_CONFIG = Sam3Config(
+    resolution=252,
+    patch_size=14,
+    pretrain_resolution=84,
+    vision_width=192,
+    vision_layers=4,
+    vision_heads=6,
+    vision_mlp_ratio=3.0,
+    global_attention_blocks=(1, 3),
+    window_size=6,
+    text_width=32,
+    text_heads=4,
+    text_layers=2,
+    d_model=64,
+    attention_heads=4,
+    ffn_dim=192,
+    encoder_layers=2,
+    decoder_layers=2,
+    geometry_layers=1,
+    num_queries=24,
+)
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What a batch is made of.
+
+    images: B; prompts: K, the same for all images; present_prompts: at most so many of them are of
+    classes that some image shows; full_resolution_share: of the steps, the others see the preview's
+    resolution; synonym_share: of the prompts; plain_share: of the prompts at full resolution that
+    go without context tokens (and of those in the preview that go with them); context_drop:
+    probability of dropping a single context token; light: largest change of gain and offset.
+    """
+
+    images: int = 4
+    prompts: int = 12
+    present_prompts: int = 7
+    full_resolution_share: float = 0.5
+    synonym_share: float = 0.35
+    plain_share: float = 0.3
+    context_drop: float = 0.1
+    light: float = 0.25
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each loss counts."""
+
+    presence: float = 2.0
+    match: float = 2.0
+    box: float = 5.0
+    overlap: float = 2.0
+    mask_entropy: float = 2.0
+    mask_dice: float = 2.0
+    semantic_entropy: float = 8.0
+    semantic_dice: float = 4.0
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """One run. A run that goes on must be told the same."""
+
+    seed: int = 0
+    steps: int = 2000
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.02
+    gradient_norm: float = 1.0
+    average_decay: float = 0.998
+    batch: BatchOptions = field(default_factory=BatchOptions)
+    weights: LossWeights = field(default_factory=LossWeights)

@@ -1,0 +1,238 @@
+"""The run: optimiser, schedule, average of the weights, checkpoints and the log of the curve."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from activesam_ros.demo.training_batch import Batch, make_batch
+from activesam_ros.demo.training_frames import TrainingFrames
+from activesam_ros.demo.training_network import (
+    DemoNetwork,
+    PromptTokens,
+    prompt_tokens,
+    training_losses,
+)
+from activesam_ros.demo.training_options import TrainingOptions
+from activesam_ros.demo.training_prompts import TrainingPrompts
+from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.sam3.config import Sam3Config
+
+CHECKPOINT_NAME = "checkpoint.pt"
+CURVE_NAME = "curve.jsonl"
+LOG_EVERY = 20
+# The learning rate ends at this share of its highest.
+LAST_RATE_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a run goes on: checkpoints, batches made ahead by threads, and when to pause.
+
+    pause_at: the step to stop before, with a checkpoint from which the same command goes on.
+    """
+
+    checkpoint_every: int = 200
+    workers: int = 2
+    pause_at: int | None = None
+
+
+class Run:
+    """A training run in a folder, at some step. Goes on from the folder's checkpoint."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Sam3Config,
+        options: TrainingOptions,
+        device: torch.device,
+    ) -> None:
+        """Raises UsageError when the folder holds a run of other options."""
+        self.folder, self.config, self.options, self.device = folder, config, options, device
+        # On the CPU, so that the first weights do not depend on the device.
+        torch.manual_seed(options.seed)
+        self.network = DemoNetwork(config).to(device)
+        self.average = {
+            name: parameter.detach().clone() for name, parameter in self.network.named_parameters()
+        }
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.network, options.weight_decay),
+            lr=options.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.is_file():
+            self._restore()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT_NAME
+
+    def train(self, frames: TrainingFrames, prompts: TrainingPrompts, pace: Pace) -> None:
+        """Go on to the last step, or to the pause; the checkpoint is written at the end, too."""
+        last = min(self.options.steps, pace.pause_at or self.options.steps)
+        table = prompt_tokens(prompts, self.device)
+        sums: dict[str, Tensor] = {}
+        started, first = time.monotonic(), self.step
+        self._forget_curve_after(self.step)
+        for batch in self._batches(frames, prompts, last, pace.workers):
+            losses = self._take_step(batch, table)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + loss.detach()
+            if self.step % LOG_EVERY == 0 or self.step == last:
+                seconds = (time.monotonic() - started) / (self.step - first)
+                self._log(sums, seconds)
+                sums = {}
+            if self.step % pace.checkpoint_every == 0:
+                self.save()
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint in one piece: an interruption leaves the one before."""
+        partial = self.checkpoint.with_name(f".{CHECKPOINT_NAME}.{os.getpid()}")
+        state = Checkpoint(
+            step=self.step,
+            told=self._told(),
+            network=self.network.state_dict(),
+            average=self.average,
+            optimizer=self.optimizer.state_dict(),
+        )
+        torch.save(vars(state), partial)
+        partial.replace(self.checkpoint)
+
+    def _take_step(self, batch: Batch, table: PromptTokens) -> dict[str, Tensor]:
+        options = self.options
+        rate = options.learning_rate * rate_share(self.step, options.warmup_steps, options.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        moved = batch.to(self.device)
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
+        ):
+            losses = training_losses(self.network, table, moved, options.weights)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
+        self.optimizer.step()
+        self.step += 1
+        # Early weights are forgotten sooner.
+        decay = min(options.average_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                self.average[name].lerp_(parameter, 1 - decay)
+        return losses
+
+    def _batches(
+        self, frames: TrainingFrames, prompts: TrainingPrompts, last: int, workers: int
+    ) -> Iterator[Batch]:
+        """The batches of all steps to come, made ahead of need."""
+
+        def make(step: int) -> Batch:
+            options = self.options
+            return make_batch(step, frames, prompts, self.config, options.batch, options.seed)
+
+        first = self.step
+        pending: list[Future[Batch]] = []
+        with ThreadPoolExecutor(workers) as pool:
+            for step in range(first, last + 2 * workers):
+                if step < last:
+                    pending.append(pool.submit(make, step))
+                if step >= first + 2 * workers and pending:
+                    yield pending.pop(0).result()
+            while pending:
+                yield pending.pop(0).result()
+
+    def _log(self, sums: dict[str, Tensor], seconds: float) -> None:
+        steps = self.step % LOG_EVERY or LOG_EVERY
+        losses = {name: round(value.item() / steps, 5) for name, value in sums.items()}
+        line = {"step": self.step, "loss": round(sum(losses.values()), 5), **losses}
+        line["seconds_per_step"] = round(seconds, 4)
+        with (self.folder / CURVE_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        left = seconds * (self.options.steps - self.step) / 60
+        print(f"step {self.step}: loss {line['loss']:.3f}, {left:.1f} min to go", flush=True)
+
+    def _forget_curve_after(self, step: int) -> None:
+        """Drop what a run logged between its last checkpoint and its end."""
+        curve = self.folder / CURVE_NAME
+        if not curve.is_file():
+            return
+        lines = [line for line in curve.read_text(encoding="utf-8").splitlines() if line]
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+    def _told(self) -> str:
+        return json.dumps([dataclasses.asdict(self.config), dataclasses.asdict(self.options)])
+
+    def _restore(self) -> None:
+        state = read_checkpoint(self.checkpoint)
+        if state.told != self._told():
+            raise UsageError(
+                f"{self.folder} holds a run with other options; give them again, or another "
+                "--output folder."
+            )
+        self.network.load_state_dict(state.network)
+        for name, value in state.average.items():
+            self.average[name].copy_(value)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.step = state.step
+        print(f"going on from step {self.step} of {self.options.steps}", flush=True)
+
+
+def rate_share(step: int, warmup: int, steps: int) -> float:
+    """The share of the highest learning rate: linear warm-up, then half a cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(steps - warmup, 1)
+    return LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A run's state. told: JSON of the network's configuration and the run's options."""
+
+    step: int
+    told: str
+    network: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A run's checkpoint on the CPU; raises CheckpointError when it cannot be read."""
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint {path}; train first.") from None
+    except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(
+            f"{path} is no checkpoint of a training run ({reason}); delete it to begin anew."
+        ) from None
+
+
+def _parameter_groups(network: DemoNetwork, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; vectors and tables of embeddings do not."""
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        is_table = "embed" in name and "mlp" not in name
+        (kept if parameter.ndim < 2 or is_table else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
