@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 STEP_M = 1.0
 SIMULATION_STEP_S = 0.1
-BEHIND_M, AHEAD_M = 160.0, 320.0
+BEHIND_M, AHEAD_M, RUN_OUT_M = 160.0, 320.0, 700.0
 BRAKING = 2.5
 ACCELERATION = 1.8
 
@@ -169,17 +169,16 @@ def plan_route(seed: int, duration_s: float) -> Route:
     position = -BEHIND_M
     speed = -1.0
     steps = int(duration_s / SIMULATION_STEP_S) + 2
-    while not sections or len(ego) < steps or position < ego[-1] + AHEAD_M:
+    # who is met beyond the end of the drive may be seen within it, so it goes on for a while
+    while len(ego) < steps or ego[-1] < ego[steps - 1] + RUN_OUT_M:
         if not deck:
             deck = [_CYCLE[index] for index in rng.permutation(len(_CYCLE))]
-        street = deck.pop()
-        section = _draw_section(rng, len(sections), street, position, sections)
-        sections.append(section)
-        position = section.end
-        if position > ego[-1] + AHEAD_M and len(ego) < steps:
+        sections.append(_draw_section(rng, len(sections), deck.pop(), position, sections))
+        position = sections[-1].end
+        if position > ego[-1] + AHEAD_M:
             if speed < 0.0:
-                speed = FORMS[_section_of(sections, 0.0).street].speed
-            speed = _advance(sections, ego, speed, position - AHEAD_M / 2, steps)
+                speed = _section_of(sections, 0.0).form.speed
+            speed = _advance(sections, ego, speed, position - AHEAD_M / 2)
     return Route(
         sections=tuple(sections),
         first_s=-BEHIND_M,
@@ -229,17 +228,15 @@ def _section_of(sections: list[Section], s: float) -> Section:
     return next((section for section in sections if s < section.end), sections[-1])
 
 
-def _advance(
-    sections: list[Section], ego: list[float], speed: float, until: float, steps: int
-) -> float:
-    """Append positions to ``ego`` up to ``until`` or ``steps``; gives back the speed."""
+def _advance(sections: list[Section], ego: list[float], speed: float, until: float) -> float:
+    """Append positions to ``ego`` up to ``until``; gives back the speed."""
     stops = [
         (section.start - 5.0, section.stop_s)
         for section in sections
         if section.stop_s and section.start - 5.0 > ego[-1] + 0.5
     ]
     ahead = [section for section in sections if section.end > ego[-1]]
-    while len(ego) < steps and ego[-1] < until:
+    while ego[-1] < until:
         here = ego[-1]
         target = _section_of(ahead, here).form.speed
         if stops:
