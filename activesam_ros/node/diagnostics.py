@@ -1,0 +1,246 @@
+"""What the node says about itself on /diagnostics, and by which limits.
+
+Limits: a state worth a warning is WARN at once and ERROR when it has lasted ``error_after_s``; a
+failed configuration, and a publisher whose quality of service keeps every image away, are ERROR at
+once.
+"""
+
+from __future__ import annotations
+
+import enum
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from activesam_ros import __version__
+from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.statistics import StatisticsSnapshot
+
+
+class Level(enum.IntEnum):
+    """The levels of diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+class CameraState(enum.Enum):
+    """What a camera's images are doing."""
+
+    INACTIVE = "inactive"
+    DISABLED = "disabled"
+    WAITING_IMAGE = "waiting_image"
+    ACTIVE = "active"
+    STALE = "stale"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """A camera as the diagnostics see it.
+
+    topic: the image topic as resolved; publishers: how many publish it; conflicts: sentences about
+    endpoints that cannot reach each other; running: whether the node is active.
+    """
+
+    topic: str
+    publishers: int
+    conflicts: tuple[str, ...]
+    running: bool
+    enabled: bool
+    statistics: StatisticsSnapshot
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """Network and vocabulary as the diagnostics see them; None where nothing is loaded."""
+
+    state: str
+    failure: str | None
+    device: str | None
+    dtype: str | None
+    method: str
+    vocabulary: str | None
+    vocabulary_version: int
+    vocabulary_size: int
+    cache_hit: bool | None
+    converter: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """One status: its level, state, a sentence, and what was measured."""
+
+    level: Level
+    state: str
+    message: str
+    values: tuple[tuple[str, str], ...]
+
+
+class Escalation:
+    """Turns a warning into an error when it has lasted."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._warning_since: float | None = None
+
+    def apply(self, health: Health, error_after_s: float) -> Health:
+        """``health``, at ERROR where warnings came without a break for ``error_after_s``."""
+        if health.level is Level.OK:
+            self._warning_since = None
+            return health
+        now = self._clock()
+        if self._warning_since is None:
+            self._warning_since = now
+        if health.level is Level.WARN and now - self._warning_since >= error_after_s:
+            return replace(health, level=Level.ERROR)
+        return health
+
+
+def camera_health(view: CameraView, options: NodeOptions) -> Health:
+    """State and level of a camera, before escalation."""
+    level, state, message = _judge_camera(view, options)
+    return Health(level, state.value, message, _camera_values(view, state))
+
+
+def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Level, CameraState, str]:
+    statistics = view.statistics
+    if not view.running:
+        return Level.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
+    if not view.enabled:
+        return Level.OK, CameraState.DISABLED, "disabled: call the service enable to go on"
+    silent = _longer_than(statistics.since_received_s, statistics.running_s, options)
+    if silent is not None:
+        return _judge_silence(view, silent)
+    if statistics.last_drop is not None:
+        problem = statistics.problems[statistics.last_drop]
+        return Level.WARN, CameraState.REJECTED, f"rejected: {problem}"
+    if statistics.received == 0:
+        return Level.OK, CameraState.WAITING_IMAGE, f"waiting for an image on {view.topic}"
+    return _judge_flow(view, options)
+
+
+def _judge_silence(view: CameraView, silent_s: float) -> tuple[Level, CameraState, str]:
+    first = view.statistics.since_received_s is None
+    state = CameraState.WAITING_IMAGE if first else CameraState.STALE
+    if view.conflicts:
+        return Level.ERROR, state, view.conflicts[0]
+    if view.publishers == 0:
+        reason = "nobody publishes it; start the camera or set the image topic"
+    else:
+        reason = f"it has {view.publishers} publishers, which send nothing"
+    return Level.WARN, state, f"no image on {view.topic} for {silent_s:.1f} s: {reason}"
+
+
+def _judge_flow(view: CameraView, options: NodeOptions) -> tuple[Level, CameraState, str]:
+    statistics = view.statistics
+    if view.conflicts:
+        return Level.WARN, CameraState.ACTIVE, view.conflicts[0]
+    behind = _longer_than(statistics.since_segmented_s, statistics.running_s, options)
+    if behind is not None:
+        return Level.WARN, CameraState.ACTIVE, f"images come, but no mask for {behind:.1f} s"
+    latency = statistics.latency_ms.get("latency")
+    limit = options.warn_latency_ms
+    if latency is not None and 0 < limit < latency.p95:
+        return (
+            Level.WARN,
+            CameraState.ACTIVE,
+            f"latency p95 {latency.p95:.0f} ms is above warn_latency_ms={limit:g}",
+        )
+    return Level.OK, CameraState.ACTIVE, f"{statistics.rate_out_hz:.1f} masks/s"
+
+
+def _longer_than(since_s: float | None, running_s: float, options: NodeOptions) -> float | None:
+    """The time since an event, or since the start, where it is over the time-out."""
+    elapsed = running_s if since_s is None else since_s
+    return elapsed if elapsed > options.image_timeout_s else None
+
+
+def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str], ...]:
+    statistics = view.statistics
+    latencies = [
+        pair
+        for stage, value in statistics.latency_ms.items()
+        for pair in (
+            (f"{stage}_ms_p50", f"{value.p50:.1f}"),
+            (f"{stage}_ms_p95", f"{value.p95:.1f}"),
+        )
+    ]
+    return (
+        ("state", state.value),
+        ("topic", view.topic),
+        ("publishers", str(view.publishers)),
+        ("rate_in_hz", f"{statistics.rate_in_hz:.2f}"),
+        ("rate_out_hz", f"{statistics.rate_out_hz:.2f}"),
+        ("frames_received", str(statistics.received)),
+        ("frames_segmented", str(statistics.segmented)),
+        ("frames_dropped", str(statistics.dropped)),
+        *((f"dropped_{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
+        *((f"problem_{cause}", text) for cause, text in sorted(statistics.problems.items())),
+        *((f"qos_conflict_{place}", text) for place, text in enumerate(view.conflicts, start=1)),
+        ("active_classes", str(statistics.active_classes)),
+        *latencies,
+    )
+
+
+def network_health(view: NetworkView) -> Health:
+    """State and level of network and vocabulary."""
+    values = (
+        ("state", view.state),
+        ("device", view.device or "none"),
+        ("dtype", view.dtype or "none"),
+        ("method", view.method),
+        ("vocabulary", view.vocabulary or "none"),
+        ("vocabulary_version", str(view.vocabulary_version)),
+        ("vocabulary_size", str(view.vocabulary_size)),
+        ("cache_hit", "unknown" if view.cache_hit is None else str(view.cache_hit).lower()),
+        *memory_values(view.device),
+        ("image_converter", view.converter),
+        ("version", __version__),
+        ("torch_version", str(torch.__version__)),
+        ("python_version", platform.python_version()),
+    )
+    if view.failure is not None:
+        return Health(Level.ERROR, view.state, view.failure, values)
+    return Health(Level.OK, view.state, view.state, values)
+
+
+def memory_values(device: str | None) -> tuple[tuple[str, str], ...]:
+    """Memory of the process and, on a GPU, what the network holds there [MiB]."""
+    values = [("memory_mib", f"{_resident_bytes() / 2**20:.0f}")]
+    if device is not None and device.startswith("cuda"):
+        allocated = torch.cuda.memory_allocated(device) / 2**20
+        reserved = torch.cuda.memory_reserved(device) / 2**20
+        values += [
+            ("gpu_memory_mib", f"{allocated:.0f}"),
+            ("gpu_memory_reserved_mib", f"{reserved:.0f}"),
+        ]
+    return tuple(values)
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if not statm.is_file():
+        return 0
+    return int(statm.read_text(encoding="ascii").split()[1]) * 4096
+
+
+def status_message(name: str, hardware_id: str, health: Health) -> DiagnosticStatus:
+    """``health`` as a diagnostic_msgs/DiagnosticStatus."""
+    return DiagnosticStatus(
+        level=bytes([health.level]),
+        name=name,
+        message=health.message,
+        hardware_id=hardware_id,
+        values=_key_values(health.values),
+    )
+
+
+def _key_values(values: Sequence[tuple[str, str]]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value) for key, value in values]

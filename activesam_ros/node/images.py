@@ -1,0 +1,327 @@
+"""Image messages to RGB pixels: the only place that knows encodings, steps, byte orders and codecs.
+
+Everything about a message is checked before its pixels are touched. Colour conversion goes through
+cv_bridge where it works and through rosbags-image elsewhere; both get the same packed eight-bit
+image, so both give the same pixels.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+import sys
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from activesam_ros.errors import ImageError, MissingDependencyError
+
+MAX_COMPRESSED_PIXELS = 1 << 26
+"""A compressed image that claims more pixels than this is refused before it is decoded."""
+
+
+class Cause(enum.Enum):
+    """Why an image message cannot be used."""
+
+    UNKNOWN_ENCODING = "unknown_encoding"
+    ZERO_SIZE = "zero_size"
+    ODD_SIZE = "odd_size"
+    WRONG_STEP = "wrong_step"
+    WRONG_LENGTH = "wrong_length"
+    TOO_LARGE = "too_large"
+    CORRUPT_DATA = "corrupt_data"
+
+
+class RejectedImageError(ImageError):
+    """An image message that cannot be used; ``cause`` is the same for every frame of one fault."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class ImageMessage(Protocol):
+    """The fields of sensor_msgs/Image that are read."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any
+
+
+class CompressedImageMessage(Protocol):
+    """The fields of sensor_msgs/CompressedImage that are read."""
+
+    format: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PackedImage:
+    """An eight-bit image without row padding, with the field names of sensor_msgs/Image."""
+
+    height: int
+    width: int
+    encoding: str
+    step: int
+    data: NDArray[np.uint8]
+    is_bigendian: int = int(sys.byteorder == "big")
+
+
+class Converter(Protocol):
+    """Colour conversion of a packed eight-bit image."""
+
+    @property
+    def name(self) -> str:
+        """The library that does it."""
+
+    def to_rgb(self, image: PackedImage) -> NDArray[np.uint8]:
+        """Pixels as RGB [H, W, 3]."""
+
+
+class CvBridgeConverter:
+    """Conversion by cv_bridge; raises MissingDependencyError where it is absent or broken."""
+
+    name = "cv_bridge"
+
+    def __init__(self) -> None:
+        # A cv_bridge built for another numpy fails in different ways, some only when it is used.
+        try:
+            from cv_bridge import CvBridge
+
+            self._bridge = CvBridge()
+            self.to_rgb(PackedImage(1, 1, "bgr8", 3, np.zeros(3, np.uint8)))
+        except (ImportError, AttributeError, SystemError, TypeError, RuntimeError) as error:
+            raise MissingDependencyError(f"cv_bridge cannot be used here: {error}.") from error
+
+    def to_rgb(self, image: PackedImage) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = self._bridge.imgmsg_to_cv2(image, "rgb8")
+        return pixels
+
+
+class RosbagsConverter:
+    """Conversion by rosbags-image; raises MissingDependencyError where it is absent."""
+
+    name = "rosbags-image"
+
+    def __init__(self) -> None:
+        try:
+            from rosbags.image import image_to_cvimage
+        except ImportError as error:
+            raise MissingDependencyError(f"rosbags-image cannot be used here: {error}.") from error
+        self._convert: Any = image_to_cvimage
+
+    def to_rgb(self, image: PackedImage) -> NDArray[np.uint8]:
+        pixels: NDArray[np.uint8] = self._convert(image, "rgb8")
+        return pixels
+
+
+def load_converter() -> Converter:
+    """cv_bridge where it works, else rosbags-image; raises MissingDependencyError without both."""
+    try:
+        return CvBridgeConverter()
+    except MissingDependencyError as no_bridge:
+        try:
+            return RosbagsConverter()
+        except MissingDependencyError as no_rosbags:
+            raise MissingDependencyError(
+                f"{no_bridge} {no_rosbags} Install one of them: ros-<distribution>-cv-bridge from "
+                "the ROS distribution, or rosbags-image."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """How an encoding stores a pixel, and the eight-bit encoding the converter is told."""
+
+    channels: int
+    bits: int
+    packed: str
+    chroma_rows: bool = False  # half as many rows of chroma follow the luma rows
+    even: bool = False  # two pixels share their chroma
+
+
+_BAYER = ("rggb", "bggr", "gbrg", "grbg")
+
+_ENCODINGS: dict[str, _Encoding] = {
+    "mono8": _Encoding(1, 8, "mono8"),
+    "8UC1": _Encoding(1, 8, "mono8"),
+    "mono16": _Encoding(1, 16, "mono8"),
+    **{
+        f"{order}{bits}": _Encoding(len(order), bits, f"{order}8")
+        for order in ("rgb", "bgr", "rgba", "bgra")
+        for bits in (8, 16)
+    },
+    **{
+        f"bayer_{pattern}{bits}": _Encoding(1, bits, f"bayer_{pattern}8")
+        for pattern in _BAYER
+        for bits in (8, 16)
+    },
+    "yuv422": _Encoding(2, 8, "yuv422", even=True),
+    "uyvy": _Encoding(2, 8, "yuv422", even=True),
+    "yuv422_yuy2": _Encoding(2, 8, "yuv422_yuy2", even=True),
+    "yuyv": _Encoding(2, 8, "yuv422_yuy2", even=True),
+    "nv12": _Encoding(1, 8, "nv12", chroma_rows=True, even=True),
+    "nv21": _Encoding(1, 8, "nv21", chroma_rows=True, even=True),
+}
+
+# The message type has no room for the chroma rows, so converters disagree on these two.
+_SEMI_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+
+
+def supported_encodings() -> tuple[str, ...]:
+    """Every ``encoding`` of sensor_msgs/Image that :func:`to_rgb` reads."""
+    return tuple(_ENCODINGS)
+
+
+def to_rgb(message: ImageMessage, converter: Converter) -> NDArray[np.uint8]:
+    """The pixels of a sensor_msgs/Image as RGB uint8 [H, W, 3]; 16 bit is scaled to 8.
+
+    rgb8 is a view of the message's buffer. Raises RejectedImageError naming the wrong field.
+    """
+    encoding = _known_encoding(message.encoding)
+    height, width, step = message.height, message.width, message.step
+    _check_geometry(message, encoding)
+    rows = height + height // 2 if encoding.chroma_rows else height
+    row_bytes = width * encoding.channels * encoding.bits // 8
+    pixels = np.frombuffer(message.data, np.uint8).reshape(rows, step)
+    if step != row_bytes:
+        pixels = np.ascontiguousarray(pixels[:, :row_bytes])
+    if encoding.bits == 16:
+        order = ">" if message.is_bigendian else "<"
+        pixels = _to_eight_bits(pixels.view(f"{order}u2"))
+    if encoding.packed == "rgb8":
+        return pixels.reshape(height, width, 3)
+    if encoding.packed in _SEMI_PLANAR:
+        return _checked_color(cv2.cvtColor(pixels, _SEMI_PLANAR[encoding.packed]))
+    packed = PackedImage(
+        height, width, encoding.packed, width * encoding.channels, pixels.reshape(-1)
+    )
+    try:
+        return _checked_color(converter.to_rgb(packed))
+    except (cv2.error, TypeError, ValueError) as error:
+        # cv_bridge's own error is a TypeError
+        raise RejectedImageError(
+            Cause.CORRUPT_DATA,
+            f"{converter.name} cannot convert this {width}x{height} {message.encoding} image: "
+            f"{error}.",
+        ) from error
+
+
+def _known_encoding(name: str) -> _Encoding:
+    encoding = _ENCODINGS.get(name) or _ENCODINGS.get(name.lower())
+    if encoding is not None:
+        return encoding
+    hint = (
+        "it does not say what its channels mean"
+        if name[:1].isdigit()
+        else f"known are {', '.join(_ENCODINGS)}"
+    )
+    raise RejectedImageError(
+        Cause.UNKNOWN_ENCODING,
+        f"encoding {name!r} cannot be turned into colours: {hint}; publish rgb8 or bgr8.",
+    )
+
+
+def _check_geometry(message: ImageMessage, encoding: _Encoding) -> None:
+    height, width, step, length = message.height, message.width, message.step, len(message.data)
+    if height < 1 or width < 1:
+        raise RejectedImageError(
+            Cause.ZERO_SIZE, f"the image is {width}x{height} pixels; both sides must be at least 1."
+        )
+    if encoding.even and (width % 2 or (encoding.chroma_rows and height % 2)):
+        raise RejectedImageError(
+            Cause.ODD_SIZE,
+            f"{message.encoding} pixels share their colour in pairs, so an image of "
+            f"{width}x{height} pixels cannot be; its sides must be even.",
+        )
+    row_bytes = width * encoding.channels * encoding.bits // 8
+    if step < row_bytes:
+        raise RejectedImageError(
+            Cause.WRONG_STEP,
+            f"step {step} is less than the {row_bytes} bytes of a row of {width} "
+            f"{message.encoding} pixels.",
+        )
+    rows = height + height // 2 if encoding.chroma_rows else height
+    if length != rows * step:
+        raise RejectedImageError(
+            Cause.WRONG_LENGTH,
+            f"the buffer has {length} bytes; {rows} rows of step {step} are {rows * step}.",
+        )
+
+
+def _to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint16 in any byte order -> uint8, the full range scaled, rounded."""
+    native = words.astype(np.uint16, copy=False)
+    return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0).astype(np.uint8, copy=False)
+
+
+def _checked_color(pixels: Any) -> NDArray[np.uint8]:
+    result = np.ascontiguousarray(pixels, dtype=np.uint8)
+    if result.ndim != 3 or result.shape[2] != 3:
+        raise ValueError(f"got an array of shape {result.shape} for a colour image")
+    return result
+
+
+def compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
+    """The pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as RGB uint8 [H, W, 3].
+
+    16 bit is scaled to 8, alpha is dropped, an EXIF rotation is not applied: the mask has the size
+    that is stored. Raises RejectedImageError where the data is no whole JPEG or PNG.
+    """
+    data = np.frombuffer(message.data, np.uint8)
+    height, width = _compressed_size(message.format, memoryview(data.data))
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise _corrupt(message.format, len(data), str(error)) from error
+    if pixels is None or pixels.shape[:2] != (height, width):
+        raise _corrupt(message.format, len(data), "it does not decode")
+    if pixels.dtype == np.uint16:
+        pixels = _to_eight_bits(pixels)
+    if pixels.ndim == 2:
+        return _checked_color(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
+    code = cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return _checked_color(cv2.cvtColor(pixels, code))
+
+
+# How a complete file of each format ends; bytes after that are a camera's padding.
+_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_MAX_PADDING_BYTES = 1 << 16
+
+
+def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
+    """(height, width) from the header of a JPEG or PNG that has its end."""
+    if not len(data):
+        raise RejectedImageError(Cause.WRONG_LENGTH, "the compressed image has no bytes.")
+    try:
+        with PillowImage.open(io.BytesIO(data), formats=tuple(_ENDINGS)) as header:
+            (width, height), kind = header.size, header.format or ""
+    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        raise RejectedImageError(Cause.TOO_LARGE, f"the compressed image: {error}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _corrupt(format_name, len(data), "it is no JPEG or PNG") from error
+    if width * height > MAX_COMPRESSED_PIXELS:
+        raise RejectedImageError(
+            Cause.TOO_LARGE,
+            f"the compressed image claims {width}x{height} pixels; at most "
+            f"{MAX_COMPRESSED_PIXELS} are decoded.",
+        )
+    ending = _ENDINGS["PNG" if kind == "PNG" else "JPEG"]
+    if bytes(data[-_MAX_PADDING_BYTES:]).rfind(ending) < 0:
+        raise _corrupt(format_name, len(data), "its end is missing")
+    return height, width
+
+
+def _corrupt(format_name: str, length: int, reason: str) -> RejectedImageError:
+    return RejectedImageError(
+        Cause.CORRUPT_DATA,
+        f"the compressed image (format {format_name!r}, {length} bytes) cannot be decoded: "
+        f"{reason}; only whole JPEG and PNG images are read.",
+    )

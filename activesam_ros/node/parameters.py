@@ -1,0 +1,145 @@
+"""The node's parameters over ROS: declared from the table, read, and changed all or nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+
+from activesam_ros.errors import ActiveSamError, SettingsError
+from activesam_ros.node.options import (
+    PARAMETERS,
+    Change,
+    NodeParameters,
+    Parameter,
+    parameter_named,
+)
+
+# A list of texts without any has no type in ROS; blank names do not count.
+_NO_NAMES = [""]
+_NEAR_MISS = 0.75
+# What every node reads by itself.
+_BUILT_IN = ("use_sim_time", "start_type_description_service")
+
+
+def descriptor(row: Parameter) -> ParameterDescriptor:
+    """The row's description and range, for ``ros2 param describe`` and the like."""
+    constraints = [f"may change {row.change.value}"]
+    if row.choices:
+        constraints.insert(0, f"one of {', '.join(row.choices)}")
+    unit = f" [{row.unit}]" if row.unit else ""
+    result = ParameterDescriptor(
+        name=row.name,
+        description=f"{row.description}{unit}",
+        additional_constraints="; ".join(constraints),
+        read_only=row.change is Change.START,
+    )
+    if row.kind == "int" and row.minimum is not None and row.maximum is not None:
+        result.integer_range = [
+            IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum), step=0)
+        ]
+    elif row.kind == "float" and row.minimum is not None and row.maximum is not None:
+        result.floating_point_range = [
+            FloatingPointRange(from_value=float(row.minimum), to_value=float(row.maximum), step=0.0)
+        ]
+    return result
+
+
+def to_ros(value: object) -> object:
+    """A value of the table as ROS holds it."""
+    if isinstance(value, tuple):
+        return list(value) or list(_NO_NAMES)
+    return value
+
+
+def declare_parameters(node: Node) -> NodeParameters:
+    """Declare every parameter and read it; raises SettingsError naming the first bad value.
+
+    The node must have been made with ``automatically_declare_parameters_from_overrides``: that is
+    how names that nothing reads are known, which are warned about.
+    """
+    given = {
+        name for name in node.get_parameters_by_prefix("") if parameter_named(name) is not None
+    }
+    _warn_unknown(node)
+    values = {name: node.get_parameter(name).value for name in given}
+    parameters = NodeParameters.from_mapping(values)
+    for row in PARAMETERS:
+        if row.name in given:
+            node.undeclare_parameter(row.name)
+        value = to_ros(_value(parameters, row))
+        # The value given at the start is in there, checked; so 1 may stand for 1.0.
+        node.declare_parameter(row.name, value, descriptor(row), ignore_override=True)
+    return parameters
+
+
+def _value(parameters: NodeParameters, row: Parameter) -> Any:
+    for part in (parameters.options, parameters.settings):
+        if hasattr(part, row.name):
+            return getattr(part, row.name)
+    raise KeyError(row.name)
+
+
+def _warn_unknown(node: Node) -> None:
+    known = [row.name for row in PARAMETERS]
+    for name in node.get_parameters_by_prefix(""):
+        if name in known or name in _BUILT_IN or "." in name:
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR_MISS)
+        hint = f"; did you mean {close[0]}?" if close else "."
+        node.get_logger().warning(f"There is no parameter {name}, its value is not used{hint}")
+
+
+class LiveParameters:
+    """Answers requests to change parameters: everything in a request is taken, or nothing."""
+
+    def __init__(
+        self,
+        node: Node,
+        current: NodeParameters,
+        is_configured: Callable[[], bool],
+        apply: Callable[[NodeParameters], None],
+    ) -> None:
+        """``apply`` puts checked values to use, or raises an ActiveSamError and changes nothing."""
+        self._current = current
+        self._is_configured = is_configured
+        self._apply = apply
+        node.add_on_set_parameters_callback(self._on_set)
+
+    @property
+    def current(self) -> NodeParameters:
+        """The values in force."""
+        return self._current
+
+    def _on_set(self, changes: Iterable[Any]) -> SetParametersResult:
+        values = {change.name: change.value for change in changes if parameter_named(change.name)}
+        try:
+            self._refuse_restarts(values)
+            wanted = self._current.replace(values)
+            if wanted != self._current:
+                self._apply(wanted)
+        except ActiveSamError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._current = wanted
+        return SetParametersResult(successful=True)
+
+    def _refuse_restarts(self, values: dict[str, Any]) -> None:
+        if not self._is_configured():
+            return
+        for name, value in values.items():
+            row = parameter_named(name)
+            if row is None or row.change is Change.LIVE:
+                continue
+            if row.check(value) != _value(self._current, row):
+                raise SettingsError(
+                    f"{name} is read-only while the node is configured: it needs a restart; start "
+                    f"the node with {name}:={value}, or clean it up, set {name} and configure it."
+                )

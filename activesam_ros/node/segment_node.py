@@ -1,0 +1,316 @@
+"""The node ``activesam``: puts parameters, transitions, services and diagnostics together.
+
+A managed node. Configuring loads the network and compiles the vocabulary, activating begins to
+listen, deactivating ends it, cleaning up frees the memory. With ``autostart`` it does the first two
+by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool
+
+from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.node.diagnostics import (
+    Escalation,
+    NetworkView,
+    camera_health,
+    network_health,
+    status_message,
+)
+from activesam_ros.node.engine import (
+    EngineLoader,
+    free_memory,
+    load_engine,
+    use_cpu_threads,
+    warm_up,
+)
+from activesam_ros.node.images import load_converter
+from activesam_ros.node.options import NodeParameters
+from activesam_ros.node.parameters import LiveParameters, declare_parameters
+from activesam_ros.node.process import run_node
+from activesam_ros.node.session import CAMERA_NAME, Session
+from activesam_ros.node.statistics import FrameStatistics
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.srv import SetVocabulary
+
+NODE_NAME = "activesam"
+# Mismatched profiles are known and adapted to within this time.
+FOLLOW_PERIOD_S = 0.5
+
+
+class SegmentNode(LifecycleNode):
+    """Segments the images of a camera; see docs/node.md for topics, services and parameters."""
+
+    def __init__(self, load: EngineLoader = load_engine) -> None:
+        """``load`` brings the network. Raises an ActiveSamError for parameters that are no good."""
+        super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        self._load = load
+        self._converter = load_converter()
+        self._session: Session | None = None
+        self._state = "unconfigured"
+        self._failure: str | None = None
+        self._version = 0
+        self._stopping = False
+        self._stopped = threading.Event()
+        self._statistics = FrameStatistics()
+        self._escalation = Escalation(time.monotonic)
+        parameters = declare_parameters(self)
+        self._live = LiveParameters(
+            self, parameters, lambda: self._session is not None, self._apply
+        )
+        # What may not wait for a transition or a compilation has a group of its own.
+        self._compiling = MutuallyExclusiveCallbackGroup()
+        self._watching = MutuallyExclusiveCallbackGroup()
+        self._diagnosing = MutuallyExclusiveCallbackGroup()
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics_timer = self._timer(
+            parameters.options.diagnostics_period_s, self._diagnose, self._diagnosing
+        )
+        self._periodic = (
+            self._diagnostics_timer,
+            self._timer(FOLLOW_PERIOD_S, self._follow, self._watching),
+        )
+        self.create_service(
+            SetVocabulary, "~/set_vocabulary", self._set_vocabulary, callback_group=self._compiling
+        )
+        self.create_service(SetBool, "~/enable", self._enable)
+        if parameters.options.autostart:
+            self._once(self._autostart, self.default_callback_group)
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load network and vocabulary; a failure leaves the node unconfigured with the reason."""
+        self._state = "configuring"
+        self._failure = None
+        parameters = self._live.current
+        try:
+            self._session = self._make_session(parameters)
+        except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
+            self._failure = f"Configuring failed: {error}"
+            self._state = "unconfigured"
+            free_memory()
+            unexpected = not isinstance(error, ActiveSamError)
+            details = f"\n{traceback.format_exc().rstrip()}" if unexpected else ""
+            self.get_logger().error(f"{self._failure}{details}")
+            return TransitionCallbackReturn.FAILURE
+        self._state = "inactive"
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish the vocabulary and begin to segment."""
+        result = super().on_activate(state)
+        if self._session is not None:
+            self._session.activate()
+        self._state = "active"
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish nothing more."""
+        if self._session is not None:
+            self._session.deactivate()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network's memory."""
+        result = super().on_cleanup(state)
+        self._close_session()
+        self._state = "unconfigured"
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from any state."""
+        self._stopping = True
+        self._close_session()
+        self._state = "finalized"
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition went wrong: free everything and be unconfigured again."""
+        self._close_session()
+        self._state = "unconfigured"
+        return super().on_error(state)
+
+    def _make_session(self, parameters: NodeParameters) -> Session:
+        options = parameters.options
+        use_cpu_threads(options.cpu_threads)
+        started = time.monotonic()
+        engine = self._load(options)
+        prompted = engine.prompt(load_vocabulary(options.vocabulary), parameters.settings)
+        if options.warm_up:
+            warm_up(prompted.segmenter)
+        self._version += 1
+        vocabulary = prompted.vocabulary
+        self.get_logger().info(
+            f"Loaded {options.weights} on {engine.device} ({engine.dtype}) and the vocabulary "
+            f"{vocabulary.name} with {len(vocabulary.classes)} classes in "
+            f"{time.monotonic() - started:.1f} s; images go through {self._converter.name}."
+        )
+        return Session(
+            self, engine, prompted, parameters, self._version, self._converter, self._statistics
+        )
+
+    def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+            del session
+            free_memory()
+
+    def _autostart(self) -> None:
+        if self._stopping or self._state != "unconfigured":
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    # Shutting down
+
+    def request_shutdown(self) -> threading.Event:
+        """Begin to shut down; the event is set when the frame in work is done and all is closed."""
+        self._stopping = True
+        self._once(self._shut_down, self.default_callback_group)
+        return self._stopped
+
+    def _shut_down(self) -> None:
+        if self._state != "finalized":
+            self.trigger_shutdown()
+        for timer in self._periodic:
+            timer.cancel()
+        self._finish([self._compiling, self._watching, self._diagnosing])
+
+    def _finish(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
+        """Stop after the callbacks under way: a group's turn comes when it serves no other."""
+        if groups:
+            self._once(lambda: self._finish(groups[1:]), groups[0])
+        else:
+            self._stopped.set()
+
+    # Services and parameters
+
+    def _apply(self, parameters: NodeParameters) -> None:
+        if self._session is not None:
+            self._session.apply(parameters)
+        period_s = parameters.options.diagnostics_period_s
+        if period_s != self._live.current.options.diagnostics_period_s:
+            self._diagnostics_timer.timer_period_ns = int(period_s * 1e9)
+
+    def _enable(self, request: Any, response: Any) -> Any:
+        if self._stopping:
+            response.success, response.message = False, "The node is shutting down."
+            return response
+        wanted = Parameter("enabled", Parameter.Type.BOOL, bool(request.data))
+        result = self.set_parameters([wanted])[0]
+        response.success = result.successful
+        response.message = result.reason or (
+            "Images are received and segmented." if request.data else "No image is received."
+        )
+        return response
+
+    def _set_vocabulary(self, request: Any, response: Any) -> Any:
+        session = self._session
+        try:
+            if session is None or self._stopping:
+                raise UsageError(
+                    f"The node is {'shutting down' if self._stopping else self._state}; configure "
+                    "it before its vocabulary is set."
+                )
+            running, first_stamp_ns = session.set_vocabulary(request.preset, list(request.names))
+        except ActiveSamError as error:
+            response.success, response.message = False, str(error)
+        except Exception as error:  # noqa: BLE001 - the caller gets an answer, the node goes on
+            self.get_logger().error(traceback.format_exc())
+            response.success, response.message = False, f"{type(error).__name__}: {error}"
+        else:
+            vocabulary = running.prompted.vocabulary
+            self._version = running.version
+            response.success = True
+            response.message = (
+                f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is in "
+                f"force as version {running.version}."
+            )
+            response.effective_from = time_message(first_stamp_ns)
+            self.get_logger().info(response.message)
+        response.version = self._version
+        return response
+
+    # Timers
+
+    def _timer(self, period_s: float, callback: Callable[[], None], group: Any) -> Any:
+        # On the steady clock: a paused recording must not silence the diagnostics.
+        return self.create_timer(period_s, callback, callback_group=group, clock=self._steady)
+
+    def _once(self, callback: Callable[[], None], group: Any) -> None:
+        """Call ``callback`` once in ``group``, when its turn comes."""
+
+        def call() -> None:
+            timer.cancel()
+            self.destroy_timer(timer)
+            callback()
+
+        timer = self._timer(0.0, call, group)
+
+    def _follow(self) -> None:
+        session = self._session
+        if session is not None:
+            session.follow()
+
+    def _diagnose(self) -> None:
+        options = self._live.current.options
+        name = self.get_fully_qualified_name().lstrip("/")
+        network = self._network_view()
+        device = network.device or "none"
+        statuses = [status_message(f"{name}: network", device, network_health(network))]
+        session = self._session
+        if session is not None:
+            health = camera_health(session.camera_view(), options)
+            health = self._escalation.apply(health, options.error_after_s)
+            statuses.append(status_message(f"{name}: {CAMERA_NAME}", device, health))
+        message = DiagnosticArray(status=statuses)
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _network_view(self) -> NetworkView:
+        session = self._session
+        running = None if session is None else session.running
+        vocabulary = None if running is None else running.prompted.vocabulary
+        return NetworkView(
+            state=self._state,
+            failure=self._failure,
+            device=None if session is None else session.engine.device,
+            dtype=None if session is None else session.engine.dtype,
+            method=self._live.current.options.method,
+            vocabulary=None if vocabulary is None else vocabulary.name,
+            vocabulary_version=0 if running is None else running.version,
+            vocabulary_size=0 if vocabulary is None else len(vocabulary.classes),
+            cache_hit=None if running is None else running.prompted.cache_hit,
+            converter=self._converter.name,
+        )
+
+
+def time_message(nanoseconds: int) -> Time:
+    """builtin_interfaces/Time of a stamp in nanoseconds."""
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The executable ``segment_node``; returns the exit status."""
+    return run_node(SegmentNode, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What happened to the frames of one camera: counts, rates, latencies and causes of drops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+RATE_WINDOW_S = 10.0
+LATENCY_WINDOW_FRAMES = 256
+
+SUPERSEDED = "superseded"
+TOO_OLD = "too_old"
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Median and 95th percentile of the newest values [ms]."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class StatisticsSnapshot:
+    """The statistics at one moment; times are seconds before it, None where nothing happened yet.
+
+    latency_ms: per stage; "latency" is from receiving an image to publishing its mask.
+    problems: for each cause of a drop the last message about it.
+    """
+
+    received: int
+    segmented: int
+    drops: Mapping[str, int]
+    problems: Mapping[str, str]
+    rate_in_hz: float
+    rate_out_hz: float
+    latency_ms: Mapping[str, Percentiles]
+    active_classes: int
+    running_s: float
+    since_received_s: float | None
+    since_segmented_s: float | None
+    last_drop: str | None
+
+    @property
+    def dropped(self) -> int:
+        """Frames received and never segmented, those still waiting not among them."""
+        return sum(self.drops.values())
+
+
+class FrameStatistics:
+    """Counters of one camera, safe to use from several threads.
+
+    ``last_drop`` of a snapshot is the cause for which the last unusable frame was dropped, None
+    once a later one was segmented; a frame that a newer one superseded was not unusable.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._received = 0
+        self._segmented = 0
+        self._drops: Counter[str] = Counter()
+        self._active_classes = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Images begin to be expected: times, rates and problems start anew, counts go on."""
+        with self._lock:
+            self._started = self._clock()
+            self._problems: dict[str, str] = {}
+            self._in: deque[float] = deque()
+            self._out: deque[float] = deque()
+            self._latencies: dict[str, deque[float]] = {}
+            self._last_received: float | None = None
+            self._last_segmented: float | None = None
+            self._last_drop: str | None = None
+
+    def count_received(self) -> None:
+        """A frame arrived."""
+        with self._lock:
+            self._last_received = self._clock()
+            self._received += 1
+            self._in.append(self._last_received)
+            _forget(self._in, self._last_received)
+
+    def count_superseded(self) -> None:
+        """A frame that waited was replaced by a newer one."""
+        with self._lock:
+            self._drops[SUPERSEDED] += 1
+
+    def count_dropped(self, cause: str, message: str) -> bool:
+        """A frame could not be segmented; True when it is the first for that cause."""
+        with self._lock:
+            first = cause not in self._problems
+            self._drops[cause] += 1
+            self._problems[cause] = message
+            self._last_drop = cause
+            return first
+
+    def count_segmented(self, timings_ms: Mapping[str, float], active_classes: int) -> None:
+        """A frame's mask was published; ``timings_ms`` has "latency" beside the stages."""
+        with self._lock:
+            now = self._clock()
+            self._last_segmented = now
+            self._last_drop = None
+            self._segmented += 1
+            self._active_classes = active_classes
+            self._out.append(now)
+            _forget(self._out, now)
+            for stage, value in timings_ms.items():
+                values = self._latencies.setdefault(stage, deque(maxlen=LATENCY_WINDOW_FRAMES))
+                values.append(value)
+
+    def snapshot(self) -> StatisticsSnapshot:
+        """Everything at this moment."""
+        with self._lock:
+            now = self._clock()
+            running = now - self._started
+            for times in (self._in, self._out):
+                _forget(times, now)
+            return StatisticsSnapshot(
+                received=self._received,
+                segmented=self._segmented,
+                drops=dict(self._drops),
+                problems=dict(self._problems),
+                rate_in_hz=_rate(self._in, running),
+                rate_out_hz=_rate(self._out, running),
+                latency_ms={
+                    stage: percentiles(values) for stage, values in self._latencies.items()
+                },
+                active_classes=self._active_classes,
+                running_s=running,
+                since_received_s=_since(self._last_received, now),
+                since_segmented_s=_since(self._last_segmented, now),
+                last_drop=self._last_drop,
+            )
+
+
+def percentiles(values: Sequence[float] | deque[float]) -> Percentiles:
+    """Median and 95th percentile, each one of the values (nearest rank); ``values`` not empty."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return Percentiles(p50=ordered[round(0.5 * last)], p95=ordered[round(0.95 * last)])
+
+
+def _forget(times: deque[float], now: float) -> None:
+    while times and times[0] < now - RATE_WINDOW_S:
+        times.popleft()
+
+
+def _rate(times: deque[float], running_s: float) -> float:
+    """Events per second in the window, or since the start where that is shorter."""
+    window = min(running_s, RATE_WINDOW_S)
+    return len(times) / window if window > 0 else 0.0
+
+
+def _since(moment: float | None, now: float) -> float | None:
+    return None if moment is None else max(now - moment, 0.0)
