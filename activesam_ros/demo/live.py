@@ -203,7 +203,7 @@ class _Run:
         result = self._result
         last_ns = self._last_image_stamp_ns
         while last_ns not in result.arrived:
-            newest_ns = max(*result.played.values(), *result.arrived.values())
+            newest_ns = max((*result.played.values(), *result.arrived.values()))
             if not self._take(newest_ns / 1e9 + self._patience_s()):
                 return
 

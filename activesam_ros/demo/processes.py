@@ -110,7 +110,7 @@ class Children:
         """The last line of the child's log that says something, shortened."""
         lines = self.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
         spoken = [line.strip() for line in lines if line.strip()]
-        return spoken[-1][-_SHOWN_LOG_CHARACTERS:] if spoken else "it said nothing"
+        return spoken[-1][-_SHOWN_LOG_CHARACTERS:].rstrip(".") if spoken else "it said nothing"
 
     def _follow(self, name: str, child: subprocess.Popen[str]) -> None:
         if child.stdout is not None:

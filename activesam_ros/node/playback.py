@@ -12,7 +12,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,31 +21,19 @@ from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosReliability,
-)
-from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock
 
 from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
 from activesam_ros.node.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
+from activesam_ros.node.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
 from activesam_ros.node.reports import Event, Report, print_report
 from activesam_ros.node.stopping import StopFlag
 
 EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_playback"
-DEFAULT_DEPTH = 10
 CLOCK_TOPIC = "/clock"
-# Topics that are latched by convention, for recordings that do not tell.
-_LATCHED_TOPICS = ("/tf_static", "/robot_description")
 _SUBSCRIBER_POLL_S = 0.02
 _DELIVERY_TIMEOUT_S = 5.0
 _DELIVERY_POLL = Duration(nanoseconds=50_000_000)
@@ -85,43 +72,6 @@ def _check_range(what: str, value: float, low: float, high: float) -> None:
         raise UsageError(f"The {what} {value:g} is out of range; give {low:g} to {high:g}.")
 
 
-@contextmanager
-def open_bag(path: Path) -> Iterator[Reader]:
-    """The opened recording; raises RecordingError when it cannot be read."""
-    if not path.exists():
-        raise RecordingError(f"There is no recording {path}.")
-    try:
-        reader = Reader(path)
-        reader.open()
-    except (ReaderError, OSError) as error:
-        raise RecordingError(f"The recording {path} cannot be read: {error}.") from error
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:
-    """The profile to publish ``topic`` with: what was recorded, the strongest of several.
-
-    Reliable serves subscribers that ask for best effort too, and transient local those that do not.
-    """
-    reliable = not recorded or any(
-        qos.reliability != QosReliability.BEST_EFFORT for qos in recorded
-    )
-    latched = any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in recorded)
-    latched = latched or (not recorded and topic in _LATCHED_TOPICS)
-    depths = [qos.depth if 0 < qos.depth < 1 << 16 else DEFAULT_DEPTH for qos in recorded]
-    keep_all = any(qos.history == QosHistory.KEEP_ALL for qos in recorded)
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
-        # several latched publishers become one, which has to keep what each kept
-        depth=min((sum if latched else max)(depths), 1 << 16) if depths else DEFAULT_DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
-
-
 @dataclass(frozen=True)
 class _Output:
     """A played topic: its publisher, and whether its messages begin with a header."""
@@ -137,7 +87,7 @@ class Playback:
     def __init__(
         self,
         node: Node,
-        reader: Reader,
+        bag: PlayedBag,
         options: PlaybackOptions,
         report: Callable[[Report], None] | None = None,
     ) -> None:
@@ -146,18 +96,17 @@ class Playback:
         Raises RecordingError when a topic asked for is not in the recording, or nothing can be
         played. ``skipped`` holds a sentence for each topic whose type is not installed.
         """
-        self._node = node
-        self._reader = reader
+        self._bag = bag
         self._options = options
         self._report = report
-        self._connections = _chosen(reader, options.topics)
         self._outputs: dict[str, _Output] = {}
         self.skipped: tuple[str, ...] = ()
-        for topic in dict.fromkeys(connection.topic for connection in self._connections):
-            self._add(topic)
-        if not sum(connection.msgcount for connection in self._connections):
+        topics = _chosen(bag, options.topics)
+        for topic in topics:
+            self._add(node, topic)
+        if not sum(topic.messages for topic in topics if topic.name in self._outputs):
             reason = " ".join(self.skipped) or "it has no messages."
-            raise RecordingError(f"Nothing in {reader.path} can be played: {reason}")
+            raise RecordingError(f"Nothing in {bag.path} can be played: {reason}")
         self._clock: Publisher | None = None
         if options.clock_hz:
             self._clock = node.create_publisher(Clock, CLOCK_TOPIC, DEFAULT_DEPTH)
@@ -165,8 +114,8 @@ class Playback:
     def play(self, stop: StopFlag) -> None:
         """Publish everything; returns at the end, with ``loop`` when told to stop.
 
-        Raises UsageError when an awaited topic finds no subscriber, RecordingError when the
-        recording turns out to be damaged.
+        Raises UsageError when an awaited topic finds no subscriber, RecordingError at a damaged
+        place of the recording.
         """
         if not self._await_subscribers(stop):
             return
@@ -175,24 +124,15 @@ class Playback:
         self._tell(Report(Event.FINISHED, "", None, time.monotonic_ns()))
         self._await_delivery(stop)
 
-    def _add(self, topic: str) -> None:
-        connections = [entry for entry in self._connections if entry.topic == topic]
-        message_type = connections[0].msgtype
-        message_class = _message_class(message_type)
+    def _add(self, node: Node, topic: BagTopic) -> None:
+        message_class = _message_class(topic.message_type)
         if message_class is None:
-            self.skipped += (f"{topic} is not played: {message_type} is not installed.",)
-            self._connections = [entry for entry in self._connections if entry.topic != topic]
+            self.skipped += (f"{topic.name} is not played: {topic.message_type} is not installed.",)
             return
-        recorded = [
-            qos
-            for entry in connections
-            if isinstance(entry.ext, ConnectionExtRosbag2)
-            for qos in entry.ext.offered_qos_profiles
-        ]
-        publisher = self._node.create_publisher(
-            message_class, topic, offered_profile(topic, recorded)
+        publisher = node.create_publisher(message_class, topic.name, topic.profile)
+        self._outputs[topic.name] = _Output(
+            topic.name, publisher, begins_with_header(message_class)
         )
-        self._outputs[topic] = _Output(topic, publisher, begins_with_header(message_class))
 
     def _await_subscribers(self, stop: StopFlag) -> bool:
         deadline = time.monotonic() + self._options.await_timeout_s
@@ -230,21 +170,13 @@ class Playback:
         step_ns = tick_ns = None
         if self._options.clock_hz:
             step_ns = round(_NANOSECONDS * self._options.rate / self._options.clock_hz)
-        for connection, time_ns, data in self._messages():
+        for topic, time_ns, data in self._bag.messages(self._outputs):
             if step_ns is not None:
                 tick_ns = time_ns if tick_ns is None else tick_ns
                 while tick_ns < time_ns:
                     yield tick_ns, None, b""
                     tick_ns += step_ns
-            yield time_ns, self._outputs[connection.topic], data
-
-    def _messages(self) -> Iterator[tuple[Connection, int, bytes]]:
-        try:
-            yield from self._reader.messages(self._connections)
-        except ReaderError as error:
-            raise RecordingError(
-                f"The recording {self._reader.path} is damaged: {error}."
-            ) from error
+            yield time_ns, self._outputs[topic], data
 
     def _publish(self, output: _Output, data: bytes) -> None:
         if output.has_header and self._options.restamp:
@@ -274,13 +206,12 @@ class Playback:
                 pass
 
 
-def _chosen(reader: Reader, topics: Sequence[str]) -> list[Connection]:
-    there = {connection.topic for connection in reader.connections}
-    for topic in topics:
-        if topic not in there:
-            known = ", ".join(sorted(there)) or "none at all"
-            raise RecordingError(f"{reader.path} has no topic {topic!r}; it has {known}.")
-    return [entry for entry in reader.connections if not topics or entry.topic in topics]
+def _chosen(bag: PlayedBag, names: Sequence[str]) -> tuple[BagTopic, ...]:
+    for name in names:
+        if name not in bag.topics:
+            known = ", ".join(sorted(bag.topics)) or "none at all"
+            raise RecordingError(f"{bag.path} has no topic {name!r}; it has {known}.")
+    return tuple(topic for topic in bag.topics.values() if not names or topic.name in names)
 
 
 def _message_class(message_type: str) -> Any | None:
@@ -346,9 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options = _options(args)
             rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
-            with open_bag(args.bag) as reader:
+            with open_bag(args.bag) as bag:
                 node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
-                playback = Playback(node, reader, options, print_report if args.report else None)
+                playback = Playback(node, bag, options, print_report if args.report else None)
                 for sentence in playback.skipped:
                     print(f"playback: {sentence}", file=sys.stderr)
                 playback.play(stop)

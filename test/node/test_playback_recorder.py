@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,12 +28,14 @@ from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.message_definitions import message_definition
-from activesam_ros.node.playback import PlaybackOptions, main, offered_profile
+from activesam_ros.node.playback import PlaybackOptions, main
+from activesam_ros.node.played_bag import offered_profile
 from activesam_ros.node.reports import Event, Report
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
 FRAMES = 12
+TIMEOUT_S = 60.0
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 20_000_000
 FOREVER = QosTime(2147483647, 4294967295)
@@ -111,7 +114,7 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started: list[subprocess.Popen[str]] = []
+        self._started: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -121,11 +124,15 @@ class Processes:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._started.append(process)
+        # A process that waits for another one's messages ends when that one has failed.
+        watchdog = threading.Timer(TIMEOUT_S, process.kill)
+        watchdog.start()
+        self._started.append((process, watchdog))
         return process
 
     def kill(self) -> None:
-        for process in self._started:
+        for process, watchdog in self._started:
+            watchdog.cancel()
             if process.poll() is None:
                 process.kill()
             process.communicate()
