@@ -26,15 +26,15 @@ class Bonnet:
     paint: Tint
 
     def draw_on(self, picture: Floats, conditions: Conditions) -> None:
-        """Paint the bonnet over ``picture`` [H, W, 3] in place; it mirrors the sky a little."""
+        """Paint the bonnet over ``picture`` [3, H, W] in place; it mirrors the sky a little."""
         height, width = self.mask.shape
         light = np.array(conditions.ambient) + 0.6 * np.array(conditions.sun)
         rows = np.flatnonzero(self.mask.any(axis=1))
-        upper = np.asarray(cv2.resize(picture[: height // 3], (width, len(rows))))
-        mirrored = np.asarray(cv2.blur(upper[::-1], (25, 9)))
-        lacquer = self.shade[rows, :, None] * (np.array(self.paint) * light).astype(np.float32)
-        region = picture[rows[0] : rows[-1] + 1]
-        np.copyto(region, lacquer + 0.22 * mirrored, where=self.mask[rows][..., None])
+        for plane, level in zip(picture, (np.array(self.paint) * light).tolist(), strict=True):
+            upper = np.asarray(cv2.resize(plane[: height // 3], (width, len(rows))))
+            mirrored = np.asarray(cv2.blur(upper[::-1], (25, 9)))
+            lacquer = self.shade[rows] * level + 0.22 * mirrored
+            np.copyto(plane[rows[0] : rows[-1] + 1], lacquer, where=self.mask[rows])
 
 
 def draw_bonnet(rng: np.random.Generator, camera: Camera) -> Bonnet | None:

@@ -67,6 +67,12 @@ class Camera:
         rotation: Matrix = self.link_rotation @ _OPTICAL_AXES
         return rotation
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether anything behind the vehicle may be in view."""
+        half_view = math.atan(0.5 * self.width / self.focal_px)
+        return abs(self.yaw_rad) + half_view > math.pi / 2
+
     def project(self, points: Matrix) -> Matrix:
         """Vehicle points [N, 3] in metres to pixels [N, 2]; they must lie before the camera."""
         optical = (points - [0.0, 0.0, self.mount_height_m]) @ self.rotation

@@ -1,4 +1,4 @@
-"""What the lens, the weather and the sensor do to a picture."""
+"""What the lens, the weather and the sensor do to a picture: planes [3, H, W], 1 is white."""
 
 from __future__ import annotations
 
@@ -20,38 +20,42 @@ Picture = NDArray[np.floating[Any]]
 
 def reflect_in_wet_road(
     picture: Picture, ground: NDArray[np.bool_], camera: Camera, wetness: float
-) -> Picture:
-    """Mix in what lies above the horizon, mirrored, where the ground is wet."""
+) -> None:
+    """Mix in what lies above the horizon, mirrored, where the ground is wet; in place."""
     height = camera.height
     mirror = np.clip((2.0 * horizon_row(camera) - np.arange(height)).astype(int), 0, height - 1)
-    mirrored = np.asarray(cv2.blur(picture[mirror], (3, 31)))
-    weight = (ground * np.float32(0.30 * wetness))[..., None]
-    mixed: Picture = picture + (mirrored - picture) * weight
-    return mixed
+    weight = ground * np.float32(0.30 * wetness)
+    for plane in picture:
+        mirrored = np.asarray(cv2.blur(plane[mirror], (3, 31)))
+        mirrored -= plane
+        mirrored *= weight
+        plane += mirrored
 
 
-def bloom(picture: Picture, emitted: Picture, strength: float) -> Picture:
-    """Add given off light, with a glow around it."""
-    small = cv2.resize(emitted, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-    wide = cv2.GaussianBlur(small, (0, 0), 2.5)
-    glow = cv2.resize(wide, (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_LINEAR)
-    total: Picture = picture + emitted + np.float32(0.9 * strength) * np.asarray(glow)
-    return total
+def bloom(picture: Picture, emitted: Picture, strength: float) -> None:
+    """Add given off light, with a glow around it, in place."""
+    size = (picture.shape[2], picture.shape[1])
+    for plane, light in zip(picture, emitted, strict=True):
+        small = cv2.resize(light, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        wide = cv2.GaussianBlur(small, (0, 0), 2.5) * np.float32(0.9 * strength)
+        plane += light
+        plane += cv2.resize(np.asarray(wide), size, interpolation=cv2.INTER_LINEAR)
 
 
-def rain_streaks(rng: np.random.Generator, picture: Picture, rain: float) -> Picture:
-    """Thin slanted streaks, brighter than what is behind them."""
-    height, width = picture.shape[:2]
+def rain_streaks(rng: np.random.Generator, picture: Picture, rain: float) -> None:
+    """Thin slanted streaks, brighter than what is behind them, in place."""
+    _, height, width = picture.shape
     layer = np.zeros((height, width), np.uint8)
     count = int(rain * height * width / 1400)
     slant = float(rng.uniform(-0.25, 0.25))
     x, y = rng.integers(0, width, count), rng.integers(-20, height, count)
     length = rng.integers(4, max(6, height // 18), count)
-    ends = np.stack([x, y, (x + slant * length).astype(int), y + length], axis=1).reshape(-1, 2, 2)
-    cv2.polylines(layer, list(ends.astype(np.int32)), False, 255)
-    soft = np.asarray(cv2.blur(layer, (2, 3)), np.float32) * np.float32(0.14 * rain / 255.0)
-    streaked: Picture = picture + soft[..., None] * (0.35 + picture.mean())
-    return streaked
+    ends = np.stack([x, y, (x + slant * length).astype(int), y + length], axis=1)
+    cv2.polylines(layer, list(ends.reshape(-1, 2, 2).astype(np.int32)), False, 255)
+    brightness = 0.14 * rain * (0.35 + float(picture[1, ::4, ::4].mean())) / 255.0
+    soft = np.asarray(cv2.blur(layer, (2, 3)), np.float32) * np.float32(brightness)
+    for plane in picture:
+        plane += soft
 
 
 def finish(
@@ -64,13 +68,15 @@ def finish(
 ) -> NDArray[np.uint8]:
     """Exposure, lens, motion blur and sensor noise; uint8 RGB [H, W, 3]."""
     exposure = {TimeOfDay.DAY: 1.0, TimeOfDay.DUSK: 1.25, TimeOfDay.NIGHT: 1.55}[conditions.time]
-    gain = np.array(conditions.white_balance, np.float32) * np.float32(exposure * 255.0)
-    gain *= np.float32(conditions.contrast)
-    picture = picture * gain
-    picture += np.float32(110.0 * (1.0 - conditions.contrast))
-    # highlights bend instead of clipping hard
-    np.minimum(picture, picture * np.float32(0.4) + np.float32(0.6 * KNEE), out=picture)
-    pixels = np.clip(picture, 0.0, 255.0, out=picture).astype(np.uint8)
+    offset = np.float32(110.0 * (1.0 - conditions.contrast))
+    planes = []
+    for plane, balance in zip(picture, conditions.white_balance, strict=True):
+        plane *= np.float32(balance * exposure * 255.0 * conditions.contrast)
+        plane += offset
+        # highlights bend instead of clipping hard
+        np.minimum(plane, plane * np.float32(0.4) + np.float32(0.6 * KNEE), out=plane)
+        planes.append(np.clip(plane, 0.0, 255.0, out=plane).astype(np.uint8))
+    pixels = np.asarray(cv2.merge(planes))
     sigma = conditions.blur_px * camera.width / 640.0
     if sigma > 0.3:
         pixels = np.asarray(cv2.GaussianBlur(pixels, (3, 3), sigma))

@@ -54,21 +54,21 @@ class Renderer:
         lighting = Lighting(conditions, scene.sun, _street_lamps(scene), cast, shadow)
         floor = shading.ground_pixels(ground, rays, camera, scene.window)
         surfaces = self._world.ground.surfaces
-        picture = np.empty((len(ids), 3), np.float32)
-        picture[sky] = shading.sky_colors(
+        picture = np.empty((3, len(ids)), np.float32)
+        picture[:, sky] = shading.sky_colors(
             sky, rays, self._world.clouds, lighting, scene.heading, drift=0.02 * index
         )
         floor_colors = shading.ground_colors(
             floor, ground, surfaces, self._world.atlas, camera, lighting, scene.window.first_s
         )
-        picture[ground] = _hazy(floor_colors, floor.distance, conditions)
+        picture[:, ground] = _hazy(floor_colors, floor.distance, conditions)
         rows = ids.take(faces) - FIRST_FACE_ID
         colors, emission, depth = shading.face_colors(
             faces, rows, visible, scene.mesh, self._world.atlas, camera, lighting
         )
-        picture[faces] = _hazy(colors, depth, conditions)
+        picture[:, faces] = _hazy(colors, depth, conditions)
         emitted = np.zeros_like(picture) if conditions.lamps else picture
-        emitted[faces.take(emission.where)] += emission.light
+        emitted[:, faces.take(emission.where)] += emission.light
         label_of = np.array([surface.label for surface in surfaces], np.uint8)
         labels, instances = shading.labels_and_instances(
             ids, visible, scene.mesh, label_of.take(floor.material)
@@ -76,8 +76,8 @@ class Renderer:
         shape = (camera.height, camera.width)
         image = self._exposed(
             rng,
-            picture.reshape(*shape, 3),
-            emitted.reshape(*shape, 3),
+            picture.reshape(3, *shape),
+            emitted.reshape(3, *shape),
             scene,
             camera,
             (ids == GROUND_ID).reshape(shape),
@@ -105,22 +105,23 @@ class Renderer:
     ) -> NDArray[np.uint8]:
         conditions = self._world.conditions
         if conditions.lamps:
-            picture = effects.bloom(picture, emitted, conditions.lamps)
+            effects.bloom(picture, emitted, conditions.lamps)
         if conditions.wetness:
-            picture = effects.reflect_in_wet_road(picture, ground, camera, conditions.wetness)
+            effects.reflect_in_wet_road(picture, ground, camera, conditions.wetness)
         if self._bonnet is not None:
             self._bonnet.draw_on(picture, conditions)
         if conditions.rain:
-            picture = effects.rain_streaks(rng, picture, conditions.rain)
+            effects.rain_streaks(rng, picture, conditions.rain)
         return effects.finish(rng, picture, conditions, self._noise, scene.speed, camera)
 
 
 def _hazy(colors: Floats, depth: Floats, conditions: Conditions) -> Floats:
-    """``colors`` [N, 3], changed in place, as seen through ``depth`` metres of haze."""
-    haze = np.array(conditions.haze, np.float32)
-    colors -= haze
-    colors *= np.exp(depth * np.float32(-conditions.extinction_per_m))[:, None]
-    colors += haze
+    """``colors`` [3, N], changed in place, as seen through ``depth`` metres of haze."""
+    clear = np.exp(depth * np.float32(-conditions.extinction_per_m))
+    for plane, haze in zip(colors, conditions.haze, strict=True):
+        plane -= np.float32(haze)
+        plane *= clear
+        plane += np.float32(haze)
     return colors
 
 

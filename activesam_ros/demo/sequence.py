@@ -45,6 +45,7 @@ class Drive:
         camera_rng = np.random.default_rng([options.seed, 1])
         self.cameras = drive_cameras(camera_rng, options.width, options.height, options.cameras)
         self._world = World(options.seed, duration_s=options.frames / options.rate_hz)
+        self._looks_back = any(camera.looks_back for camera in self.cameras)
         self._renderers = tuple(
             Renderer(self._world, camera, noise_key=(options.seed, 11, number))
             for number, camera in enumerate(self.cameras)
@@ -63,7 +64,7 @@ class Drive:
         """
         if not 0 <= index < len(self):
             raise UsageError(f"The drive has no frame {index}; give 0 to {len(self) - 1}.")
-        scene = self._world.scene(index / self.options.rate_hz)
+        scene = self._world.scene(index / self.options.rate_hz, self._looks_back)
         views = [renderer.view(scene, index) for renderer in self._renderers]
         return DriveFrame(
             index=index,

@@ -1,11 +1,12 @@
 """From a visibility buffer to colours: textures, light, shadows, fog, sky; and the labels.
 
-Colours are float32 RGB, 1 is white; pixels are handled as flat lists of those that need the work.
+Colours are float32 planes [3, N] of red, green, blue, 1 is white; N counts the pixels that need
+the work.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -23,7 +24,8 @@ from activesam_ros.demo.weather import Conditions
 REMAP_ROW = 2048
 CLOUD_SIZE = 256
 LEAF_PX = 3.0
-LAMP_COUNT = 12
+LAMP_COUNT = 8
+LAMP_STEP = 4
 WINDOW_LIGHT = np.array([1.0, 0.82, 0.55], np.float32)
 LAMP_LIGHT = np.array([1.0, 0.85, 0.62], np.float32)
 STREET_LAMP_GLOW = 2.0
@@ -71,7 +73,7 @@ class Rays:
 
 @dataclass(frozen=True)
 class Emission:
-    """Light given off: positions [M] in a list of pixels and colours [M, 3]."""
+    """Light given off: positions [M] in a list of pixels and colours [3, M]."""
 
     where: NDArray[np.intp]
     light: Floats
@@ -124,7 +126,7 @@ def face_colors(
     camera: Camera,
     lighting: Lighting,
 ) -> tuple[Floats, Emission, Floats]:
-    """Colours [N, 3], given off light and depth [N] of ``pixels`` that show face ``rows``."""
+    """Colours [3, N], given off light and depth [N] of ``pixels`` that show face ``rows``."""
     x = (pixels % camera.width).astype(np.float32)
     y = (pixels // camera.width).astype(np.float32)
     table = np.ascontiguousarray(visible.texture.T)
@@ -143,14 +145,16 @@ def face_colors(
     origin_x, origin_y, size = _mip_cells(visible, atlas, camera)
     map_x = (u - np.floor(u)) * size.take(rows) + origin_x.take(rows)
     map_y = (v - np.floor(v)) * size.take(rows) + origin_y.take(rows)
-    texels = _sample(atlas.image, map_x, map_y).astype(np.float32)
+    texels = _planes(_sample(atlas.image, map_x, map_y))
     base, along_u, along_v = _gradients(visible, lighting)
     shade = base.take(rows) + along_u.take(rows) * u + along_v.take(rows) * v
     np.clip(shade, 0.35, 1.7, out=shade)
     lit, glow = _face_light(visible, mesh, camera, lighting)
     emission = _emission(rows, texels, glow, lighting.conditions.lamps)
-    colors = texels[:, :3] * shade[:, None]
-    colors *= (lit * np.float32(1.0 / STORED_ONE)).take(rows, axis=0)
+    colors = texels[:3]
+    colors *= shade
+    for plane_color, factor in zip(colors, (lit / STORED_ONE).astype(np.float32).T, strict=True):
+        plane_color *= np.ascontiguousarray(factor).take(rows)
     return colors, emission, 1.0 / w
 
 
@@ -158,12 +162,11 @@ def _emission(rows: NDArray[np.intp], texels: Floats, glow: Floats, lamps: float
     """The light of lamps and lit windows, for those pixels alone that give off any."""
     shines = (glow.max(axis=1, initial=0.0) > 0.0).take(rows)
     if lamps:
-        shines |= texels[:, 3] > 0.0
+        shines |= texels[3] > 0.0
     where = np.flatnonzero(shines)
-    light = texels[where, :3] * glow.take(rows.take(where), axis=0)
-    light *= np.float32(1.0 / STORED_ONE)
-    light += texels[where, 3:] * (WINDOW_LIGHT * np.float32(0.55 * lamps / 255.0))
-    return Emission(where, light)
+    light = texels[:3, where] * (glow / STORED_ONE).T[:, rows.take(where)]
+    light += (WINDOW_LIGHT * (0.55 * lamps / 255.0))[:, None] * texels[3, where]
+    return Emission(where, light.astype(np.float32))
 
 
 def _mip_cells(visible: Visible, atlas: Atlas, camera: Camera) -> tuple[Floats, Floats, Floats]:
@@ -191,6 +194,14 @@ def _sample(image: NDArray[np.uint8], map_x: Floats, map_y: Floats) -> NDArray[n
     sampled = np.asarray(cv2.remap(image, shaped[0], shaped[1], cv2.INTER_LINEAR))
     channels = image.shape[2:] or (1,)
     return np.asarray(sampled.reshape(rows * REMAP_ROW, *channels)[:count], np.uint8)
+
+
+def _planes(samples: NDArray[np.uint8]) -> Floats:
+    """Samples [N, C] as float planes [C, N]."""
+    planes = np.empty(samples.shape[::-1], np.float32)
+    for channel, plane in enumerate(planes):
+        plane[:] = samples[:, channel]
+    return planes
 
 
 def _gradients(visible: Visible, lighting: Lighting) -> tuple[Floats, Floats, Floats]:
@@ -259,8 +270,9 @@ def _sunlit_groups(mesh: Mesh, camera: Camera, lighting: Lighting) -> Floats:
 def lamp_light(points: Floats, lighting: Lighting) -> Floats:
     """Light [N, 3] of the ego vehicle's headlights and of street lamps at ``points`` [N, 3]."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2]
-    beam = np.exp(-((y / (2.2 + 0.16 * np.maximum(x, 0.0))) ** 2)) * (x > 0.0)
-    beam *= 0.75 / (1.0 + (x / 22.0) ** 2) * np.exp(-(np.maximum(z - 0.9, 0.0) ** 2) / 3.0)
+    spread = (y / (2.2 + 0.16 * np.maximum(x, 0.0))) ** 2 + np.maximum(z - 0.9, 0.0) ** 2 / 3.0
+    # so bounded that no result is too small for normal floats, which are slow
+    beam = np.exp(-np.minimum(spread, 30.0)) * (x > 0.0) * (0.75 / (1.0 + (x / 22.0) ** 2))
     total = np.zeros(len(points), np.float32)
     for lamp in lighting.lamps:
         away = (x - lamp[0]) ** 2 + (y - lamp[1]) ** 2
@@ -303,7 +315,7 @@ def ground_colors(
     lighting: Lighting,
     first_s: float,
 ) -> Floats:
-    """Colours [N, 3] of the ground."""
+    """Colours [3, N] of the ground."""
     conditions = lighting.conditions
     cells = np.array([surface.cell for surface in surfaces])
     tiles = np.array([surface.tile_m for surface in surfaces], np.float32)
@@ -322,20 +334,39 @@ def ground_colors(
     side = size.take(key)
     map_x = (u - np.floor(u)) * side + origin[:, 0].take(key)
     map_y = (v - np.floor(v)) * side + origin[:, 1].take(key)
-    texel = _sample(atlas.image, map_x, map_y)[:, :3].astype(np.float32)
+    colors = _planes(_sample(atlas.image, map_x, map_y)[:, :3])
     sun_up = max(float(lighting.sun[2]), 0.0)
     ambient = np.array(conditions.ambient, np.float32)
     sun = np.array(conditions.sun, np.float32) * np.float32(0.25 + 0.75 * sun_up)
-    factor = tints * (ambient + sun) * np.float32(1.0 / STORED_ONE)
-    colors = texel * factor.take(ground.material, axis=0)
-    colors *= lighting.shadow.reshape(-1).take(pixels)[:, None]
-    if conditions.wetness:
-        colors *= np.float32(1.0 - 0.35 * conditions.wetness)
-    if conditions.lamps:
-        points = np.stack([ground.x, ground.y, np.zeros_like(ground.x)], axis=1)
-        lit = lamp_light(points, lighting) * np.float32(conditions.lamps / STORED_ONE)
-        colors += texel * tints.take(ground.material, axis=0) * lit
+    daylight = (ambient + sun) * np.float32(1.0 - 0.35 * conditions.wetness)
+    shadow = lighting.shadow.reshape(-1).take(pixels)
+    lamps = _lamp_planes(camera, lighting) if conditions.lamps else None
+    for channel, plane in enumerate(colors):
+        plane *= (tints[:, channel] * np.float32(1.0 / STORED_ONE)).take(ground.material)
+        light = shadow * daylight[channel]
+        if lamps is not None:
+            light += lamps[channel].take(pixels)
+        plane *= light
     return colors
+
+
+def _lamp_planes(camera: Camera, lighting: Lighting) -> Floats:
+    """Light of lamps on the ground [3, H * W], computed at every fourth pixel."""
+    coarse = replace(
+        camera,
+        width=-(-camera.width // LAMP_STEP),
+        height=-(-camera.height // LAMP_STEP),
+        focal_px=camera.focal_px / LAMP_STEP,
+    )
+    rays = Rays.of_camera(coarse)
+    reach = np.float32(-camera.mount_height_m) / np.minimum(rays.z, -1e-2)
+    points = np.stack([rays.x * reach, rays.y * reach, np.zeros_like(reach)], axis=1)
+    light = lamp_light(points, lighting) * np.float32(lighting.conditions.lamps)
+    planes = light.T.reshape(3, coarse.height, coarse.width)
+    size = (camera.width, camera.height)
+    full = [np.asarray(cv2.resize(np.ascontiguousarray(plane), size)) for plane in planes]
+    lamps: Floats = np.stack(full).reshape(3, -1).astype(np.float32, copy=False)
+    return lamps
 
 
 def shadow_masks(
@@ -398,18 +429,12 @@ def sky_colors(
     heading: float,
     drift: float,
 ) -> Floats:
-    """Colours [N, 3] of the sky: gradient, clouds, sun."""
+    """Colours [3, N] of the sky: gradient, clouds, sun."""
     conditions = lighting.conditions
     x, y, z = rays.x.take(pixels), rays.y.take(pixels), rays.z.take(pixels)
     norm = 1.0 / np.sqrt(x * x + y * y + z * z)
     rise = np.maximum(z * norm, 0.0)
-    up = np.minimum(np.sqrt(rise * np.float32(1.8)), 1.0)[:, None]
-    zenith, horizon, cloud, haze, sun_color = (
-        np.array(color, np.float32)
-        for color in (conditions.zenith, conditions.horizon, conditions.cloud_color,
-                      conditions.haze, conditions.sun)
-    )  # fmt: skip
-    colors = horizon + (zenith - horizon) * up
+    up = np.minimum(np.sqrt(rise * np.float32(1.8)), 1.0)
     cos, sin = np.float32(np.cos(heading)), np.float32(np.sin(heading))
     scale = np.float32(26.0) / np.maximum(z * norm, 0.03) * norm
     map_x = (cos * x - sin * y) * scale + np.float32(drift)
@@ -420,16 +445,24 @@ def sky_colors(
     density = _sample(clouds, map_x + 1.0, map_y + 1.0)[:, 0].astype(np.float32)
     density = density * np.float32(1.0 / 42.5) - 3.0 + np.float32(conditions.cloud_cover)
     alpha = np.clip(density * 0.8, 0.0, 1.0) * np.clip(rise * 9.0, 0.0, 1.0)
-    shade = cloud * (1.0 - 0.12 * np.clip(density, 0.0, 1.6))[:, None]
-    colors += (shade - colors) * alpha[:, None]
-    towards = np.maximum(
-        (x * lighting.sun[0] + y * lighting.sun[1] + z * lighting.sun[2]) * norm, 0
-    )
-    halo = 0.35 * towards**24 + 1.5 * np.clip((towards - 0.9993) * 2500.0, 0.0, 1.0)
-    colors += (halo * (1.0 - 0.8 * alpha))[:, None] * sun_color
+    shade = 1.0 - 0.12 * np.clip(density, 0.0, 1.6)
+    sun = lighting.sun
+    towards = (x * sun[0] + y * sun[1] + z * sun[2]) * norm
+    halo = 0.35 * np.maximum(towards, 0.0) ** 24
+    halo += np.clip((towards - 0.9993) * 3750.0, 0.0, 1.5)
+    halo *= 1.0 - 0.8 * alpha
     thickness = np.float32(conditions.extinction_per_m * 60.0)
-    veil = 1.0 - np.exp(-thickness / np.maximum(rise, 0.02))
-    colors += (haze - colors) * veil[:, None]
+    clear = np.exp(-thickness / np.maximum(rise, 0.02))
+    colors = np.empty((3, len(pixels)), np.float32)
+    for channel, plane in enumerate(colors):
+        zenith, horizon = conditions.zenith[channel], conditions.horizon[channel]
+        np.multiply(up, np.float32(zenith - horizon), out=plane)
+        plane += np.float32(horizon)
+        plane += (shade * np.float32(conditions.cloud_color[channel]) - plane) * alpha
+        plane += halo * np.float32(conditions.sun[channel])
+        plane -= np.float32(conditions.haze[channel])
+        plane *= clear
+        plane += np.float32(conditions.haze[channel])
     return colors
 
 

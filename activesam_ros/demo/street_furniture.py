@@ -14,9 +14,9 @@ from activesam_ros.demo.textures import Cell
 
 # Share of parking bays that are taken, and what stands there: car, truck, bus, motorcycles.
 _PARKED = {
-    StreetType.RESIDENTIAL: (0.55, (0.86, 0.02, 0.0, 0.12)),
-    StreetType.DOWNTOWN: (0.65, (0.72, 0.06, 0.05, 0.17)),
-    StreetType.INDUSTRIAL: (0.60, (0.40, 0.50, 0.06, 0.04)),
+    StreetType.RESIDENTIAL: (0.42, (0.86, 0.02, 0.0, 0.12)),
+    StreetType.DOWNTOWN: (0.50, (0.72, 0.06, 0.05, 0.17)),
+    StreetType.INDUSTRIAL: (0.45, (0.40, 0.50, 0.06, 0.04)),
 }
 
 

@@ -21,7 +21,9 @@ from activesam_ros.demo.traffic import Agent, Lane, Pose, cast_agents, lane_cent
 from activesam_ros.demo.weather import draw_conditions
 
 VIEW_AHEAD_M = 150.0
-VIEW_BEHIND_M = 40.0
+# Things behind a forward camera matter for their shadows alone.
+SHADOWS_BEHIND_M = 40.0
+MOVING_BEHIND_M = 15.0
 # Those who belong to a section are met there, but may be seen from the ones around it.
 CAST_REACH_M = 260.0
 KEPT_SECTIONS = 12
@@ -68,16 +70,19 @@ class World:
         x, y, heading = self.route.world(s, lane_center(self.route, s, Lane.OWN))
         return float(x), float(y), float(heading) + math.atan2(after - before, 4.0), s
 
-    def scene(self, time_s: float) -> Scene:
-        """The surroundings at ``time_s``."""
+    def scene(self, time_s: float, all_around: bool = False) -> Scene:
+        """The surroundings at ``time_s``; what lies far behind only if ``all_around``."""
         x, y, heading, s = self.ego_pose(time_s)
         meshes = []
-        for section in self.route.sections_between(s - VIEW_BEHIND_M, s + VIEW_AHEAD_M):
+        behind = VIEW_AHEAD_M if all_around else SHADOWS_BEHIND_M
+        for section in self.route.sections_between(s - behind, s + VIEW_AHEAD_M):
             placed = self._layout(section.index)
             lights = placed.red if self._is_red(section, time_s) else placed.green
             offset = (placed.origin[0] - x, placed.origin[1] - y, 0.0)
-            meshes += [_cut(part.placed(offset, 0.0), heading) for part in (placed.static, lights)]
-        meshes += self._moving(time_s, x, y, heading, s)
+            meshes += [
+                _cut(part.placed(offset, 0.0), heading, behind) for part in (placed.static, lights)
+            ]
+        meshes += self._moving(time_s, x, y, s, behind if all_around else MOVING_BEHIND_M)
         ahead_s = min(time_s + 0.2, (len(self.route.ego_s) - 1) * 0.1)
         speed = max(float(self.route.ego(ahead_s)) - s, 0.0) / max(ahead_s - time_s, 0.05)
         cos, sin = math.cos(heading), math.sin(heading)
@@ -95,7 +100,7 @@ class World:
     def _is_red(self, section: Section, time_s: float) -> bool:
         return section.stop_s > 0.0 and time_s < self.route.time_at(section.start - 4.6)
 
-    def _moving(self, time_s: float, x: float, y: float, heading: float, s: float) -> list[Mesh]:
+    def _moving(self, time_s: float, x: float, y: float, s: float, behind: float) -> list[Mesh]:
         meshes = []
         for section in self.route.sections_between(s - CAST_REACH_M, s + CAST_REACH_M):
             for agent in self._cast(section.index):
@@ -103,7 +108,7 @@ class World:
                 if not motion.appears_s <= time_s <= motion.vanishes_s:
                     continue
                 place, d, yaw = motion.at(time_s, self.route)
-                if not -VIEW_BEHIND_M < place - s < VIEW_AHEAD_M or abs(d) > 90.0:
+                if not -behind < place - s < VIEW_AHEAD_M or abs(d) > 90.0:
                     continue
                 at_x, at_y, street = self.route.world(place, d)
                 mesh = _agent_mesh(agent, time_s)
@@ -112,12 +117,12 @@ class World:
         return meshes
 
 
-def _cut(mesh: Mesh, heading: float) -> Mesh:
+def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
     """Without what is too far to be seen."""
     forward = mesh.groups.center[:, 0] * math.cos(heading) + mesh.groups.center[:, 1] * math.sin(
         heading
     )
-    keep = (forward > -VIEW_BEHIND_M) & (forward < VIEW_AHEAD_M)
+    keep = (forward > -behind) & (forward < VIEW_AHEAD_M)
     if keep.all():
         return mesh
     faces, rods = keep[mesh.faces["group"]], keep[mesh.rods["group"]]
