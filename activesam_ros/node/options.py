@@ -119,7 +119,8 @@ class NodeOptions:
     )
     method: str = _option(
         Method.ACTIVESAM.value,
-        "How frames are segmented: the pruned method, the same without pruning, or a baseline.",
+        "How frames are segmented: the pruned method, the same without pruning, or a baseline. "
+        "The baselines segearth and sam3 were published with confidence_threshold 0.5.",
         choices=tuple(method.value for method in Method),
     )
     device: str = _option(

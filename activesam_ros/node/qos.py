@@ -129,8 +129,8 @@ def compatible(publisher: QoSProfile, subscription: QoSProfile) -> bool:
             and subscription.durability == DurabilityPolicy.TRANSIENT_LOCAL
         )
         and not (
-            publisher.liveliness == LivelinessPolicy.AUTOMATIC
-            and subscription.liveliness == LivelinessPolicy.MANUAL_BY_TOPIC
+            subscription.liveliness == LivelinessPolicy.MANUAL_BY_TOPIC
+            and publisher.liveliness != LivelinessPolicy.MANUAL_BY_TOPIC
         )
         and _lasts(publisher.deadline, subscription.deadline)
         and _lasts(publisher.liveliness_lease_duration, subscription.liveliness_lease_duration)

@@ -1,0 +1,177 @@
+"""States and levels by the stated limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from activesam_ros.node.diagnostics import (
+    CameraView,
+    Escalation,
+    Health,
+    Level,
+    NetworkView,
+    camera_health,
+    memory_values,
+    network_health,
+    status_message,
+)
+from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.statistics import Percentiles, StatisticsSnapshot
+
+OPTIONS = NodeOptions(image_timeout_s=2.0, warn_latency_ms=100.0)
+FLOWING = StatisticsSnapshot(
+    received=50,
+    segmented=48,
+    drops={"superseded": 1},
+    problems={},
+    rate_in_hz=10.0,
+    rate_out_hz=9.6,
+    latency_ms={"latency": Percentiles(40.0, 90.0)},
+    active_classes=7,
+    running_s=5.0,
+    since_received_s=0.1,
+    since_segmented_s=0.2,
+    last_drop=None,
+)
+NOTHING = replace(
+    FLOWING, received=0, segmented=0, latency_ms={}, since_received_s=None, since_segmented_s=None
+)
+VIEW = CameraView(
+    topic="/camera/image_raw",
+    publishers=1,
+    conflicts=(),
+    running=True,
+    enabled=True,
+    statistics=FLOWING,
+)
+REJECTING = replace(
+    FLOWING, last_drop="wrong_step", problems={"wrong_step": "step 3"}, drops={"wrong_step": 4}
+)
+
+
+@pytest.mark.parametrize(
+    ("view", "level", "state", "message"),
+    [
+        (VIEW, Level.OK, "active", "9.6 masks/s"),
+        (replace(VIEW, running=False), Level.OK, "inactive", "activate"),
+        (replace(VIEW, enabled=False), Level.OK, "disabled", "enable"),
+        (
+            replace(VIEW, statistics=replace(NOTHING, running_s=1.0)),
+            Level.OK,
+            "waiting_image",
+            "/camera/image_raw",
+        ),
+        (
+            replace(VIEW, publishers=0, statistics=NOTHING),
+            Level.WARN,
+            "waiting_image",
+            "nobody publishes it",
+        ),
+        (
+            replace(VIEW, conflicts=("/cam is best_effort",), statistics=NOTHING),
+            Level.ERROR,
+            "waiting_image",
+            "/cam is best_effort",
+        ),
+        (replace(VIEW, conflicts=("/rviz asks",)), Level.WARN, "active", "/rviz asks"),
+        (
+            replace(VIEW, statistics=replace(FLOWING, since_received_s=2.1)),
+            Level.WARN,
+            "stale",
+            "no image on /camera/image_raw for 2.1 s",
+        ),
+        (replace(VIEW, statistics=REJECTING), Level.WARN, "rejected", "rejected: step 3"),
+        (
+            replace(VIEW, statistics=replace(FLOWING, since_segmented_s=8.0)),
+            Level.WARN,
+            "active",
+            "no mask for 8.0 s",
+        ),
+        (
+            replace(
+                VIEW,
+                statistics=replace(FLOWING, latency_ms={"latency": Percentiles(50.0, 101.0)}),
+            ),
+            Level.WARN,
+            "active",
+            "101 ms is above warn_latency_ms=100",
+        ),
+    ],
+)
+def test_levels(view: CameraView, level: Level, state: str, message: str) -> None:
+    health = camera_health(view, OPTIONS)
+    assert (health.level, health.state) == (level, state)
+    assert message in health.message
+    assert dict(health.values)["state"] == state
+
+
+def test_a_limit_of_zero_never_warns() -> None:
+    slow = replace(FLOWING, latency_ms={"latency": Percentiles(1e6, 1e6)})
+    health = camera_health(replace(VIEW, statistics=slow), NodeOptions(warn_latency_ms=0.0))
+    assert health.level is Level.OK
+
+
+def test_values_tell_rates_drops_and_latencies() -> None:
+    values = dict(camera_health(replace(VIEW, statistics=REJECTING), OPTIONS).values)
+    assert values["rate_in_hz"] == "10.00"
+    assert values["frames_received"] == "50"
+    assert values["frames_dropped"] == "4"
+    assert values["dropped_wrong_step"] == "4"
+    assert values["problem_wrong_step"] == "step 3"
+    assert values["latency_ms_p95"] == "90.0"
+
+
+def test_a_warning_that_lasts_becomes_an_error() -> None:
+    now_s = 0.0
+    escalation = Escalation(lambda: now_s)
+    warning = Health(Level.WARN, "stale", "no image", ())
+    fine = Health(Level.OK, "active", "", ())
+    assert escalation.apply(warning, 10.0).level is Level.WARN
+    now_s = 9.9
+    assert escalation.apply(warning, 10.0).level is Level.WARN
+    now_s = 10.0
+    assert escalation.apply(warning, 10.0).level is Level.ERROR
+    assert escalation.apply(fine, 10.0) == fine
+    assert escalation.apply(warning, 10.0).level is Level.WARN
+    error = Health(Level.ERROR, "waiting_image", "qos", ())
+    assert escalation.apply(error, 100.0) == error
+
+
+NETWORK = NetworkView(
+    state="active",
+    failure=None,
+    device="cpu",
+    dtype="float32",
+    method="activesam",
+    vocabulary="driving",
+    vocabulary_version=2,
+    vocabulary_size=40,
+    cache_hit=True,
+    converter="cv_bridge",
+)
+
+
+def test_network_values() -> None:
+    health = network_health(NETWORK)
+    values = dict(health.values)
+    assert health.level is Level.OK
+    assert values["vocabulary"] == "driving"
+    assert values["vocabulary_version"] == "2"
+    assert values["cache_hit"] == "true"
+    assert float(values["memory_mib"]) > 0
+    assert {"version", "torch_version", "device", "image_converter"} < set(values)
+
+
+def test_a_failed_configuration_is_an_error_with_its_reason() -> None:
+    health = network_health(replace(NETWORK, state="unconfigured", failure="no such file"))
+    assert (health.level, health.message) == (Level.ERROR, "no such file")
+
+
+def test_the_message_has_level_name_and_values() -> None:
+    message = status_message("front/activesam: image", "cpu", camera_health(VIEW, OPTIONS))
+    assert message.level == b"\x00"
+    assert (message.name, message.hardware_id) == ("front/activesam: image", "cpu")
+    assert {"key", "value"} <= set(message.values[0].get_fields_and_field_types())
+    assert "gpu_memory_mib" not in dict(memory_values("cpu"))

@@ -1,0 +1,117 @@
+"""The table of parameters and what is generated from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from activesam_ros.errors import SettingsError
+from activesam_ros.node.options import (
+    OPTIONS,
+    PARAMETERS,
+    Change,
+    NodeOptions,
+    NodeParameters,
+    Parameter,
+    parameter_named,
+)
+from activesam_ros.node.parameter_files import main, parameter_table, params_file
+from activesam_ros.settings import SETTINGS, Settings
+
+
+def test_every_setting_and_option_is_a_parameter_once() -> None:
+    names = [row.name for row in PARAMETERS]
+    assert len(names) == len(set(names))
+    assert {setting.name for setting in SETTINGS} < set(names)
+    assert {"weights", "vocabulary", "device", "image_transport", "enabled"} < set(names)
+
+
+@pytest.mark.parametrize("row", PARAMETERS, ids=lambda row: row.name)
+def test_every_parameter_is_described_and_its_default_is_valid(row: Parameter) -> None:
+    assert row.description.endswith(".")
+    assert row.check(row.default) == row.default
+    if row.kind in ("int", "float"):
+        assert row.minimum is not None
+        assert row.maximum is not None
+        for outside in (row.minimum - 1, row.maximum + 1, "text", None, True):
+            with pytest.raises(SettingsError, match=row.name):
+                row.check(outside)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_transport": "theora"}, "image_transport='theora' is unknown; give one of raw, com"),
+        ({"method": "sam4"}, "activesam, full, segearth, sam3"),
+        ({"enabled": 1}, "enabled=1 is not a truth value"),
+        ({"weights": 5}, "weights=5 is not a text"),
+        ({"overlay_opacity": 1.5}, "overlay_opacity=1.5 is out of range; give a number from 0 to 1"),
+        ({"confidence_threshold": "high"}, "confidence_threshold='high' is not a number"),
+        ({"no_such": 1}, "no_such"),
+    ],
+)
+def test_bad_values_are_named_with_their_bound(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        NodeParameters.from_mapping(values)
+
+
+def test_replacing_takes_options_and_settings() -> None:
+    before = NodeParameters()
+    after = before.replace({"enabled": False, "max_active": 7, "pinned": ["car"]})
+    assert after.options == NodeOptions(enabled=False)
+    assert after.settings == Settings(max_active=7, pinned=("car",))
+    assert before == NodeParameters()
+
+
+def test_a_baseline_begins_with_its_published_threshold() -> None:
+    assert NodeParameters.from_mapping({"method": "segearth"}).settings.confidence_threshold == 0.5
+    given = NodeParameters.from_mapping({"method": "segearth", "confidence_threshold": 0.3})
+    assert given.settings.confidence_threshold == 0.3
+
+
+def test_what_shapes_the_network_does_not_change_while_it_runs() -> None:
+    for name in ("weights", "device", "resolution", "neighbor_tokens", "image_transport"):
+        row = parameter_named(name)
+        assert row is not None
+        assert row.change is Change.UNCONFIGURED
+    for name in ("confidence_threshold", "max_active", "pinned", "enabled", "overlay_opacity"):
+        row = parameter_named(name)
+        assert row is not None
+        assert row.change is Change.LIVE
+
+
+def test_the_params_file_is_generated_from_the_table(repository: Path) -> None:
+    text = (repository / "config" / "activesam.yaml").read_text("utf-8")
+    assert text == params_file(), (
+        "run: python -m activesam_ros.node.parameter_files yaml > config/activesam.yaml"
+    )
+
+
+def test_the_params_file_holds_the_defaults() -> None:
+    values = yaml.safe_load(params_file())["/**"]["ros__parameters"]
+    assert list(values) == [row.name for row in PARAMETERS]
+    assert NodeParameters.from_mapping(values) == NodeParameters()
+
+
+def test_the_documentation_has_the_table(repository: Path) -> None:
+    text = (repository / "docs" / "node.md").read_text("utf-8")
+    assert parameter_table() in text, (
+        "run: python -m activesam_ros.node.parameter_files markdown, and put it into docs/node.md"
+    )
+
+
+def test_the_texts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["yaml"]) == 0
+    assert capsys.readouterr().out == params_file()
+    assert main(["pdf"]) == 2
+    assert "yaml, markdown" in capsys.readouterr().err
+
+
+def test_options_are_checked_when_made() -> None:
+    assert NodeOptions(max_image_age_ms=5).max_image_age_ms == 5.0
+    with pytest.raises(SettingsError, match="cpu_threads=-1"):
+        NodeOptions(cpu_threads=-1)
+    assert {row.name for row in OPTIONS} == set(NodeOptions.__dataclass_fields__)
