@@ -7,9 +7,10 @@ import queue
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
@@ -87,8 +88,20 @@ class LiveResult:
         }
 
 
-def run_live(options: LiveOptions, progress: Callable[[LiveResult], None]) -> LiveResult:
-    """Start the three, play, wait for the last mask and end them; ``progress`` sees each frame.
+class Progress(Protocol):
+    """Who looks on while a drive is played."""
+
+    def playing(self) -> None:
+        """The node is ready and the first image is on its way."""
+        ...
+
+    def show(self, live: LiveResult) -> None:
+        """An image was played or a mask came."""
+        ...
+
+
+def run_live(options: LiveOptions, progress: Progress) -> LiveResult:
+    """Start the three, play, wait for the last mask and end them.
 
     Raises DemoError when one of them fails. A result without masks is returned as it is.
     """
@@ -119,9 +132,7 @@ def demo_environment(options: LiveOptions) -> dict[str, str]:
 class _Run:
     """One run: what has been reported so far, and what is waited for."""
 
-    def __init__(
-        self, options: LiveOptions, children: Children, progress: Callable[[LiveResult], None]
-    ) -> None:
+    def __init__(self, options: LiveOptions, children: Children, progress: Progress) -> None:
         self._options = options
         self._children = children
         self._progress = progress
@@ -133,6 +144,7 @@ class _Run:
 
     def run(self) -> LiveResult:
         self._start()
+        self._progress.playing()
         self._play()
         self._await_last_mask()
         self._await_final_diagnostics()
@@ -249,12 +261,12 @@ class _Run:
             self._recorded_ns[report.topic] = report.monotonic_ns
             if report.topic == MASK_TOPIC and report.stamp_ns is not None:
                 self._result.arrived.setdefault(report.stamp_ns, report.monotonic_ns)
-                self._progress(self._result)
+                self._progress.show(self._result)
         elif report.topic == self._options.image_topic and report.stamp_ns is not None:
             self._result.images += 1
             self._result.played.setdefault(report.stamp_ns, report.monotonic_ns)
             self._last_image_stamp_ns = report.stamp_ns
-            self._progress(self._result)
+            self._progress.show(self._result)
 
     def _check_configuration(self) -> None:
         """A node that cannot be configured stays, for an operator to change what is wrong."""

@@ -18,7 +18,7 @@ from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.reports import Report
 
 # What a process is given after each signal before the next one [s].
-_PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
+PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
 _SHOWN_LOG_CHARACTERS = 400
 
 
@@ -43,9 +43,15 @@ class Children:
     ``happenings`` receives what they report and that they ended, in the order it happens.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        patience_s: Mapping[signal.Signals, float] = PATIENCE_S,
+    ) -> None:
         """Each child writes what it prints to ``folder``/NAME.log."""
         self._folder = folder
+        self._patience_s = patience_s
         self._environment = dict(environment)
         self._children: dict[str, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
@@ -92,7 +98,7 @@ class Children:
     def stop(self, name: str) -> int:
         """End a child and what it started, kindly first; returns its exit code."""
         child = self._children[name]
-        for number, patience_s in _PATIENCE_S.items():
+        for number, patience_s in self._patience_s.items():
             if child.poll() is None:
                 _signal_group(child.pid, number)
                 try:

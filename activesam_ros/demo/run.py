@@ -87,12 +87,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-topic", metavar="T", help=f"default: {GROUND_TRUTH_LABELS} where it is there"
     )
     node = parser.add_argument_group("the node")
-    node.add_argument(
+    weights = node.add_mutually_exclusive_group()
+    weights.add_argument(
         "--weights",
         type=Path,
         metavar="PATH",
         help="sam3.pt or a safetensors file with config.json beside it (default: weights/demo, or "
         "random weights where there are none)",
+    )
+    weights.add_argument(
+        "--untrained", action="store_true", help="random weights, whatever is in weights/demo"
     )
     node.add_argument(
         "--vocabulary", default="cityscapes", metavar="NAME|FILE", help="default: %(default)s"
@@ -146,7 +150,7 @@ def _run(args: argparse.Namespace) -> None:
     vocabulary = load_vocabulary(args.vocabulary)
     domain_id = _domain_id(args.domain_id)
     output = _output_folder(args.output)
-    trained_weights = _trained_weights(args.weights)
+    trained_weights = None if args.untrained else _trained_weights(args.weights)
     if trained_weights is None:
         _say("THERE ARE NO TRAINED WEIGHTS YET: an untrained network with random ones runs")
     weights = trained_weights or write_untrained(output / "untrained", 0)
@@ -167,7 +171,7 @@ def _run(args: argparse.Namespace) -> None:
     )
     _say(f"starting node, playback and recorder (ROS_DOMAIN_ID={domain_id})")
     with _Progress() as progress:
-        live = run_live(options, progress.show)
+        live = run_live(options, progress)
     summary = _summarise(options, played, live, vocabulary, trained=trained_weights is not None)
     _draw(options, summary, vocabulary)
     summary.write(output / "summary.json")
@@ -349,6 +353,10 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+    def playing(self) -> None:
+        """Say so."""
+        _say("the node is ready; playing")
 
     def show(self, live: LiveResult) -> None:
         """Update the line."""

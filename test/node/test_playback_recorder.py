@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,14 +24,15 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.message_definitions import message_definition
 from activesam_ros.node.playback import PlaybackOptions, main
-from activesam_ros.node.played_bag import offered_profile
+from activesam_ros.node.played_bag import offered_profile, open_bag
 from activesam_ros.node.reports import Event, Report
+from activesam_ros.node.stopping import StopFlag
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
@@ -81,10 +83,13 @@ def text(content: str) -> bytes:
     return bytes(TYPES.serialize_cdr(TYPES.types[TEXT](data=content), TEXT))
 
 
-def write_bag(folder: Path, plugin: StoragePlugin) -> Messages:
+def write_bag(folder: Path, plugin: StoragePlugin, compressed: bool = False) -> Messages:
     """A latched text, images, and a topic of a type that is not installed."""
     played: Messages = []
-    with Writer(folder, version=8, storage_plugin=plugin) as writer:
+    writer = Writer(folder, version=8, storage_plugin=plugin)
+    if compressed:
+        writer.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with writer:
         latched = quality(durability=QosDurability.TRANSIENT_LOCAL, depth=1)
         about = writer.add_connection(
             "/about", TEXT, typestore=TYPES, offered_qos_profiles=[latched]
@@ -152,17 +157,14 @@ def reports(process: subprocess.Popen[str]) -> Iterator[Report]:
         yield Report.parse(line)
 
 
-def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[int, str]:
-    process.send_signal(number)
+def interrupt(process: subprocess.Popen[str]) -> tuple[int, str]:
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_everything_played_is_recorded_byte_for_byte(
-    tmp_path: Path, processes: Processes, plugin: StoragePlugin
-) -> None:
-    played = write_bag(tmp_path / "bag", plugin)
+def test_everything_played_is_recorded_byte_for_byte(tmp_path: Path, processes: Processes) -> None:
+    played = write_bag(tmp_path / "bag", StoragePlugin.MCAP)
     recorded = tmp_path / "recorded.mcap"
     topics = ("/about", "/camera/image_raw")
     recorder = processes.start(
@@ -218,10 +220,7 @@ def test_everything_played_is_recorded_byte_for_byte(
     assert all(moment >= index * PERIOD_NS - 10_000_000 for index, moment in enumerate(moments))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_both_and_the_file_is_whole(
-    tmp_path: Path, processes: Processes, number: int
-) -> None:
+def test_ctrl_c_ends_both_and_the_file_is_whole(tmp_path: Path, processes: Processes) -> None:
     write_bag(tmp_path / "bag", StoragePlugin.MCAP)
     recorded = tmp_path / "recorded.mcap"
     recorder = processes.start(
@@ -242,10 +241,8 @@ def test_a_signal_ends_both_and_the_file_is_whole(
             stamps.append(report.stamp_ns)
         if len(stamps) > 2 * FRAMES and ticks > 2 * FRAMES:
             break
-    code, errors = interrupt(playback, number)
-    assert code == 0
-    assert errors == ""
-    assert interrupt(recorder, number) == (0, "")
+    assert interrupt(playback) == (0, "")
+    assert interrupt(recorder) == (0, "")
     # several rounds of the loop, each image with a stamp of its own
     assert stamps == sorted(set(stamps))
     assert stamps[0] > START_NS
@@ -253,6 +250,38 @@ def test_a_signal_ends_both_and_the_file_is_whole(
         counts = {entry.topic: entry.msgcount for entry in reader.connections}
     assert counts["/camera/image_raw"] >= len(stamps)
     assert counts["/clock"] >= ticks
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_flag_ends_a_wait_and_gives_the_handlers_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopFlag() as stop:
+        assert stop.wait_until(time.monotonic())
+        os.kill(os.getpid(), number)
+        assert not stop.wait_until(time.monotonic() + 3600.0)
+        assert stop
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("form", ["mcap", "sqlite", "file", "without metadata", "zstd messages"])
+def test_every_form_of_recording_gives_the_same_messages(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "bag"
+    written = write_bag(
+        folder,
+        StoragePlugin.SQLITE3 if form == "sqlite" else StoragePlugin.MCAP,
+        compressed=form == "zstd messages",
+    )
+    if form == "without metadata":
+        (folder / "metadata.yaml").unlink()
+    with open_bag(folder / "bag.mcap" if form == "file" else folder) as bag:
+        assert list(bag.messages({"/about", "/camera/image_raw"})) == written
+        assert list(bag.messages(set())) == []
+        assert {topic.name: topic.messages for topic in bag.topics.values()} == {
+            "/about": 1,
+            "/camera/image_raw": FRAMES,
+            "/tf_static": 1,
+        }
+        assert bag.topics["/about"].profile.durability.name == "TRANSIENT_LOCAL"
 
 
 def run_playback(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
