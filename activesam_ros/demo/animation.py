@@ -22,8 +22,8 @@ from activesam_ros.segmentation.overlay import Color, draw_text, legend, overlay
 OPACITY = 0.55
 MAX_STILLS = 8
 STILL_PANEL_PX = 960
-MAX_MOVING_FRAMES = 60
-MOVING_PANEL_PX = 440
+MAX_MOVING_FRAMES = 48
+MOVING_PANEL_PX = 400
 # Images wider than this, relative to their height, stand above each other.
 _WIDE = 2.4
 _CAPTION_HEIGHT_PX = 26

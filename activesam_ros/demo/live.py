@@ -42,7 +42,15 @@ _CONFIGURING_FAILED = re.compile(r"Configuring failed: (.*)")
 _DROPPED = "was dropped ("
 # What a process says is in its log here; files in the user's home would be left behind.
 _ROS_ARGUMENTS = ("--ros-args", "--disable-external-lib-logs")
-_NETWORK_VARIABLES = ("ROS_STATIC_PEERS", "ROS_DISCOVERY_SERVER", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# What could lead discovery elsewhere.
+_NETWORK_VARIABLES = (
+    "ROS_STATIC_PEERS",
+    "ROS_DISCOVERY_SERVER",
+    "ROS_LOCALHOST_ONLY",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "CYCLONEDDS_URI",
+)
 
 
 @dataclass(frozen=True)
@@ -73,9 +81,11 @@ class LiveResult:
     """What happened to the images, by header stamp [ns], as times on the monotonic clock [ns].
 
     images: how many were published. played: when each was published. arrived: when its mask came.
+    node_exit_code: how the node ended when asked to.
     """
 
     images: int = 0
+    node_exit_code: int = 0
     played: dict[int, int] = field(default_factory=dict)
     arrived: dict[int, int] = field(default_factory=dict)
 
@@ -111,21 +121,20 @@ def run_live(options: LiveOptions, progress: Progress) -> LiveResult:
 
 
 def demo_environment(options: LiveOptions) -> dict[str, str]:
-    """This process's environment, in a ROS domain of its own and on this computer alone."""
+    """This process's environment in the demo's ROS domain, on this computer alone where wanted."""
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in _NETWORK_VARIABLES
+    }
     environment = {
-        **os.environ,
+        **inherited,
         "ROS_DOMAIN_ID": str(options.domain_id),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST" if options.localhost_only else "SUBNET",
         "RCUTILS_COLORIZED_OUTPUT": "0",
         "PYTHONUNBUFFERED": "1",
     }
-    if options.localhost_only:
-        for name in _NETWORK_VARIABLES:
-            environment.pop(name, None)
-        # Humble knows only the second, which its successors call deprecated.
-        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-        environment.pop("ROS_LOCALHOST_ONLY", None)
-        if environment.get("ROS_DISTRO") == "humble":
-            environment["ROS_LOCALHOST_ONLY"] = "1"
+    # Humble knows no range; its successors call this one deprecated.
+    if options.localhost_only and inherited.get("ROS_DISTRO") == "humble":
+        environment["ROS_LOCALHOST_ONLY"] = "1"
     return environment
 
 
@@ -148,11 +157,11 @@ class _Run:
         self._play()
         self._await_last_mask()
         self._await_final_diagnostics()
-        # The recorder last of the listeners: its file is whole when it has ended.
         for name in (PLAYBACK, RECORDER):
             code = self._children.stop(name)
             if code != 0:
                 raise self._failure(name, code)
+        self._result.node_exit_code = self._children.stop(NODE)
         return self._result
 
     def _start(self) -> None:
@@ -187,7 +196,7 @@ class _Run:
 
     def _play(self) -> None:
         options = self._options
-        heard = _heard_topic(options)
+        heard = heard_topic(options)
         remapping = (
             ("-r", f"{options.image_topic}:={heard}") if heard != options.image_topic else ()
         )
@@ -289,7 +298,7 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-m", f"activesam_ros.node.{name}"]
 
 
-def _heard_topic(options: LiveOptions) -> str:
+def heard_topic(options: LiveOptions) -> str:
     """Where the node listens: compressed images are heard under their transport's name only."""
     if options.compressed and not options.image_topic.endswith(COMPRESSED_SUFFIX):
         return options.image_topic + COMPRESSED_SUFFIX

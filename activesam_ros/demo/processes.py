@@ -7,8 +7,8 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -79,7 +79,7 @@ class Children:
 
     def start(self, name: str, command: Sequence[str], reports: bool = False) -> None:
         """Start ``command``; with ``reports`` its standard output is read as reports."""
-        with self.log(name).open("w", encoding="utf-8") as log:
+        with interrupts_deferred(), self.log(name).open("w", encoding="utf-8") as log:
             child = subprocess.Popen(
                 command,
                 env=self._environment,
@@ -90,10 +90,12 @@ class Children:
                 # Ctrl-C reaches the demo alone, which ends its children in order.
                 start_new_session=True,
             )
-        self._children[name] = child
-        thread = threading.Thread(target=self._follow, args=(name, child), name=f"follow {name}")
-        thread.start()
-        self._threads.append(thread)
+            self._children[name] = child
+            thread = threading.Thread(
+                target=self._follow, args=(name, child), name=f"follow {name}"
+            )
+            thread.start()
+            self._threads.append(thread)
 
     def stop(self, name: str) -> int:
         """End a child and what it started, kindly first; returns its exit code."""
@@ -133,20 +135,40 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-@contextmanager
-def termination_as_interrupt() -> Iterator[None]:
+def termination_as_interrupt() -> AbstractContextManager[None]:
     """SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that children are ended."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    return _handling((signal.SIGTERM, signal.SIGHUP), interrupt)
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """An interrupt waits for the end of the context: no child is started and not known of."""
+    interrupted = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), remember):
+        yield
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(
+    numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    previous = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)

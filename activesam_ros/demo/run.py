@@ -40,6 +40,8 @@ from activesam_ros.resources import weights_dir
 
 EXIT_FAILED = 1
 DEFAULT_FRAMES = 150
+# A sunny one, good to look at.
+DEFAULT_SEED = TEST_SEEDS[7]
 GROUND_TRUTH_LABELS = "/ground_truth/labels"
 # Ids above these can take ports that the system gives to others.
 _DOMAIN_IDS = range(1, 102)
@@ -73,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"length of the drive (default: {DEFAULT_FRAMES}, or all of --bag)",
     )
     drive = parser.add_argument_group("the synthetic drive")
-    drive.add_argument("--seed", type=int, default=TEST_SEEDS[0], help="default: %(default)s")
+    drive.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s")
     drive.add_argument("--size", default="640x384", metavar="WxH", help="default: %(default)s")
     drive.add_argument(
         "--rate", type=float, default=10.0, metavar="HZ", help="frames a second (default: 10)"
@@ -154,7 +156,11 @@ def _run(args: argparse.Namespace) -> None:
     if trained_weights is None:
         _say("THERE ARE NO TRAINED WEIGHTS YET: an untrained network with random ones runs")
     weights = trained_weights or write_untrained(output / "untrained", 0)
-    played = _own_recording(args) if args.bag else _write_drive(args, output)
+    played = (
+        own_recording(args.bag, args.image_topic, args.label_topic, args.frames)
+        if args.bag
+        else _write_drive(args, output)
+    )
     options = LiveOptions(
         bag=played.path,
         image_topic=played.image_topic,
@@ -272,24 +278,29 @@ def _write_drive(args: argparse.Namespace, output: Path) -> Played:
     )
 
 
-def _own_recording(args: argparse.Namespace) -> Played:
-    recording = open_recording(args.bag)
-    if args.frames is not None and args.frames < 1:
-        raise UsageError(f"--frames {args.frames} must be at least 1.")
-    named = () if args.image_topic is None else (args.image_topic,)
-    cameras = chosen_topics(recording, named)
+def own_recording(
+    path: Path, image_topic: str | None, label_topic: str | None, frames: int | None
+) -> Played:
+    """What to play of the user's recording; None stands for the choice that suggests itself.
+
+    Raises RecordingError for a topic that is not there, UsageError where no choice can be made.
+    """
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames {frames} must be at least 1.")
+    recording = open_recording(path)
+    cameras = chosen_topics(recording, () if image_topic is None else (image_topic,))
     if len(cameras) > 1:
         raise UsageError(
-            f"{args.bag} has several cameras; say which with --image-topic: {', '.join(cameras)}."
+            f"{path} has several cameras; say which with --image-topic: {', '.join(cameras)}."
         )
     topic = recording.image_topic(cameras[0])
     return Played(
-        path=args.bag,
+        path=path,
         image_topic=topic.name,
         compressed=topic.message_type == COMPRESSED_IMAGE,
         topics=_played_topics(recording, topic.name),
-        label_topic=_label_topic(recording, args.label_topic),
-        max_frames=sys.maxsize if args.frames is None else args.frames,
+        label_topic=_label_topic(recording, label_topic),
+        max_frames=sys.maxsize if frames is None else frames,
     )
 
 

@@ -202,6 +202,7 @@ class Summary:
                 "pixel_fraction": dict(self.active.pixel_fraction),
             },
             **self._accuracy_fields(),
+            "node_exit_code": self.live.node_exit_code,
         }
 
     def _accuracy_fields(self) -> dict[str, Any]:
@@ -250,6 +251,8 @@ def table(summary: Summary) -> str:
         ),
         _accuracy_row(summary.accuracy),
     ]
+    if summary.live.node_exit_code:
+        rows.append(("node", f"exit code {summary.live.node_exit_code}", "it did not end cleanly"))
     first = max(len(row[0]) for row in rows)
     second = max(len(row[1]) for row in rows)
     return "\n".join(

@@ -12,17 +12,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from rosbags.highlevel import AnyReader
 
+from activesam_ros.demo.drive import DriveOptions, write_drive
 from activesam_ros.demo.live import (
     ACTIVE_CLASSES_TOPIC,
     CAMERA_INFO_TOPIC,
     MASK_TOPIC,
     RECORDED_TOPICS,
+    LiveOptions,
+    demo_environment,
+    heard_topic,
+    write_parameters,
 )
-from activesam_ros.demo.run import add_arguments, run
-from activesam_ros.errors import UsageError
+from activesam_ros.demo.run import add_arguments, own_recording, run
+from activesam_ros.errors import RecordingError, UsageError
 
 FRAMES = 8
 TIMEOUT_S = 120.0
@@ -103,6 +109,8 @@ def test_a_drive_goes_through_the_node_and_everything_is_there(
     assert summary["labelled_frames"] == frames["out"]
     assert 0 <= summary["miou"] <= 1
 
+    assert summary["node_exit_code"] == 0
+
     # an untrained network says so wherever somebody looks
     assert summary["trained"] is False
     assert "THE WEIGHTS ARE RANDOM NUMBERS" in printed
@@ -158,6 +166,70 @@ def test_a_node_that_cannot_be_configured_says_why(start: Start, tmp_path: Path)
     assert errors.startswith("activesam: The node could not be configured: ")
     assert "git-lfs pointer" in errors
     assert processes_of(tmp_path / "out") == []
+
+
+def live_options(folder: Path, image_topic: str = "/camera/image_raw") -> LiveOptions:
+    return LiveOptions(
+        bag=folder / "bag.mcap",
+        image_topic=image_topic,
+        compressed="jpeg" in image_topic or "compressed" in image_topic,
+        topics=(),
+        weights=folder / "weights",
+        vocabulary="cityscapes",
+        device="cpu",
+        output=folder,
+        recording=folder / "recorded.mcap",
+        domain_id=42,
+        localhost_only=True,
+    )
+
+
+def test_a_demo_stays_on_this_computer_whatever_the_shell_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    monkeypatch.setenv("ROS_STATIC_PEERS", "robot")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    environment = demo_environment(live_options(tmp_path))
+    assert environment["ROS_DOMAIN_ID"] == "42"
+    assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert "ROS_STATIC_PEERS" not in environment
+    assert "ROS_LOCALHOST_ONLY" not in environment
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    assert demo_environment(live_options(tmp_path))["ROS_LOCALHOST_ONLY"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("topic", "heard"),
+    [
+        ("/camera/image_raw", "/camera/image_raw"),
+        ("/camera/image_raw/compressed", "/camera/image_raw/compressed"),
+        ("/camera/jpeg", "/camera/jpeg/compressed"),
+    ],
+)
+def test_compressed_images_go_where_the_node_listens(
+    tmp_path: Path, topic: str, heard: str
+) -> None:
+    options = live_options(tmp_path, topic)
+    assert heard_topic(options) == heard
+    parameters = yaml.safe_load(write_parameters(options).read_text("utf-8"))
+    transport = parameters["/**"]["ros__parameters"]["image_transport"]
+    assert transport == ("raw" if heard == "/camera/image_raw" else "compressed")
+
+
+def test_of_a_recording_of_one_s_own_only_the_camera_is_played(tmp_path: Path) -> None:
+    bag = tmp_path / "own.mcap"
+    write_drive(DriveOptions(frames=1, width=64, height=64), bag, compressed=True)
+    played = own_recording(bag, None, None, None)
+    assert played.image_topic == "/camera/image_raw/compressed"
+    assert played.compressed
+    assert set(played.topics) == {played.image_topic, "/camera/camera_info", "/tf_static"}
+    assert played.label_topic == "/ground_truth/labels"
+    with pytest.raises(RecordingError, match="has no topic '/nowhere'"):
+        own_recording(bag, "/nowhere", None, None)
+    with pytest.raises(UsageError, match="--frames 0"):
+        own_recording(bag, None, None, 0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from activesam_ros.demo.processes import Children, Ended, termination_as_interrupt
+from activesam_ros.demo.processes import (
+    Children,
+    Ended,
+    interrupts_deferred,
+    termination_as_interrupt,
+)
 from activesam_ros.node.reports import Event, Report
 
 QUICK = {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 30.0}
@@ -107,3 +112,17 @@ def test_termination_is_an_interrupt_and_only_inside(number: signal.Signals) -> 
     with pytest.raises(KeyboardInterrupt):
         end_myself()
     assert signal.getsignal(number) == before
+
+
+def test_a_deferred_interrupt_comes_after_the_context() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("inside")
+        done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["inside"]
