@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
+from activesam_ros.demo.training_curve import draw_curve
 from activesam_ros.demo.training_export import export
 from activesam_ros.demo.training_frames import load_frames, render_shards
 from activesam_ros.demo.training_options import DEMO_CONFIG, BatchOptions, TrainingOptions
 from activesam_ros.demo.training_prompts import TrainingPrompts, training_prompts
-from activesam_ros.demo.training_run import CHECKPOINT_NAME, Pace, Run
+from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
 from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import resolve_device
 from activesam_ros.sam3.config import Sam3Config
@@ -36,7 +37,14 @@ class Recipe:
     config: Sam3Config = DEMO_CONFIG
 
 
-CPU_RECIPE = Recipe(drives=400, options=TrainingOptions(steps=4000, warmup_steps=200))
+CPU_RECIPE = Recipe(
+    drives=360,
+    options=TrainingOptions(
+        steps=8000,
+        warmup_steps=100,
+        batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.25),
+    ),
+)
 CUDA_RECIPE = Recipe(
     drives=2500,
     options=TrainingOptions(
@@ -106,6 +114,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
     weights = export(checkpoint, args.output)
     print(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB")
+    curve = args.output / CURVE_NAME
+    if curve.is_file():
+        draw_curve(curve, curve.with_suffix(".png"))
     return 0
 
 

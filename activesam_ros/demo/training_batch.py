@@ -55,12 +55,14 @@ class Truth:
 class Batch:
     """B images and K prompts.
 
-    pixels: uint8 [B, 3, S, S]; gain and offset: float32 [B, 3, 1, 1], the light to train under;
-    side: the resolution to see them at; vocabulary: int64 [V], rows of the prompt table that
-    compete as neighbours, the first K are asked; context: bool [K, 4], context tokens to keep.
+    pixels: uint8 [B, 3, S, S]; labels: uint8 [B, M, M]; gain and offset: float32 [B, 3, 1, 1], the
+    light to train under; side: the resolution to see them at; vocabulary: int64 [V], rows of the
+    prompt table that compete as neighbours, the first K are asked; context: bool [K, 4], context
+    tokens to keep.
     """
 
     pixels: Tensor
+    labels: Tensor
     gain: Tensor
     offset: Tensor
     side: int
@@ -72,7 +74,7 @@ class Batch:
         """A copy on ``device``."""
         moved = {
             name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("pixels", "gain", "offset", "vocabulary", "context")
+            for name in ("pixels", "labels", "gain", "offset", "vocabulary", "context")
         }
         return dataclasses.replace(self, truth=self.truth.to(device), **moved)
 
@@ -106,6 +108,7 @@ def make_batch(
     gain, offset = (light + tint).astype(np.float32)[..., None, None]
     return Batch(
         pixels=torch.from_numpy(pixels),
+        labels=torch.from_numpy(labels),
         gain=torch.from_numpy(1 + gain),
         offset=torch.from_numpy(offset),
         side=side,

@@ -52,6 +52,8 @@ def official_tensors(average: dict[str, Tensor]) -> dict[str, Tensor]:
     tensors = {}
     for name, value in average.items():
         part, _, inner = name.partition(".")
+        if part == "probes":
+            continue
         prefix = TEXT_STAGE
         if part == "image":
             stage, _, inner = inner.partition(".")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.losses import dice, focal, generalized_iou, map_entropy
 from activesam_ros.demo.matching import assign
 from activesam_ros.demo.training_batch import Batch, Truth
@@ -18,19 +19,60 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import DecoderOutput
 from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
+from activesam_ros.sam3.vision_encoder import Pyramid
 
 NEIGHBORS = 2
+PROBED_LEVELS = ("fine", "coarse")
 FOCAL_ALPHA = 0.5
 FOCAL_GAMMA = 2.0
 
 
 class DemoNetwork(nn.Module):
-    """SAM 3's image model and its text encoder, trained together."""
+    """SAM 3's image model and its text encoder, trained together.
+
+    The probes serve the training alone: each tells the class of every cell of a pyramid level, so
+    that the image encoder learns from all pixels at once, not only from what a prompt asks for.
+    """
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
         self.image = Sam3ImageModel(config)
         self.text = TextEncoder(config)
+        self.probes = nn.ModuleList(
+            nn.Conv2d(config.d_model, CLASS_COUNT, 1) for _ in PROBED_LEVELS
+        )
+
+    def probe(self, pyramid: Pyramid, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of the probes; labels uint8 [B, M, M], 255 unlabelled."""
+        entropy = labels.new_zeros((), dtype=torch.float32)
+        for probe, level in zip(self.probes, PROBED_LEVELS, strict=True):
+            features: Tensor = getattr(pyramid, level)
+            logits = probe(features).float()
+            wanted = F.interpolate(
+                labels[:, None].float(), size=features.shape[-2:], mode="nearest-exact"
+            )
+            entropy = entropy + F.cross_entropy(
+                logits, wanted[:, 0].long(), ignore_index=ClassId.UNLABELLED
+            )
+        return entropy / len(PROBED_LEVELS)
+
+
+def initialize(network: DemoNetwork) -> None:
+    """Weights that keep the variance of what passes through them, with zero biases.
+
+    PyTorch's own shrink it at every layer, and the finest features, four layers up, start at a few
+    hundredths. The last layer of the box head stays zero: boxes start at their reference points.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+            if not module.weight.any():
+                continue
+            # A transposed convolution with stride = size adds up its input channels alone.
+            is_transposed = isinstance(module, nn.ConvTranspose2d)
+            inputs = module.weight.shape[0] if is_transposed else module.weight[0].numel()
+            nn.init.normal_(module.weight, std=inputs**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +143,8 @@ def training_losses(
         truth.presence.flatten().expand(layers, -1),
         weight=truth.presence_weight.flatten().expand(layers, -1),
     )
-    losses = {"presence": weights.presence * presence}
+    probes = network.probe(features.pyramid, batch.labels)
+    losses = {"presence": weights.presence * presence, "probes": weights.probes * probes}
     if len(truth.pairs) == 0:
         return losses
     there = truth.pairs

@@ -56,6 +56,7 @@ class LossWeights:
     """How much each loss counts."""
 
     presence: float = 2.0
+    probes: float = 2.0
     match: float = 2.0
     box: float = 5.0
     overlap: float = 2.0
@@ -67,7 +68,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """One run. A run that goes on must be told the same."""
+    """One run. A run that goes on must be told the same, but for ``steps``."""
 
     seed: int = 0
     steps: int = 2000

@@ -22,6 +22,7 @@ from activesam_ros.demo.training_frames import TrainingFrames
 from activesam_ros.demo.training_network import (
     DemoNetwork,
     PromptTokens,
+    initialize,
     prompt_tokens,
     training_losses,
 )
@@ -63,7 +64,9 @@ class Run:
         self.folder, self.config, self.options, self.device = folder, config, options, device
         # On the CPU, so that the first weights do not depend on the device.
         torch.manual_seed(options.seed)
-        self.network = DemoNetwork(config).to(device)
+        self.network = DemoNetwork(config)
+        initialize(self.network)
+        self.network.to(device)
         self.average = {
             name: parameter.detach().clone() for name, parameter in self.network.named_parameters()
         }
@@ -176,14 +179,16 @@ class Run:
         curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def _told(self) -> str:
-        return json.dumps([dataclasses.asdict(self.config), dataclasses.asdict(self.options)])
+        options = dataclasses.asdict(self.options)
+        del options["steps"]  # a run may be made longer or shorter on its way
+        return json.dumps([dataclasses.asdict(self.config), options])
 
     def _restore(self) -> None:
         state = read_checkpoint(self.checkpoint)
         if state.told != self._told():
             raise UsageError(
-                f"{self.folder} holds a run with other options; give them again, or another "
-                "--output folder."
+                f"{self.folder} holds a run with other options, of which only --steps may change; "
+                "give them again, or another --output folder."
             )
         self.network.load_state_dict(state.network)
         for name, value in state.average.items():

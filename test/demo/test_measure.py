@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from activesam_ros.demo import measure
+from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.errors import UsageError
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.result import Segmentation
+
+
+def _arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    measure.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_the_wide_vocabulary_has_150_classes_that_do_not_overlap() -> None:
+    wide = measure.wide_vocabulary()
+    assert len(wide.classes) == 150
+    cityscapes = load_vocabulary("cityscapes")
+    assert wide.classes[:19] == cityscapes.classes
+    others = {entry.name for entry in wide.classes[19:]}
+    assert not others & {"house", "van", "minibike", "road", "earth", "traffic light"}
+
+
+def test_what_the_preview_found_is_counted() -> None:
+    vocabulary = load_vocabulary("cityscapes")
+    labels = np.zeros((10, 100), np.uint8)  # road, with a visible sky and a car of three pixels
+    labels[:2] = 10
+    labels[2, :3] = 13
+    sky = vocabulary.queries.index("sky")
+    result = Segmentation(
+        labels=labels,
+        presence=(0.25,) * len(vocabulary.queries),
+        active_queries=(sky,),
+        classes=(),
+        timings_ms={},
+    )
+    tally = measure.PreviewTally()
+    tally.add(result, vocabulary, labels)
+    assert (tally.visible, tally.found) == (2, 1)
+    assert tally.absent == len(vocabulary.queries) - 3
+    assert tally.absent_presence == pytest.approx(0.25 * tally.absent)
+
+
+def test_the_command_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = write_untrained(tmp_path / "weights")
+    output = tmp_path / "figures.json"
+    words = ("--weights", str(weights), "--frames", "1", "--output", str(output))
+    assert measure.run(_arguments(*words, "--method", "activesam", "--wide")) == 0
+    figures = json.loads(output.read_text())
+    assert (figures["frames"], figures["classes"]) == (1, 150)
+    method = figures["methods"]["activesam"]
+    assert 0 <= method["miou"] <= 1
+    assert 0 <= method["visible_classes_found"] <= 1
+    assert 0 <= method["absent_presence_mean"] <= 1
+    assert "activesam: mIoU" in capsys.readouterr().out
+
+
+def test_no_frames_are_refused(tmp_path: Path) -> None:
+    words = ("--weights", "w", "--frames", "0", "--output", str(tmp_path / "out.json"))
+    with pytest.raises(UsageError, match="--frames 0 is too small"):
+        measure.run(_arguments(*words))
