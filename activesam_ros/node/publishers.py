@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import copy
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import cv2
@@ -35,6 +36,9 @@ except ImportError:  # no wheel has it; on a ROS distribution it is a dependency
 OUTPUT_DEPTH = 5
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
+DrawOverlay: TypeAlias = Callable[
+    [NDArray[np.uint8], Pixels, Mapping[int, tuple[int, int, int]], float], NDArray[np.uint8]
+]
 
 
 def image_message(header: Header, pixels: Pixels, encoding: str) -> Image:
@@ -122,8 +126,11 @@ def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> 
 class Publishers:
     """The node's outputs; all but the vocabulary publish only while the node is active."""
 
-    def __init__(self, node: LifecycleNode, options: NodeOptions) -> None:
+    def __init__(
+        self, node: LifecycleNode, options: NodeOptions, draw: DrawOverlay = overlay
+    ) -> None:
         self._node = node
+        self._draw = draw
         self._streams: dict[str, tuple[Any, QoSProfile]] = {}
         self._latched: list[Any] = []
         profile = stream(options.output_reliability, OUTPUT_DEPTH)
@@ -237,7 +244,7 @@ class Publishers:
         if not raw and not jpeg:
             return
         palette = {entry.id: entry.color for entry in vocabulary.classes}
-        picture = overlay(image, result.labels, palette, options.overlay_opacity)
+        picture = self._draw(image, result.labels, palette, options.overlay_opacity)
         if raw:
             self._overlay.publish(image_message(header, picture, "rgb8"))
         if jpeg:

@@ -36,8 +36,8 @@ BAYER = {
     "grbg": ((1, 0), (2, 1)),
 }
 BYTES_A_PIXEL = {
-    **{"mono8": 1, "8UC1": 1, "mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2},
-    **{"nv12": 1, "nv21": 1},
+    **dict.fromkeys(("mono8", "8UC1", "nv12", "nv21"), 1),
+    **dict.fromkeys(("mono16", "yuv422", "uyvy", "yuv422_yuy2", "yuyv"), 2),
     **{f"{order}{bits}": len(order) * bits // 8 for order in ("rgb", "bgr") for bits in (8, 16)},
     **{f"{order}{bits}": len(order) * bits // 8 for order in ("rgba", "bgra") for bits in (8, 16)},
     **{f"bayer_{pattern}{bits}": bits // 8 for pattern in BAYER for bits in (8, 16)},
@@ -69,9 +69,8 @@ def raw(encoding: str, pixels: Pixels, padding: int = 0, big_endian: bool = Fals
         pixels = pixels.astype(">u2" if big_endian else "<u2")
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
     padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
-    return RawMessage(
-        height, width, encoding, padded.shape[1], array.array("B", padded.tobytes()), int(big_endian)
-    )
+    data = array.array("B", padded.tobytes())
+    return RawMessage(height, width, encoding, padded.shape[1], data, int(big_endian))
 
 
 def colours(height: int = 6, width: int = 8, channels: int = 3, dtype: Any = np.uint8) -> Pixels:
@@ -242,9 +241,10 @@ def test_cv_bridge_and_rosbags_image_give_the_same_pixels(seed: int, encoding: s
     except MissingDependencyError as missing:
         pytest.skip(f"needs a ROS distribution: {missing}")
     random = np.random.default_rng(seed)
-    height, width = 2 * random.integers(2, 12), 2 * random.integers(2, 12)
+    height, width, padding = (2 * int(random.integers(0, 10)) for _ in range(3))
+    height, width = height + 4, width + 4
     rows = height * 3 // 2 if encoding.startswith("nv") else height
-    step = width * BYTES_A_PIXEL[encoding] + 2 * random.integers(0, 3)
+    step = width * BYTES_A_PIXEL[encoding] + padding
     data = array.array("B", random.bytes(rows * step))
     message = RawMessage(height, width, encoding, step, data, int(random.integers(0, 2)))
     assert np.array_equal(to_rgb(message, bridge), to_rgb(message, RosbagsConverter()))
@@ -260,7 +260,8 @@ def encoded(extension: str, pixels: Pixels, *flags: int) -> bytes:
 
 def test_png_is_exact() -> None:
     bgr = colours()
-    assert np.array_equal(compressed_to_rgb(CompressedMessage(encoded(".png", bgr))), bgr[..., ::-1])
+    result = compressed_to_rgb(CompressedMessage(encoded(".png", bgr)))
+    assert np.array_equal(result, bgr[..., ::-1])
 
 
 def test_png_with_alpha_grey_or_sixteen_bits() -> None:

@@ -133,13 +133,13 @@ def test_old_frames_are_dropped(stamp_ns: int, max_age_ms: float, is_used: bool)
         process.process(frame(stamp_ns))
         assert outputs.published == [("mask", 1)]
     else:
-        with pytest.raises(TooOldError, match="101 ms old, more than max_image_age_ms=100.*sim"):
+        with pytest.raises(TooOldError, match=r"101 ms old, more than max_image_age_ms=100.*sim"):
             process.process(frame(stamp_ns))
 
 
 def test_a_vocabulary_changes_between_two_frames() -> None:
     outputs, old = FakeOutputs(), running(label=1, version=1)
-    segmenter_of(old).go_on = threading.Event()
+    go_on = segmenter_of(old).go_on = threading.Event()
     process, _ = processor(old, outputs)
     new = running(label=2, version=2)
     stamps: list[int] = []
@@ -149,7 +149,7 @@ def test_a_vocabulary_changes_between_two_frames() -> None:
     changing = threading.Thread(target=lambda: stamps.append(process.change(new)))
     changing.start()
     assert process.running is old, "the frame in work ends with what it began with"
-    segmenter_of(old).go_on.set()
+    go_on.set()
     working.join(TIMEOUT_S)
     changing.join(TIMEOUT_S)
     process.process(frame(stamp_ns=800))

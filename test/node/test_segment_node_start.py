@@ -1,0 +1,73 @@
+"""Starting and stopping the node as a process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from test.node.conftest import Peer, StartNode
+
+TIMEOUT_S = 60
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments", "reason"),
+    [
+        ({"confidence_threshold": 2.0}, [], "confidence_threshold=2.0 is out of range"),
+        ({"image_transport": "theora"}, [], "give one of raw, compressed"),
+        ({}, ["--params-file", "/no/such.yaml"], "/no/such.yaml"),
+        ({}, ["--log-level", "shouting"], "shouting"),
+    ],
+)
+def test_a_bad_start_is_one_clear_line_and_no_success(
+    start_node: StartNode, parameters: dict[str, Any], arguments: list[str], reason: str
+) -> None:
+    node = start_node(parameters, arguments)
+    assert node.process.wait(TIMEOUT_S) == 2
+    lines = node.log().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("segment_node: ")
+    assert reason in lines[0]
+
+
+def test_a_parameter_nobody_reads_is_warned_about(start_node: StartNode, peer: Peer) -> None:
+    node = start_node({"autostart": False, "confidence_treshold": 0.2, "max_image_age_ms": 5})
+    peer.status("network", lambda _, values: values["state"] == "unconfigured", "life")
+    assert "no parameter confidence_treshold" in node.log()
+    assert "did you mean confidence_threshold" in node.log()
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(TIMEOUT_S) == 0
+
+
+SLOW_NODE = """
+import sys
+from activesam_ros.errors import UsageError
+from activesam_ros.node.process import run_node
+from activesam_ros.node.segment_node import SegmentNode
+
+def load(options):
+    print("loading", flush=True)
+    sys.stdin.readline()
+    raise UsageError("The weights came too late.")
+
+sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_while_it_configures(namespace: str) -> None:
+    command = [sys.executable, "-c", SLOW_NODE, "--ros-args", "-r", f"__ns:={namespace}"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate("go on\n", timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert "The weights came too late." in log
+    assert "Traceback" not in log
+    assert "never retrieved" not in log
