@@ -48,7 +48,7 @@ CPU_RECIPE = Recipe(
 CUDA_RECIPE = Recipe(
     drives=2500,
     options=TrainingOptions(
-        steps=12000,
+        steps=8000,
         warmup_steps=500,
         average_decay=0.9995,
         batch=BatchOptions(images=24, prompts=16, present_prompts=9),
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
-        help="processes that render, threads that make batches (default: one a core)",
+        help="processes that render, and that make batches (default: one a core)",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--prepare-only", action="store_true", help="fill --data, train nothing")
@@ -140,6 +140,6 @@ def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...],
 
 def train(recipe: Recipe, output: Path, data: Path, device: torch.device, pace: Pace) -> None:
     """Go on with the run in ``output`` to its last step, or to the pause."""
-    paths, prompts = prepare(recipe, data, pace.workers)
+    paths, prompts = prepare(recipe, data, max(pace.workers, 1))
     training = Run(output, recipe.config, recipe.options, device)
     training.train(load_frames(paths, recipe.config), prompts, pace)

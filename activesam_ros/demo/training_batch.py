@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.training_frames import TrainingFrames
@@ -77,6 +78,26 @@ class Batch:
             for name in ("pixels", "labels", "gain", "offset", "vocabulary", "context")
         }
         return dataclasses.replace(self, truth=self.truth.to(device), **moved)
+
+
+@dataclass(frozen=True, eq=False)
+class StepBatches(Dataset[Batch]):
+    """The batches of the steps ``first`` to ``last`` (exclusive), for a DataLoader."""
+
+    frames: TrainingFrames
+    prompts: TrainingPrompts
+    config: Sam3Config
+    options: BatchOptions
+    seed: int
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return max(self.last - self.first, 0)
+
+    def __getitem__(self, index: int) -> Batch:
+        step = self.first + index
+        return make_batch(step, self.frames, self.prompts, self.config, self.options, self.seed)
 
 
 def make_batch(

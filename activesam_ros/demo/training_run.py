@@ -8,16 +8,16 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from activesam_ros.demo.training_batch import Batch, make_batch
+from activesam_ros.demo.training_batch import Batch, StepBatches
 from activesam_ros.demo.training_frames import TrainingFrames
 from activesam_ros.demo.training_network import (
     DemoNetwork,
@@ -40,13 +40,14 @@ LAST_RATE_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Pace:
-    """How a run goes on: checkpoints, batches made ahead by threads, and when to pause.
+    """How a run goes on.
 
-    pause_at: the step to stop before, with a checkpoint from which the same command goes on.
+    workers: processes that make batches, 0 for none but the run's own; pause_at: the step to stop
+    before, with a checkpoint from which the same command goes on.
     """
 
     checkpoint_every: int = 200
-    workers: int = 2
+    workers: int = 0
     pause_at: int | None = None
 
 
@@ -141,23 +142,13 @@ class Run:
 
     def _batches(
         self, frames: TrainingFrames, prompts: TrainingPrompts, last: int, workers: int
-    ) -> Iterator[Batch]:
-        """The batches of all steps to come, made ahead of need."""
-
-        def make(step: int) -> Batch:
-            options = self.options
-            return make_batch(step, frames, prompts, self.config, options.batch, options.seed)
-
-        first = self.step
-        pending: list[Future[Batch]] = []
-        with ThreadPoolExecutor(workers) as pool:
-            for step in range(first, last + 2 * workers):
-                if step < last:
-                    pending.append(pool.submit(make, step))
-                if step >= first + 2 * workers and pending:
-                    yield pending.pop(0).result()
-            while pending:
-                yield pending.pop(0).result()
+    ) -> Iterable[Batch]:
+        """The batches of the steps to come, made ahead of need by processes."""
+        steps = StepBatches(
+            frames, prompts, self.config, self.options.batch, self.options.seed, self.step, last
+        )
+        loader: DataLoader[Batch] = DataLoader(steps, batch_size=None, num_workers=workers)
+        return loader
 
     def _log(self, sums: dict[str, Tensor], seconds: float) -> None:
         steps = self.step % LOG_EVERY or LOG_EVERY

@@ -177,9 +177,9 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
 ) -> None:
     whole = Run(tmp_path / "whole", TINY, OPTIONS, CPU)
     whole.train(frames, prompts, Pace())
-    for pause_at in (5, None):
+    for pause_at, workers in ((5, 0), (None, 1)):
         parts = Run(tmp_path / "parts", TINY, OPTIONS, CPU)
-        parts.train(frames, prompts, Pace(workers=1, pause_at=pause_at))
+        parts.train(frames, prompts, Pace(workers=workers, pause_at=pause_at))
     assert parts.step == whole.step == OPTIONS.steps
     for name, value in whole.average.items():
         torch.testing.assert_close(parts.average[name], value, rtol=0, atol=0)
@@ -246,7 +246,7 @@ def test_frames_are_rendered_once_trained_on_and_exported(tmp_path: Path) -> Non
     assert len(frames) == 2
     assert frames.instances.max() > 0
     written = [path.stat().st_mtime_ns for path in paths]
-    train.train(recipe, output, data, CPU, Pace(workers=1))
+    train.train(recipe, output, data, CPU, Pace())
     assert [path.stat().st_mtime_ns for path in paths] == written
     assert train.run(_arguments("--output", str(output), "--export-only")) == 0
     assert (output / "model.safetensors").is_file()
