@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.camera import Camera
 from activesam_ros.demo.raster import horizon_row
-from activesam_ros.demo.weather import Conditions, TimeOfDay
+from activesam_ros.demo.weather import Conditions
 
 KNEE = 205.0
 
@@ -67,11 +67,10 @@ def finish(
     camera: Camera,
 ) -> NDArray[np.uint8]:
     """Exposure, lens, motion blur and sensor noise; uint8 RGB [H, W, 3]."""
-    exposure = {TimeOfDay.DAY: 1.0, TimeOfDay.DUSK: 1.25, TimeOfDay.NIGHT: 1.55}[conditions.time]
     offset = np.float32(110.0 * (1.0 - conditions.contrast))
     planes = []
     for plane, balance in zip(picture, conditions.white_balance, strict=True):
-        plane *= np.float32(balance * exposure * 255.0 * conditions.contrast)
+        plane *= np.float32(balance * conditions.exposure * 255.0 * conditions.contrast)
         plane += offset
         # highlights bend instead of clipping hard
         np.minimum(plane, plane * np.float32(0.4) + np.float32(0.6 * KNEE), out=plane)

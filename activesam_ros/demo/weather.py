@@ -32,6 +32,8 @@ class Sky(enum.Enum):
 
 
 TIME_SHARES = {TimeOfDay.DAY: 0.68, TimeOfDay.DUSK: 0.16, TimeOfDay.NIGHT: 0.16}
+# What the camera's own control would choose, roughly.
+EXPOSURE = {TimeOfDay.DAY: 1.0, TimeOfDay.DUSK: 1.2, TimeOfDay.NIGHT: 1.45}
 SKY_SHARES = {Sky.CLEAR: 0.42, Sky.OVERCAST: 0.30, Sky.RAIN: 0.16, Sky.FOG: 0.12}
 
 
@@ -62,6 +64,7 @@ class Conditions:
     noise_level: float
     blur_px: float
     white_balance: Rgb
+    exposure: float
     contrast: float
 
 
@@ -130,6 +133,7 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
         noise_level=rng.uniform(4.0, 8.0) if night else rng.uniform(1.2, 4.0),
         blur_px=rng.uniform(0.45, 0.95),
         white_balance=(rng.uniform(0.95, 1.06), 1.0, rng.uniform(0.94, 1.06)),
+        exposure=EXPOSURE[time] * rng.uniform(0.95, 1.25),
         contrast=rng.uniform(0.92, 1.10),
     )
 
