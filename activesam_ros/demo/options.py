@@ -17,6 +17,7 @@ MAX_SEED = 2**63 - 1
 MAX_FRAMES = 1_000_000
 MAX_CAMERAS = 8
 MAX_START_NS = 2**62
+MAX_DURATION_S = 24 * 3600
 # 2025-10-09 08:53:20 UTC: a recording needs some date, and the same seed needs the same one.
 DEFAULT_START_NS = 1_760_000_000_000_000_000
 
@@ -50,6 +51,12 @@ class DriveOptions:
         if not (math.isfinite(self.rate_hz) and low <= self.rate_hz <= high):
             raise UsageError(
                 f"The rate {self.rate_hz} Hz is out of range; give {low:g} to {high:g} Hz."
+            )
+
+        if self.frames / self.rate_hz > MAX_DURATION_S:
+            raise UsageError(
+                f"{self.frames} frames at {self.rate_hz:g} Hz last over {MAX_DURATION_S:,} s; "
+                "give fewer frames or a higher rate."
             )
 
     def stamp_ns(self, index: int) -> int:

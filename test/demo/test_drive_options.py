@@ -41,6 +41,7 @@ def test_seeds_for_training_validation_and_test_are_disjoint() -> None:
         ({"cameras": 9}, "1 to 8"),
         ({"cameras": 0}, "1 to 8"),
         ({"start_ns": -5}, "0 to"),
+        ({"frames": 50_000, "rate_hz": 0.5}, "86,400 s"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_bound(
