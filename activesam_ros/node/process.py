@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -106,9 +107,11 @@ class _Spinner:
         while not self._ended.is_set() and rclpy.ok():
             try:
                 self._executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-            except RuntimeError as error:
-                # rclpy lets a transition that is not possible now end the executor
-                self._node.get_logger().error(f"A request could not be served: {error}")
+            except Exception as error:  # noqa: BLE001 - rclpy lets any callback end the executor
+                # A transition that is not possible now comes as a RuntimeError.
+                expected = isinstance(error, RuntimeError)
+                details = str(error) if expected else "".join(traceback.format_exception(error))
+                self._node.get_logger().error(f"A request could not be served: {details.rstrip()}")
 
 
 def _parser() -> argparse.ArgumentParser:

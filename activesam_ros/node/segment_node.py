@@ -101,21 +101,22 @@ class SegmentNode(LifecycleNode):
         try:
             self._session = self._make_session(parameters)
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
-            self._failure = f"Configuring failed: {error}"
-            self._state = "unconfigured"
             free_memory()
-            unexpected = not isinstance(error, ActiveSamError)
-            details = f"\n{traceback.format_exc().rstrip()}" if unexpected else ""
-            self.get_logger().error(f"{self._failure}{details}")
-            return TransitionCallbackReturn.FAILURE
+            return self._fail("Configuring", "unconfigured", error)
         self._state = "inactive"
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the vocabulary and begin to segment."""
         result = super().on_activate(state)
+        self._failure = None
         if self._session is not None:
-            self._session.activate()
+            try:
+                self._session.activate()
+            except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
+                self._session.deactivate()
+                super().on_deactivate(state)
+                return self._fail("Activating", "inactive", error)
         self._state = "active"
         return result
 
@@ -145,6 +146,15 @@ class SegmentNode(LifecycleNode):
         self._close_session()
         self._state = "unconfigured"
         return super().on_error(state)
+
+    def _fail(self, what: str, state: str, error: Exception) -> TransitionCallbackReturn:
+        """Note why a transition failed that leaves the node in ``state``."""
+        self._failure = f"{what} failed: {error}"
+        self._state = state
+        expected = isinstance(error, ActiveSamError)
+        details = "" if expected else "\n" + "".join(traceback.format_exception(error)).rstrip()
+        self.get_logger().error(f"{self._failure}{details}")
+        return TransitionCallbackReturn.FAILURE
 
     def _make_session(self, parameters: NodeParameters) -> Session:
         options = parameters.options
