@@ -18,10 +18,9 @@ from activesam_ros.demo.training_curve import draw_curve
 from activesam_ros.demo.training_export import export
 from activesam_ros.demo.training_frames import load_frames, render_shards
 from activesam_ros.demo.training_options import DEMO_CONFIG, BatchOptions, TrainingOptions
-from activesam_ros.demo.training_prompts import TrainingPrompts, training_prompts
+from activesam_ros.demo.training_prompts import TrainingPrompts
 from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
-from activesam_ros.errors import UsageError
-from activesam_ros.pipeline import resolve_device
+from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.sam3.config import Sam3Config
 
 PROMPTS_NAME = "prompts.npz"
@@ -71,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="rendered frames and the prompt table, made where missing (default: OUTPUT/data)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
         "--steps", type=int, metavar="N", help="length of the schedule (default: the device's)"
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{flag} {value} is too small; give 1 or more.")
     checkpoint = args.output / CHECKPOINT_NAME
     if not args.export_only:
-        device = resolve_device(args.device)
+        device = training_device(args.device)
         recipe = recipe_from(args, CUDA_RECIPE if device.type == "cuda" else CPU_RECIPE)
         data = args.data or args.output / "data"
         pace = Pace(workers=args.workers, pause_at=args.pause_at)
@@ -120,6 +121,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def training_device(name: str) -> torch.device:
+    """The device; raises MissingDependencyError where there is no GPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingDependencyError(
+            f"PyTorch {torch.__version__} sees no CUDA device; give --device cpu, or install the "
+            "driver and a CUDA build of PyTorch."
+        )
+    return torch.device(name)
+
+
 def recipe_from(args: argparse.Namespace, recipe: Recipe) -> Recipe:
     """``recipe`` with what the arguments change."""
     options = dataclasses.replace(
@@ -132,6 +143,9 @@ def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...],
     """The frames and prompts in ``data``, made where they are missing."""
     prompts = data / PROMPTS_NAME
     if not prompts.is_file():
+        # Only here: a machine with prepared data needs neither YAML nor the tokenizer's packages.
+        from activesam_ros.demo.training_tokens import training_prompts
+
         data.mkdir(parents=True, exist_ok=True)
         training_prompts(recipe.config.context_length).save(prompts)
     paths = render_shards(data, recipe.config, recipe.drives, recipe.frames_per_drive, workers)

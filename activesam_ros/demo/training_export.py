@@ -43,6 +43,7 @@ def export(checkpoint: Path, folder: Path) -> Path:
     weights = folder / WEIGHTS_NAME
     partial = weights.with_name(f".{WEIGHTS_NAME}.{os.getpid()}")
     save_file(tensors, partial)
+    partial.chmod(0o644)  # safetensors lets nobody else read its files
     partial.replace(weights)
     return weights
 

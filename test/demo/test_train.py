@@ -3,6 +3,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -258,6 +260,14 @@ def test_arguments_change_the_recipe(tmp_path: Path) -> None:
     assert (recipe.drives, recipe.options.steps, recipe.options.seed) == (5, 7, 3)
     plain = train.recipe_from(_arguments("--output", str(tmp_path)), train.CPU_RECIPE)
     assert plain == train.CPU_RECIPE
+
+
+def test_training_on_prepared_data_needs_torch_and_numpy_alone() -> None:
+    others = ("cv2", "ftfy", "nltk", "regex", "rosbags", "safetensors", "yaml")
+    script = f"import sys; sys.modules.update(dict.fromkeys({others})); "
+    script += "import activesam_ros.demo.train"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
 
 
 def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
