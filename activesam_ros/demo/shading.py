@@ -187,7 +187,7 @@ def _mip_cells(visible: Visible, atlas: Atlas, camera: Camera) -> tuple[Floats, 
 def _sample(image: NDArray[np.uint8], map_x: Floats, map_y: Floats) -> NDArray[np.uint8]:
     """Bilinear samples of ``image`` at flat coordinates [N]."""
     count = len(map_x)
-    rows = -(-count // REMAP_ROW)
+    rows = max(1, -(-count // REMAP_ROW))  # remap takes no empty map, as of a sky out of view
     padded = np.zeros((2, rows * REMAP_ROW), np.float32)
     padded[0, :count], padded[1, :count] = map_x, map_y
     shaped = padded.reshape(2, rows, REMAP_ROW)

@@ -215,3 +215,10 @@ def test_the_second_camera_looks_to_the_side() -> None:
         small_drive(2, frames=5).frame(2),
     )
     assert (frame.labels[0] != frame.labels[1]).mean() > 0.15
+
+
+def test_a_view_without_any_sky_is_drawn() -> None:
+    # In front of a bus the whole picture is other than sky.
+    frame = Drive(DriveOptions(seed=10, frames=200, width=64, height=64)).frame(20)
+    assert not (frame.labels[0] == ClassId.SKY).any()
+    assert frame.images[0].std() > 0

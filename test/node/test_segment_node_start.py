@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,3 +72,20 @@ def test_ctrl_c_while_it_configures(namespace: str) -> None:
     assert "The weights came too late." in log
     assert "Traceback" not in log
     assert "never retrieved" not in log
+
+
+def test_ctrl_c_while_it_imports(repository: Path) -> None:
+    # -X importtime tells of every import as it ends: a moment to interrupt that needs no clock.
+    command = [sys.executable, "-X", "importtime", str(repository / "bin" / "segment_node")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        log = ""
+        while "numpy" not in log:
+            log += process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        try:
+            _, rest = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in log + rest
