@@ -76,8 +76,7 @@ def write_result(
 ) -> None:
     """Write STEM.labels.png, STEM.overlay.png, STEM.json and, where wanted, STEM.scores.npy."""
     vocabulary = segmenter.prompts.vocabulary
-    palette = {entry.id: entry.color for entry in vocabulary.classes}
-    picture = overlay(image, result.labels, palette, OVERLAY_OPACITY)
+    picture = overlay(image, result.labels, vocabulary.palette, OVERLAY_OPACITY)
     write_png(output / f"{path.stem}.labels.png", result.labels)
     write_png(output / f"{path.stem}.overlay.png", picture)
     summary = {

@@ -7,16 +7,17 @@ table shows the largest difference of each output over its largest value.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from activesam_ros.commands.vocabulary_show import print_table
 from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.options import DriveOptions
 from activesam_ros.errors import UsageError
+from activesam_ros.evaluation.results import text_table
 from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import read_config, resolve_device
 from activesam_ros.reference import ReferenceModel, ReferenceOutputs, require_cuda, require_packages
@@ -26,7 +27,7 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation.pixels import network_pixels, upload
 
-OUTPUTS = ("presence_logits", "logits", "boxes", "masks", "semantic")
+OUTPUTS = tuple(entry.name for entry in dataclasses.fields(ReferenceOutputs))
 DEFAULT_PROMPTS = "road,car,person,tree"
 
 
@@ -99,7 +100,7 @@ def report(rows: Sequence[tuple[str, dict[str, float]]], tolerance: float) -> in
     """Print one line an image and a verdict; 0 where all pass, else 1."""
     lines: list[tuple[str, ...]] = [("image", *OUTPUTS)]
     lines += [(name, *(f"{differences[key]:.1e}" for key in OUTPUTS)) for name, differences in rows]
-    print_table(lines)
+    print(text_table(lines))
     worst = max(value for _, differences in rows for value in differences.values())
     passed = worst <= tolerance
     verdict = "equal within" if passed else "DIFFERENT: above"

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{vocabulary.name}: {len(vocabulary.classes)} classes, {len(vocabulary.queries)} queries"
     )
-    print_table([HEADER, *_rows(vocabulary, settings, args.weights, args.config)])
+    _print_table([HEADER, *_rows(vocabulary, settings, args.weights, args.config)])
     if args.weights is None:
         print("Which queries are neighbours depends on the weights: --weights PATH shows them.")
     return 0
@@ -79,7 +79,7 @@ def _rows(
     return rows
 
 
-def print_table(rows: Sequence[Sequence[str]]) -> None:
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows of texts in aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

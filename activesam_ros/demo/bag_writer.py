@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -25,23 +25,26 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-from activesam_ros import resources
 from activesam_ros.demo.camera import Camera
 from activesam_ros.demo.classes import VOCABULARY_NAME
 from activesam_ros.demo.options import DriveOptions
 from activesam_ros.demo.sequence import Drive, DriveFrame, frames_in_order
 from activesam_ros.errors import UsageError
-from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.evaluation.message_types import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    VOCABULARY,
+    new,
+    ros2_types,
+    vocabulary_message,
+)
+from activesam_ros.evaluation.message_types import header as header_message
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 
-IMAGE_TYPE = "sensor_msgs/msg/Image"
-COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPE = "tf2_msgs/msg/TFMessage"
-VOCABULARY_TYPE = "activesam_ros/msg/Vocabulary"
+VOCABULARY_VERSION = 1
 VEHICLE_FRAME = "base_link"
 JPEG_QUALITY = 92
 # Metadata of this version is read by Humble and by everything after it.
@@ -144,16 +147,6 @@ def _move(source: Path, target: Path, replaced: Path) -> None:
     os.replace(source, target)
 
 
-def demo_typestore() -> Typestore:
-    """The ROS 2 types with this package's own, read from its msg/ folder."""
-    typestore = get_typestore(Stores.ROS2_JAZZY)
-    for path in sorted(resources.messages_dir().glob("*.msg")):
-        typestore.register(
-            get_types_from_msg(path.read_text(encoding="utf-8"), f"activesam_ros/msg/{path.stem}")
-        )
-    return typestore
-
-
 def _quality(durability: QosDurability, depth: int) -> Qos:
     forever = QosTime(2147483647, 4294967295)
     return Qos(
@@ -187,10 +180,10 @@ class _Recorder:
         self._writer = writer
         self._drive = drive
         self._compressed = compressed
-        self._types = demo_typestore()
+        self._types = ros2_types()
         self._topics = [CameraTopics.of_camera(index) for index in range(len(drive.cameras))]
         self._tf = self._connect("/tf_static", TF_TYPE, _LATCHED)
-        self._vocabulary = self._connect(VOCABULARY_TOPIC, VOCABULARY_TYPE, _LATCHED)
+        self._vocabulary = self._connect(VOCABULARY_TOPIC, VOCABULARY, _LATCHED)
         self._cameras = [self._connect_camera(topics) for topics in self._topics]
 
     def _connect(self, topic: str, msgtype: str, quality: Qos) -> Connection:
@@ -200,14 +193,14 @@ class _Recorder:
 
     def _connect_camera(self, topics: CameraTopics) -> _CameraConnections:
         image = (
-            self._connect(topics.compressed_image, COMPRESSED_IMAGE_TYPE, _STREAM)
+            self._connect(topics.compressed_image, COMPRESSED_IMAGE, _STREAM)
             if self._compressed
-            else self._connect(topics.image, IMAGE_TYPE, _STREAM)
+            else self._connect(topics.image, IMAGE, _STREAM)
         )
         return _CameraConnections(
             image=image,
             camera_info=self._connect(topics.camera_info, CAMERA_INFO_TYPE, _STREAM),
-            labels=self._connect(topics.labels, IMAGE_TYPE, _STREAM),
+            labels=self._connect(topics.labels, IMAGE, _STREAM),
         )
 
     def _write(self, connection: Connection, stamp_ns: int, message: object) -> None:
@@ -222,16 +215,18 @@ class _Recorder:
             for camera, topics in zip(self._drive.cameras, self._topics, strict=True)
             for transform in self._transforms(stamp_ns, camera, topics)
         ]
-        self._write(self._tf, stamp_ns, self._new(TF_TYPE, transforms=transforms))
+        self._write(self._tf, stamp_ns, new(TF_TYPE, {"transforms": transforms}))
         vocabulary = load_vocabulary(VOCABULARY_NAME)
-        self._write(self._vocabulary, stamp_ns, self._vocabulary_message(stamp_ns, vocabulary))
+        self._write(
+            self._vocabulary, stamp_ns, vocabulary_message(vocabulary, stamp_ns, VOCABULARY_VERSION)
+        )
 
     def write_frame(self, frame: DriveFrame) -> None:
         """Image, camera info and labels of every camera."""
         for index, (connections, topics, camera) in enumerate(
             zip(self._cameras, self._topics, self._drive.cameras, strict=True)
         ):
-            header = self._header(frame.stamp_ns, topics.optical_frame)
+            header = header_message(frame.stamp_ns, topics.optical_frame)
             image = frame.images[index]
             message = (
                 self._jpeg_message(header, image)
@@ -243,28 +238,19 @@ class _Recorder:
             self._write(connections.camera_info, frame.stamp_ns, self._info(header, camera))
             self._write(connections.labels, frame.stamp_ns, labels)
 
-    def _new(self, msgtype: str, **fields: object) -> object:
-        # The typestore makes these classes from the message definitions while running.
-        message_class: Any = self._types.types[msgtype]
-        message: object = message_class(**fields)
-        return message
-
-    def _header(self, stamp_ns: int, frame_id: str) -> object:
-        seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-        stamp = self._new("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-        return self._new("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
-
     def _image_message(self, header: object, pixels: NDArray[np.uint8], encoding: str) -> object:
         height, width = pixels.shape[:2]
-        return self._new(
-            IMAGE_TYPE,
-            header=header,
-            height=height,
-            width=width,
-            encoding=encoding,
-            is_bigendian=0,
-            step=pixels.size // height,
-            data=np.ascontiguousarray(pixels).reshape(-1),
+        return new(
+            IMAGE,
+            {
+                "header": header,
+                "height": height,
+                "width": width,
+                "encoding": encoding,
+                "is_bigendian": 0,
+                "step": pixels.size // height,
+                "data": np.ascontiguousarray(pixels).reshape(-1),
+            },
         )
 
     def _jpeg_message(self, header: object, image: NDArray[np.uint8]) -> object:
@@ -273,43 +259,41 @@ class _Recorder:
         )
         if not encoded:
             raise UsageError(f"This OpenCV cannot write JPEG ({image.shape}); leave images raw.")
-        return self._new(COMPRESSED_IMAGE_TYPE, header=header, format="jpeg", data=data.reshape(-1))
+        return new(COMPRESSED_IMAGE, {"header": header, "format": "jpeg", "data": data.reshape(-1)})
 
     def _info(self, header: object, camera: Camera) -> object:
         intrinsics = camera.intrinsics
-        region = self._new(
+        region = new(
             "sensor_msgs/msg/RegionOfInterest",
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
+            {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False},
         )
-        return self._new(
+        return new(
             CAMERA_INFO_TYPE,
-            header=header,
-            height=camera.height,
-            width=camera.width,
-            distortion_model="plumb_bob",
-            d=np.zeros(5),
-            k=intrinsics.reshape(-1),
-            r=np.eye(3).reshape(-1),
-            p=np.hstack([intrinsics, np.zeros((3, 1))]).reshape(-1),
-            binning_x=0,
-            binning_y=0,
-            roi=region,
+            {
+                "header": header,
+                "height": camera.height,
+                "width": camera.width,
+                "distortion_model": "plumb_bob",
+                "d": np.zeros(5),
+                "k": intrinsics.reshape(-1),
+                "r": np.eye(3).reshape(-1),
+                "p": np.hstack([intrinsics, np.zeros((3, 1))]).reshape(-1),
+                "binning_x": 0,
+                "binning_y": 0,
+                "roi": region,
+            },
         )
 
     def _transforms(self, stamp_ns: int, camera: Camera, topics: CameraTopics) -> list[object]:
         mounted = self._transform(
-            self._header(stamp_ns, VEHICLE_FRAME),
+            header_message(stamp_ns, VEHICLE_FRAME),
             topics.namespace,
             (0.0, 0.0, camera.mount_height_m),
             _yaw_pitch_quaternion(camera.yaw_rad, camera.pitch_rad),
         )
         # REP 103: from x forward, z up to z forward, y down.
         optical = self._transform(
-            self._header(stamp_ns, topics.namespace),
+            header_message(stamp_ns, topics.namespace),
             topics.optical_frame,
             (0.0, 0.0, 0.0),
             (-0.5, 0.5, -0.5, 0.5),
@@ -325,42 +309,26 @@ class _Recorder:
     ) -> object:
         x, y, z = translation
         qx, qy, qz, qw = rotation
-        return self._new(
+        return new(
             "geometry_msgs/msg/TransformStamped",
-            header=header,
-            child_frame_id=child,
-            transform=self._new(
-                "geometry_msgs/msg/Transform",
-                translation=self._new("geometry_msgs/msg/Vector3", x=x, y=y, z=z),
-                rotation=self._new("geometry_msgs/msg/Quaternion", x=qx, y=qy, z=qz, w=qw),
-            ),
+            {
+                "header": header,
+                "child_frame_id": child,
+                "transform": new(
+                    "geometry_msgs/msg/Transform",
+                    {
+                        "translation": new("geometry_msgs/msg/Vector3", {"x": x, "y": y, "z": z}),
+                        "rotation": new(
+                            "geometry_msgs/msg/Quaternion", {"x": qx, "y": qy, "z": qz, "w": qw}
+                        ),
+                    },
+                ),
+            },
         )
-
-    def _vocabulary_message(self, stamp_ns: int, vocabulary: Vocabulary) -> object:
-        entries = []
-        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id):
-            red, green, blue = (level / 255.0 for level in entry.color)
-            color = self._new("std_msgs/msg/ColorRGBA", r=red, g=green, b=blue, a=1.0)
-            entries.append(
-                self._new(
-                    "activesam_ros/msg/VocabularyEntry",
-                    id=entry.id,
-                    name=entry.name,
-                    color=color,
-                    pinned=entry.pinned,
-                )
-            )
-        header = self._header(stamp_ns, "")
-        return self._new(VOCABULARY_TYPE, header=header, version=1, entries=entries)
 
 
 def _yaw_pitch_quaternion(yaw_rad: float, pitch_rad: float) -> tuple[float, float, float, float]:
     """Yaw about z, then pitch about the turned y, as (x, y, z, w)."""
     cos_yaw, sin_yaw = math.cos(yaw_rad / 2), math.sin(yaw_rad / 2)
     cos_pitch, sin_pitch = math.cos(pitch_rad / 2), math.sin(pitch_rad / 2)
-    return (
-        -sin_yaw * sin_pitch,
-        cos_yaw * sin_pitch,
-        sin_yaw * cos_pitch,
-        cos_yaw * cos_pitch,
-    )
+    return (-sin_yaw * sin_pitch, cos_yaw * sin_pitch, sin_yaw * cos_pitch, cos_yaw * cos_pitch)

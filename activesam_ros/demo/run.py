@@ -232,7 +232,7 @@ def _draw(options: LiveOptions, summary: Summary, vocabulary: Vocabulary) -> Non
         summary.image_topic,
         len(live.arrived),
         Style(
-            palette={entry.id: entry.color for entry in vocabulary.classes},
+            palette=vocabulary.palette,
             legend=_legend(summary.active, vocabulary),
             captions=captions,
             banner=None if summary.trained else _PICTURE_BANNER,

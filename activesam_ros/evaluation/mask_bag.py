@@ -23,6 +23,7 @@ from activesam_ros.evaluation.message_types import (
     header,
     new,
     serialize,
+    vocabulary_message,
 )
 from activesam_ros.evaluation.replay_journal import Entry
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -132,27 +133,6 @@ def active_classes_message(frame: Frame, result: Segmentation, vocabulary: Vocab
     )
 
 
-def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int) -> bytes:
-    """CDR of activesam_ros/Vocabulary with every class in order of id."""
-    entries = [
-        new(
-            "activesam_ros/msg/VocabularyEntry",
-            {
-                "id": entry.id,
-                "name": entry.name,
-                "color": new(
-                    "std_msgs/msg/ColorRGBA",
-                    dict(zip("rgba", (*(level / 255 for level in entry.color), 1.0), strict=True)),
-                ),
-                "pinned": entry.pinned,
-            },
-        )
-        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
-    ]
-    fields = {"header": header(stamp_ns, ""), "version": VOCABULARY_VERSION, "entries": entries}
-    return serialize(new(VOCABULARY, fields))
-
-
 def write_mask_bag(
     path: Path,
     entries: Iterable[Entry],
@@ -173,7 +153,9 @@ def write_mask_bag(
         vocabulary_written = False
         for sequence, entry in enumerate(entries):
             if not vocabulary_written:
-                message = vocabulary_message(vocabulary, entry.log_time_ns)
+                message = serialize(
+                    vocabulary_message(vocabulary, entry.log_time_ns, VOCABULARY_VERSION)
+                )
                 _write(writer, channels[f"{NAMESPACE}/vocabulary"], entry.log_time_ns, 0, message)
                 vocabulary_written = True
             output = topics[entry.topic]

@@ -13,6 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.evaluation.bag_records import CDR, ROS1, Channel, plain
+from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resources import messages_dir
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -88,6 +89,27 @@ def header(stamp_ns: int, frame_id: str) -> Any:
     seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
     stamp = new("builtin_interfaces/msg/Time", {"sec": seconds, "nanosec": nanoseconds})
     return new("std_msgs/msg/Header", {"stamp": stamp, "frame_id": frame_id})
+
+
+def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int, version: int) -> Any:
+    """An activesam_ros/Vocabulary with every class in order of id."""
+    entries = [
+        new(
+            "activesam_ros/msg/VocabularyEntry",
+            {
+                "id": entry.id,
+                "name": entry.name,
+                "color": new(
+                    "std_msgs/msg/ColorRGBA",
+                    dict(zip("rgba", (*(level / 255 for level in entry.color), 1.0), strict=True)),
+                ),
+                "pinned": entry.pinned,
+            },
+        )
+        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+    ]
+    fields = {"header": header(stamp_ns, ""), "version": version, "entries": entries}
+    return new(VOCABULARY, fields)
 
 
 def readable(channels: Iterable[Channel]) -> tuple[Channel, ...]:

@@ -243,7 +243,7 @@ class Publishers:
         jpeg = self._overlay_jpeg.get_subscription_count() > 0
         if not raw and not jpeg:
             return
-        palette = {entry.id: entry.color for entry in vocabulary.classes}
+        palette = vocabulary.palette
         picture = self._draw(image, result.labels, palette, options.overlay_opacity)
         if raw:
             self._overlay.publish(image_message(header, picture, "rgb8"))

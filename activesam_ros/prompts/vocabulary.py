@@ -129,6 +129,11 @@ class Vocabulary:
             raise VocabularyError(f"The vocabulary {self.name!r} has no class {name!r}; {hint}")
         return self.classes[index]
 
+    @property
+    def palette(self) -> dict[int, Color]:
+        """Colour of each id."""
+        return {entry.id: entry.color for entry in self.classes}
+
     def pinned_queries(self, names: Iterable[str] = ()) -> tuple[int, ...]:
         """Ascending indices of the queries of every pinned class and of the classes ``names``.
 
