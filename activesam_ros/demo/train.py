@@ -37,19 +37,22 @@ class Recipe:
 
 
 CPU_RECIPE = Recipe(
-    drives=360,
+    drives=520,
     options=TrainingOptions(
-        steps=8000,
-        warmup_steps=100,
-        batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.25),
+        steps=7500,
+        encoder_steps=4500,
+        encoder_batch=BatchOptions(images=8, full_resolution_share=0.15),
+        batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
 )
 CUDA_RECIPE = Recipe(
     drives=2500,
     options=TrainingOptions(
-        steps=8000,
+        steps=14000,
+        encoder_steps=6000,
         warmup_steps=500,
         average_decay=0.9995,
+        encoder_batch=BatchOptions(images=32, full_resolution_share=0.5),
         batch=BatchOptions(images=24, prompts=16, present_prompts=9),
     ),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.utils.data import Dataset
 
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.training_frames import TrainingFrames
-from activesam_ros.demo.training_options import BatchOptions
+from activesam_ros.demo.training_options import BatchOptions, TrainingOptions
 from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
 from activesam_ros.sam3.config import Sam3Config
 
@@ -52,14 +53,15 @@ class Truth:
         return Truth(*(value.to(device) for value in vars(self).values()))
 
 
+_Batch = TypeVar("_Batch", bound="ImageBatch")
+
+
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """B images and K prompts.
+class ImageBatch:
+    """B images, all that the first stage of a run needs.
 
     pixels: uint8 [B, 3, S, S]; labels: uint8 [B, M, M]; gain and offset: float32 [B, 3, 1, 1], the
-    light to train under; side: the resolution to see them at; vocabulary: int64 [V], rows of the
-    prompt table that compete as neighbours, the first K are asked; context: bool [K, 4], context
-    tokens to keep.
+    light to train under; side: the resolution to see them at.
     """
 
     pixels: Tensor
@@ -67,37 +69,64 @@ class Batch:
     gain: Tensor
     offset: Tensor
     side: int
+
+    def to(self: _Batch, device: torch.device) -> _Batch:
+        """A copy on ``device``."""
+        moved = {
+            field.name: getattr(self, field.name).to(device)
+            for field in dataclasses.fields(self)
+            if field.name != "side"
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(ImageBatch):
+    """B images and K prompts.
+
+    vocabulary: int64 [V], rows of the prompt table that compete as neighbours, the first K are
+    asked; context: bool [K, 4], context tokens to keep.
+    """
+
     vocabulary: Tensor
     context: Tensor
     truth: Truth
 
-    def to(self, device: torch.device) -> Batch:
-        """A copy on ``device``."""
-        moved = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("pixels", "labels", "gain", "offset", "vocabulary", "context")
-        }
-        return dataclasses.replace(self, truth=self.truth.to(device), **moved)
-
 
 @dataclass(frozen=True, eq=False)
-class StepBatches(Dataset[Batch]):
+class StepBatches(Dataset[ImageBatch]):
     """The batches of the steps ``first`` to ``last`` (exclusive), for a DataLoader."""
 
     frames: TrainingFrames
     prompts: TrainingPrompts
     config: Sam3Config
-    options: BatchOptions
-    seed: int
+    options: TrainingOptions
     first: int
     last: int
 
     def __len__(self) -> int:
         return max(self.last - self.first, 0)
 
-    def __getitem__(self, index: int) -> Batch:
-        step = self.first + index
-        return make_batch(step, self.frames, self.prompts, self.config, self.options, self.seed)
+    def __getitem__(self, index: int) -> ImageBatch:
+        step, options = self.first + index, self.options
+        if step < options.encoder_steps:
+            rng = np.random.default_rng([options.seed, step])
+            return make_images(rng, self.frames, self.config, options.encoder_batch)
+        return make_batch(step, self.frames, self.prompts, self.config, options.batch, options.seed)
+
+
+def make_images(
+    rng: np.random.Generator, frames: TrainingFrames, config: Sam3Config, options: BatchOptions
+) -> ImageBatch:
+    """Images drawn by ``rng``, half of them mirrored."""
+    chosen, mirrored = _drawn(rng, frames, options)
+    return _lit(
+        rng,
+        _taken(frames.pixels, chosen, mirrored),
+        _taken(frames.labels, chosen, mirrored),
+        config,
+        options,
+    )
 
 
 def make_batch(
@@ -108,40 +137,65 @@ def make_batch(
     options: BatchOptions,
     seed: int,
 ) -> Batch:
-    """The batch of a step."""
+    """The batch of a step, prompts and all."""
     rng = np.random.default_rng([seed, step])
-    chosen = rng.integers(len(frames), size=options.images)
-    flips = rng.random(options.images) < 0.5
-    pixels, labels, instances = (
-        np.stack([part[index, ..., ::-1] if flip else part[index] for index, flip in pairs])
-        for part, pairs in (
-            (part, list(zip(chosen, flips, strict=True)))
-            for part in (frames.pixels, frames.labels, frames.instances)
-        )
-    )
-    is_full = rng.random() < options.full_resolution_share
-    side = config.resolution
-    if not is_full:
-        side = config.resolution * 2 // 3 // config.patch_size * config.patch_size
+    chosen, mirrored = _drawn(rng, frames, options)
+    labels = _taken(frames.labels, chosen, mirrored)
+    images = _lit(rng, _taken(frames.pixels, chosen, mirrored), labels, config, options)
     asked = _choose_prompts(rng, labels, prompts, options)
+    is_full = images.side == config.resolution
+    return Batch(
+        **vars(images),
+        vocabulary=torch.from_numpy(_vocabulary(rng, asked, prompts)),
+        context=torch.from_numpy(_kept_context(rng, len(asked), is_full, options)),
+        truth=make_truth(
+            labels,
+            _taken(frames.instances, chosen, mirrored),
+            prompts.class_ids[asked],
+            grid=images.side // config.patch_size * 4,
+            most_objects=config.num_queries // 2,
+        ),
+    )
+
+
+def _drawn(
+    rng: np.random.Generator, frames: TrainingFrames, options: BatchOptions
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Which frames, and which of them are mirrored."""
+    return rng.integers(len(frames), size=options.images), rng.random(options.images) < 0.5
+
+
+def _taken(
+    part: NDArray[np.uint8], chosen: NDArray[np.int64], mirrored: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    return np.stack(
+        [
+            part[index, ..., ::-1] if flip else part[index]
+            for index, flip in zip(chosen, mirrored, strict=True)
+        ]
+    )
+
+
+def _lit(
+    rng: np.random.Generator,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    config: Sam3Config,
+    options: BatchOptions,
+) -> ImageBatch:
+    """The images at one of the two resolutions, each under a light of its own."""
+    side = config.resolution
+    if rng.random() >= options.full_resolution_share:
+        side = config.resolution * 2 // 3 // config.patch_size * config.patch_size
     light = rng.uniform(-options.light, options.light, (2, options.images, 1))
     tint = rng.uniform(-options.light, options.light, (2, options.images, 3)) / 3
     gain, offset = (light + tint).astype(np.float32)[..., None, None]
-    return Batch(
+    return ImageBatch(
         pixels=torch.from_numpy(pixels),
         labels=torch.from_numpy(labels),
         gain=torch.from_numpy(1 + gain),
         offset=torch.from_numpy(offset),
         side=side,
-        vocabulary=torch.from_numpy(_vocabulary(rng, asked, prompts)),
-        context=torch.from_numpy(_kept_context(rng, len(asked), is_full, options)),
-        truth=make_truth(
-            labels,
-            instances,
-            prompts.class_ids[asked],
-            grid=side // config.patch_size * 4,
-            most_objects=config.num_queries // 2,
-        ),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.losses import dice, focal, generalized_iou, map_entropy
 from activesam_ros.demo.matching import assign
-from activesam_ros.demo.training_batch import Batch, Truth
+from activesam_ros.demo.training_batch import Batch, ImageBatch, Truth
 from activesam_ros.demo.training_options import LossWeights
 from activesam_ros.demo.training_prompts import TrainingPrompts
 from activesam_ros.prompts.context import neighbor_embeddings, pooled_embeddings
@@ -22,7 +22,9 @@ from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.vision_encoder import Pyramid
 
 NEIGHBORS = 2
-PROBED_LEVELS = ("fine", "coarse")
+PROBED_LEVELS = Pyramid._fields
+# Classes rarer than this in a batch weigh hardly more.
+SMALLEST_WEIGHED_SHARE = 0.002
 FOCAL_ALPHA = 0.5
 FOCAL_GAMMA = 2.0
 
@@ -30,7 +32,7 @@ FOCAL_GAMMA = 2.0
 class DemoNetwork(nn.Module):
     """SAM 3's image model and its text encoder, trained together.
 
-    The probes serve the training alone: each tells the class of every cell of a pyramid level, so
+    The probes serve the training alone: each tells the class of every cell of one pyramid level, so
     that the image encoder learns from all pixels at once, not only from what a prompt asks for.
     """
 
@@ -44,7 +46,8 @@ class DemoNetwork(nn.Module):
 
     def probe(self, pyramid: Pyramid, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the probes; labels uint8 [B, M, M], 255 unlabelled."""
-        entropy = labels.new_zeros((), dtype=torch.float32)
+        weight = _class_weights(labels)
+        entropy = weight.new_zeros(())
         for probe, level in zip(self.probes, PROBED_LEVELS, strict=True):
             features: Tensor = getattr(pyramid, level)
             logits = probe(features).float()
@@ -52,9 +55,15 @@ class DemoNetwork(nn.Module):
                 labels[:, None].float(), size=features.shape[-2:], mode="nearest-exact"
             )
             entropy = entropy + F.cross_entropy(
-                logits, wanted[:, 0].long(), ignore_index=ClassId.UNLABELLED
+                logits, wanted[:, 0].long(), weight, ignore_index=ClassId.UNLABELLED
             )
         return entropy / len(PROBED_LEVELS)
+
+
+def _class_weights(labels: Tensor) -> Tensor:
+    """Float32 [19]: rare classes weigh more, by the root of how rare they are in the batch."""
+    counts = labels.flatten().bincount(minlength=256)[:CLASS_COUNT]
+    return (counts / labels.numel() + SMALLEST_WEIGHED_SHARE).rsqrt()
 
 
 def initialize(network: DemoNetwork) -> None:
@@ -112,7 +121,7 @@ def encode_prompts(text: TextEncoder, table: PromptTokens, batch: Batch) -> Prom
     )
 
 
-def network_input(batch: Batch) -> Tensor:
+def network_input(batch: ImageBatch) -> Tensor:
     """Pixels under the batch's light at its resolution, float32 [B, 3, side, side] in -1..1."""
     pixels = batch.pixels.float() / 127.5 - 1
     pixels = (pixels * batch.gain + batch.offset).clamp(-1, 1)
@@ -120,6 +129,14 @@ def network_input(batch: Batch) -> Tensor:
         return pixels
     size = (batch.side, batch.side)
     return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+
+
+def encoder_losses(
+    network: DemoNetwork, batch: ImageBatch, weights: LossWeights
+) -> dict[str, Tensor]:
+    """The loss of the first stage, weighted: the image encoder sees no prompt and needs none."""
+    pyramid: Pyramid = network.image.vision_encoder(network_input(batch))
+    return {"probes": weights.probes * network.probe(pyramid, batch.labels)}
 
 
 def training_losses(

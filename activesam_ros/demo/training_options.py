@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from activesam_ros.sam3.config import Sam3Config
 
+# The learning rate of a stage ends at this share of its highest.
+LAST_RATE_SHARE = 0.02
+
 # Small enough for three frames a second on two CPU cores.
 DEMO_CONFIG = Sam3Config(
-    resolution=252,
-    patch_size=14,
-    pretrain_resolution=84,
+    resolution=288,
+    patch_size=12,
+    pretrain_resolution=96,
     vision_width=192,
     vision_layers=4,
     vision_heads=6,
     vision_mlp_ratio=3.0,
     global_attention_blocks=(1, 3),
-    window_size=6,
+    window_size=8,
     text_width=32,
     text_heads=4,
     text_layers=2,
@@ -68,14 +72,34 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """One run. A run that goes on must be told the same, but for ``steps``."""
+    """One run of two stages. A run that goes on must be told the same, but for ``steps``.
+
+    The first ``encoder_steps`` of the ``steps`` train the image encoder alone, on the probes, as
+    SAM 3's own comes trained; the rest trains everything. Each stage warms up and has half a cosine
+    of its own, from ``encoder_rate`` and ``learning_rate``.
+    """
 
     seed: int = 0
     steps: int = 2000
+    encoder_steps: int = 0
+    encoder_rate: float = 2e-3
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.02
     gradient_norm: float = 1.0
     average_decay: float = 0.998
+    encoder_batch: BatchOptions = field(default_factory=BatchOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
     weights: LossWeights = field(default_factory=LossWeights)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step: linear warm-up, then half a cosine, in each stage."""
+        highest, first, last = self.learning_rate, self.encoder_steps, self.steps
+        if step < self.encoder_steps:
+            highest, first, last = self.encoder_rate, 0, self.encoder_steps
+        done = step - first
+        if done < self.warmup_steps:
+            return highest * (done + 1) / self.warmup_steps
+        progress = (done - self.warmup_steps) / max(last - first - self.warmup_steps, 1)
+        share = 0.5 * (1 + math.cos(math.pi * progress))
+        return highest * (LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * share)

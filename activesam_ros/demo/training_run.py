@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import pickle
 import time
@@ -17,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from activesam_ros.demo.training_batch import Batch, StepBatches
+from activesam_ros.demo.training_batch import Batch, ImageBatch, StepBatches
 from activesam_ros.demo.training_frames import TrainingFrames
 from activesam_ros.demo.training_network import (
     DemoNetwork,
     PromptTokens,
+    encoder_losses,
     initialize,
     prompt_tokens,
     training_losses,
@@ -34,8 +34,6 @@ from activesam_ros.sam3.config import Sam3Config
 CHECKPOINT_NAME = "checkpoint.pt"
 CURVE_NAME = "curve.jsonl"
 LOG_EVERY = 20
-# The learning rate ends at this share of its highest.
-LAST_RATE_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,18 @@ class Run:
         last = min(self.options.steps, pace.pause_at or self.options.steps)
         table = prompt_tokens(prompts, self.device)
         sums: dict[str, Tensor] = {}
+        summed = 0
         started, first = time.monotonic(), self.step
         self._forget_curve_after(self.step)
         for batch in self._batches(frames, prompts, last, pace.workers):
             losses = self._take_step(batch, table)
             for name, loss in losses.items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + loss.detach()
-            if self.step % LOG_EVERY == 0 or self.step == last:
+            summed += 1
+            if self.step % LOG_EVERY == 0 or self.step in (self.options.encoder_steps, last):
                 seconds = (time.monotonic() - started) / (self.step - first)
-                self._log(sums, seconds)
-                sums = {}
+                self._log({name: value.item() / summed for name, value in sums.items()}, seconds)
+                sums, summed = {}, 0
             if self.step % pace.checkpoint_every == 0:
                 self.save()
         self.save()
@@ -117,16 +117,19 @@ class Run:
         torch.save(vars(state), partial)
         partial.replace(self.checkpoint)
 
-    def _take_step(self, batch: Batch, table: PromptTokens) -> dict[str, Tensor]:
+    def _take_step(self, batch: ImageBatch, table: PromptTokens) -> dict[str, Tensor]:
         options = self.options
-        rate = options.learning_rate * rate_share(self.step, options.warmup_steps, options.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = options.rate(self.step)
         moved = batch.to(self.device)
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
         ):
-            losses = training_losses(self.network, table, moved, options.weights)
+            losses = (
+                training_losses(self.network, table, moved, options.weights)
+                if isinstance(moved, Batch)
+                else encoder_losses(self.network, moved, options.weights)
+            )
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -142,17 +145,14 @@ class Run:
 
     def _batches(
         self, frames: TrainingFrames, prompts: TrainingPrompts, last: int, workers: int
-    ) -> Iterable[Batch]:
+    ) -> Iterable[ImageBatch]:
         """The batches of the steps to come, made ahead of need by processes."""
-        steps = StepBatches(
-            frames, prompts, self.config, self.options.batch, self.options.seed, self.step, last
-        )
-        loader: DataLoader[Batch] = DataLoader(steps, batch_size=None, num_workers=workers)
+        steps = StepBatches(frames, prompts, self.config, self.options, self.step, last)
+        loader: DataLoader[ImageBatch] = DataLoader(steps, batch_size=None, num_workers=workers)
         return loader
 
-    def _log(self, sums: dict[str, Tensor], seconds: float) -> None:
-        steps = self.step % LOG_EVERY or LOG_EVERY
-        losses = {name: round(value.item() / steps, 5) for name, value in sums.items()}
+    def _log(self, means: dict[str, float], seconds: float) -> None:
+        losses = {name: round(value, 5) for name, value in means.items()}
         line = {"step": self.step, "loss": round(sum(losses.values()), 5), **losses}
         line["seconds_per_step"] = round(seconds, 4)
         with (self.folder / CURVE_NAME).open("a", encoding="utf-8") as file:
@@ -187,14 +187,6 @@ class Run:
         self.optimizer.load_state_dict(state.optimizer)
         self.step = state.step
         print(f"going on from step {self.step} of {self.options.steps}", flush=True)
-
-
-def rate_share(step: int, warmup: int, steps: int) -> float:
-    """The share of the highest learning rate: linear warm-up, then half a cosine."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(steps - warmup, 1)
-    return LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True, eq=False)

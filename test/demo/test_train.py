@@ -25,7 +25,7 @@ from activesam_ros.demo.training_network import (
 )
 from activesam_ros.demo.training_options import BatchOptions, LossWeights, TrainingOptions
 from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
-from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run, rate_share
+from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
 from activesam_ros.errors import CheckpointError, UsageError
 from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
@@ -53,7 +53,14 @@ TINY = Sam3Config(
     num_queries=6,
 )
 BATCH = BatchOptions(images=2, prompts=6, present_prompts=2)
-OPTIONS = TrainingOptions(steps=8, warmup_steps=2, learning_rate=2e-3, batch=BATCH)
+OPTIONS = TrainingOptions(
+    steps=8,
+    encoder_steps=3,
+    warmup_steps=2,
+    learning_rate=2e-3,
+    encoder_batch=dataclasses.replace(BATCH, full_resolution_share=0.5),
+    batch=BATCH,
+)
 
 
 @pytest.fixture
@@ -141,6 +148,20 @@ def test_weights_keep_the_variance_of_what_passes() -> None:
     assert not state["image.decoder.bbox_embed.layers.2.weight"].any()
 
 
+def test_the_first_stage_trains_the_image_encoder_alone(
+    tmp_path: Path, frames: TrainingFrames, prompts: TrainingPrompts
+) -> None:
+    run = Run(tmp_path, TINY, OPTIONS, CPU)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train(frames, prompts, Pace(pause_at=OPTIONS.encoder_steps))
+    changed = {
+        name for name, value in run.network.state_dict().items() if not value.equal(before[name])
+    }
+    assert {name for name in changed if not name.startswith("probes.")} == {
+        name for name in before if name.startswith("image.vision_encoder.")
+    }
+
+
 def test_every_parameter_learns(frames: TrainingFrames, prompts: TrainingPrompts) -> None:
     network = DemoNetwork(TINY)
     batch = make_batch(0, frames, prompts, TINY, BATCH, seed=0)
@@ -185,7 +206,9 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     assert parts.step == whole.step == OPTIONS.steps
     for name, value in whole.average.items():
         torch.testing.assert_close(parts.average[name], value, rtol=0, atol=0)
-    last = json.loads((tmp_path / "parts" / CURVE_NAME).read_text().splitlines()[-1])
+    first, *_, last = map(json.loads, (tmp_path / "parts" / CURVE_NAME).read_text().splitlines())
+    assert first["step"] == OPTIONS.encoder_steps
+    assert set(first) == {"step", "loss", "probes", "seconds_per_step"}
     assert last["step"] == OPTIONS.steps
     assert last["loss"] > 0
 
@@ -220,12 +243,16 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
         export(tmp_path / CHECKPOINT_NAME, tmp_path)
 
 
-def test_the_rate_warms_up_and_falls() -> None:
-    shares = [rate_share(step, 10, 100) for step in range(100)]
-    assert shares[0] == pytest.approx(0.1)
-    assert max(shares) == pytest.approx(1)
-    assert shares[10:] == sorted(shares[10:], reverse=True)
-    assert shares[-1] < 0.03
+def test_the_rate_warms_up_and_falls_in_each_stage() -> None:
+    options = TrainingOptions(
+        steps=150, encoder_steps=50, warmup_steps=10, encoder_rate=2.0, learning_rate=1.0
+    )
+    rates = [options.rate(step) for step in range(150)]
+    for stage, highest in ((rates[:50], 2.0), (rates[50:], 1.0)):
+        assert stage[0] == pytest.approx(highest / 10)
+        assert max(stage) == pytest.approx(highest)
+        assert stage[10:] == sorted(stage[10:], reverse=True)
+        assert stage[-1] < 0.03 * highest
 
 
 def _arguments(*words: str) -> argparse.Namespace:
