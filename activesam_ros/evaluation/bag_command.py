@@ -20,17 +20,17 @@ from activesam_ros.cli_options import (
 )
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
-from activesam_ros.evaluation.bag_samples import BagSamples
-from activesam_ros.evaluation.bags import Recording, open_recording
-from activesam_ros.evaluation.evaluate import Reference, evaluate
-from activesam_ros.evaluation.frame_pixels import rgb_decoder
+from activesam_ros.evaluation.bag_samples import BagSource
+from activesam_ros.evaluation.bags import open_recording
+from activesam_ros.evaluation.executors import InProcess
 from activesam_ros.evaluation.results import (
     check_output,
     document,
     summary_table,
     write_results,
 )
-from activesam_ros.pipeline import load_network
+from activesam_ros.evaluation.sources import SourceCount
+from activesam_ros.evaluation.worker import Task
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
@@ -72,38 +72,31 @@ def run(args: argparse.Namespace) -> int:
     meaning = (
         None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
     )
-    settings = {method: settings_from(args, method) for method in (*methods, Method.FULL)}
-    network = load_network(network_options(args))
-    segmenters = {
-        method: network.segmenter(vocabulary, settings[method], method) for method in methods
-    }
-    reference = None
-    if Method.FULL not in methods and args.agreement_every:
-        unpruned = network.segmenter(vocabulary, settings[Method.FULL], Method.FULL)
-        reference = Reference(unpruned, args.agreement_every)
-    source = BagSamples(recording, args.image_topic, args.label_topic, rgb_decoder())
-    with tqdm(
-        total=recording.message_count(topics[:1]), unit="frame", file=sys.stderr, disable=None
-    ) as progress:
-        tallies = evaluate(
-            source.samples(),
-            segmenters,
-            vocabulary,
-            meaning.ids if meaning else None,
-            network.device,
-            reference,
-            progress.update,
-        )
-    _report_problems(recording, source, meaning)
-    if source.images == source.unusable_images:
+    settings = {method: settings_from(args, method) for method in methods}
+    compared = Method.FULL not in methods and args.agreement_every
+    source = BagSource(args.bag, args.image_topic, args.label_topic)
+    task = Task(
+        source,
+        network_options(args),
+        vocabulary,
+        settings,
+        meaning.ids if meaning else None,
+        (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
+    )
+    expected = recording.message_count(topics[:1])
+    with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None) as progress:
+        outcome = InProcess().run(task, expected, progress.update)
+    count = outcome.result.count
+    _report_problems(count, meaning)
+    if count.images == count.unusable_images:
         raise RecordingError(
-            f"None of the {source.images} images on {args.image_topic} can be used; no results "
+            f"None of the {count.images} images on {args.image_topic} can be used; no results "
             "were written."
         )
-    about = _about(recording, source, meaning, vocabulary) | {
+    about = _about(source, count, meaning, vocabulary) | {
         "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
     }
-    content = document(tallies, network.device, network.dtype, about)
+    content = document(outcome.result.tallies.plain, outcome.machine, about)
     path = write_results(args.output, content)
     print(summary_table(content))
     print(f"{path} written.")
@@ -111,25 +104,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _about(
-    recording: Recording,
-    source: BagSamples,
+    source: BagSource,
+    count: SourceCount,
     meaning: LabelMeaning | None,
     vocabulary: Vocabulary,
 ) -> dict[str, object]:
     return {
         "recording": {
-            "path": str(recording.path),
+            "path": str(source.path),
             "image_topic": source.image_topic,
             "label_topic": source.label_topic,
             "label_names_from": meaning.source if meaning else None,
             "label_names_not_in_vocabulary": list(meaning.unknown) if meaning else [],
-            "images": source.images,
-            "unusable_images": source.unusable_images,
-            "images_without_labels": source.images_without_labels,
-            "labels_without_image": source.labels_without_image,
-            "stamps_replaced": source.stamps_replaced,
-            "problems": dict(source.problems),
-            "notes": list(recording.notes),
+            "images": count.images,
+            "unusable_images": count.unusable_images,
+            "images_without_labels": count.images_without_labels,
+            "labels_without_image": count.labels_without_image,
+            "stamps_replaced": count.stamps_replaced,
+            "problems": dict(count.problems),
+            "notes": list(count.notes),
         },
         "vocabulary": {
             "name": vocabulary.name,
@@ -139,20 +132,18 @@ def _about(
     }
 
 
-def _report_problems(
-    recording: Recording, source: BagSamples, meaning: LabelMeaning | None
-) -> None:
-    lines: list[str] = [f"{note}." for note in recording.notes]
+def _report_problems(count: SourceCount, meaning: LabelMeaning | None) -> None:
+    lines: list[str] = [f"{note}." for note in count.notes]
     if meaning is not None and meaning.unknown:
         lines.append(
             f"the labels {', '.join(meaning.unknown)} are no classes of the vocabulary; their "
             "pixels do not count."
         )
-    if source.images_without_labels:
-        lines.append(f"{source.images_without_labels} images have no labels of their stamp.")
-    if source.labels_without_image:
-        lines.append(f"{source.labels_without_image} label images have no image of their stamp.")
-    lines += _counted(list(source.problems.most_common(SHOWN_PROBLEMS)))
+    if count.images_without_labels:
+        lines.append(f"{count.images_without_labels} images have no labels of their stamp.")
+    if count.labels_without_image:
+        lines.append(f"{count.labels_without_image} label images have no image of their stamp.")
+    lines += _counted(list(count.problems.most_common(SHOWN_PROBLEMS)))
     for line in lines:
         print(f"activesam: {line}", file=sys.stderr)
 

@@ -2,86 +2,120 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
-from activesam_ros.errors import ImageError, RecordingError
-from activesam_ros.evaluation.bags import Frame, Recording
+from activesam_ros.errors import ImageError
+from activesam_ros.evaluation.bags import Frame, Recording, open_recording
 from activesam_ros.evaluation.evaluate import Sample
-from activesam_ros.evaluation.frame_pixels import RgbDecoder, label_map
+from activesam_ros.evaluation.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.evaluation.metrics import LabelMap
+from activesam_ros.evaluation.sources import Part, SourceCount
 from activesam_ros.evaluation.stamp_join import LabelledFrame, StampJoin
 
 
-@dataclass
-class BagSamples:
-    """The samples of an image topic, and what became of the frames that gave none.
+@dataclass(frozen=True)
+class BagSource:
+    """An image topic of a recording; label_topic: None to go without ground truth."""
 
-    label_topic: None to go without ground truth. problems: how often each kept an image or its
-    labels from being used. Complete only after :meth:`samples` has run through.
-    """
-
-    recording: Recording
+    path: Path
     image_topic: str
     label_topic: str | None
-    decode: RgbDecoder
-    images: int = field(default=0, init=False)
-    unusable_images: int = field(default=0, init=False)
-    images_without_labels: int = field(default=0, init=False)
-    labels_without_image: int = field(default=0, init=False)
-    stamps_replaced: int = field(default=0, init=False)
-    problems: Counter[str] = field(default_factory=Counter, init=False)
 
-    def samples(self) -> Iterator[Sample]:
-        """Every usable image in order.
+    def open(self) -> BagReader:
+        """Raises RecordingError, or MissingDependencyError without a decoder of images."""
+        return BagReader(self, open_recording(self.path), rgb_decoder())
 
-        Raises RecordingError when the first labels differ in size from their image: then the topics
-        do not belong together.
+
+class BagReader:
+    """Reads the samples of a recording, part by part.
+
+    Parts in rising order are read in one go; an earlier one begins anew at the recording's start,
+    since only reading tells which images there are.
+    """
+
+    def __init__(self, source: BagSource, recording: Recording, decode: RgbDecoder) -> None:
+        self._source = source
+        self._recording = recording
+        self._decode = decode
+        self._pairs: Iterator[LabelledFrame] | None = None
+        self._join: StampJoin | None = None
+        self._place = 0
+
+    def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
+        """The usable images of ``part`` in order.
+
+        Raises RecordingError when the very first labels differ in size from their image.
         """
-        compared = False
-        for pair in self._pairs():
-            self.images += 1
-            try:
-                image = self.decode(pair.image)
-            except ImageError as error:
-                self.unusable_images += 1
-                self.problems[f"{self.image_topic}: {error}"] += 1
-                continue
-            self.stamps_replaced += pair.image.stamp_is_log_time
-            labels = self._labels(pair.labels)
-            if labels is not None and labels.shape != image.shape[:2]:
-                problem = (
-                    f"the labels on {self.label_topic} are {_size(labels.shape)} and the images on "
-                    f"{self.image_topic} {_size(image.shape)}"
-                )
-                if not compared:
-                    raise RecordingError(
-                        f"Wrong pair of topics: {problem}; they must be of one size."
-                    )
-                self.problems[problem] += 1
-                labels = None
-            compared = compared or labels is not None
-            self.images_without_labels += self.label_topic is not None and labels is None
-            yield Sample(image, labels, pair.image.stamp_ns)
+        if self._pairs is None or part.start < self._place:
+            self._begin()
+        assert self._pairs is not None
+        while part.stop is None or self._place < part.stop:
+            pair = next(self._pairs, None)
+            if pair is None:
+                self._end(part, count)
+                return
+            place = self._place
+            self._place += 1
+            if place in part:
+                sample = self._sample(pair, place, count)
+                if part.start == 0:
+                    count.check()
+                if sample is not None:
+                    yield sample
 
-    def _pairs(self) -> Iterator[LabelledFrame]:
-        if self.label_topic is None:
-            for frame in self.recording.frames([self.image_topic]):
-                yield LabelledFrame(frame, None)
-            return
-        join = StampJoin(self.image_topic, self.label_topic)
-        yield from join.join(self.recording.frames([self.image_topic, self.label_topic]))
-        self.labels_without_image = join.unmatched_labels
+    def _begin(self) -> None:
+        image_topic, label_topic = self._source.image_topic, self._source.label_topic
+        self._place = 0
+        self._join = None
+        if label_topic is None:
+            frames = self._recording.frames([image_topic])
+            self._pairs = (LabelledFrame(frame, None) for frame in frames)
+        else:
+            self._join = StampJoin(image_topic, label_topic)
+            self._pairs = self._join.join(self._recording.frames([image_topic, label_topic]))
 
-    def _labels(self, frame: Frame | None) -> LabelMap | None:
-        if frame is None:
-            return None
+    def _end(self, part: Part, count: SourceCount) -> None:
+        count.ended = True
+        if part.start <= self._place:  # not a part that lies beyond the end as a whole
+            count.notes = self._recording.notes
+            count.labels_without_image = self._join.unmatched_labels if self._join else 0
+
+    def _sample(self, pair: LabelledFrame, place: int, count: SourceCount) -> Sample | None:
+        image_topic, label_topic = self._source.image_topic, self._source.label_topic
+        count.images += 1
         try:
-            return label_map(frame)
+            image = self._decode(pair.image)
         except ImageError as error:
-            self.problems[str(error)] += 1
+            count.unusable_images += 1
+            count.problems[f"{image_topic}: {error}"] += 1
             return None
+        count.stamps_replaced += pair.image.stamp_is_log_time
+        labels = _labels(pair.labels, count)
+        if labels is not None:
+            mismatch = ""
+            if labels.shape != image.shape[:2]:
+                mismatch = (
+                    f"the labels on {label_topic} are {_size(labels.shape)} and the images on "
+                    f"{image_topic} {_size(image.shape)}"
+                )
+                count.problems[mismatch] += 1
+                labels = None
+            if count.first_mismatch is None:
+                count.first_mismatch = mismatch
+        count.images_without_labels += label_topic is not None and labels is None
+        return Sample(image, labels, pair.image.stamp_ns, place, image_topic)
+
+
+def _labels(frame: Frame | None, count: SourceCount) -> LabelMap | None:
+    if frame is None:
+        return None
+    try:
+        return label_map(frame)
+    except ImageError as error:
+        count.problems[str(error)] += 1
+        return None
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -24,8 +24,8 @@ from activesam_ros.evaluation.benchmarks import (
     Published,
     benchmark_named,
 )
-from activesam_ros.evaluation.datasets import find_images, label_ids, samples
-from activesam_ros.evaluation.evaluate import evaluate
+from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
+from activesam_ros.evaluation.executors import InProcess
 from activesam_ros.evaluation.results import (
     check_output,
     document,
@@ -35,7 +35,7 @@ from activesam_ros.evaluation.results import (
     text_table,
     write_results,
 )
-from activesam_ros.pipeline import load_network
+from activesam_ros.evaluation.worker import Task
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method, default_settings
@@ -78,19 +78,15 @@ def run(args: argparse.Namespace) -> int:
         method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
         for method in methods
     }
-    network = load_network(network_options(args))
-    segmenters = {
-        method: network.segmenter(vocabulary, settings[method], method) for method in methods
-    }
+    task = Task(
+        DatasetSource(benchmark, images),
+        network_options(args),
+        vocabulary,
+        settings,
+        label_ids(benchmark),
+    )
     with tqdm(total=len(images), unit="image", file=sys.stderr, disable=None) as progress:
-        tallies = evaluate(
-            samples(benchmark, images),
-            segmenters,
-            vocabulary,
-            label_ids(benchmark),
-            network.device,
-            advance=progress.update,
-        )
+        outcome = InProcess().run(task, len(images), progress.update)
     about = {
         "dataset": {"name": benchmark.name, "root": str(args.root), "images": len(images)},
         "published": {
@@ -99,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         },
         "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
     }
-    content = document(tallies, network.device, network.dtype, about)
+    content = document(outcome.result.tallies.plain, outcome.machine, about)
     path = write_results(args.output, content)
     print(summary_table(content))
     print(published_table(benchmark, content["methods"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.benchmarks import Benchmark
 from activesam_ros.evaluation.evaluate import Sample
 from activesam_ros.evaluation.metrics import IGNORE_INDEX, IdMap
+from activesam_ros.evaluation.sources import Part, SourceCount
 
 _LABEL_MODES = ("L", "P")
 
@@ -41,20 +42,37 @@ def find_images(
     return tuple(_with_labels(benchmark, folder, image) for image in images)
 
 
-def samples(benchmark: Benchmark, images: Sequence[DatasetImage]) -> Iterator[Sample]:
-    """Decoded images with labels as class indices, 255 where they do not count.
+@dataclass(frozen=True)
+class DatasetSource:
+    """Images of a benchmark, in the order of their places."""
 
-    Raises UsageError for a file that cannot be read.
-    """
-    for entry in images:
+    benchmark: Benchmark
+    images: tuple[DatasetImage, ...]
+
+    def open(self) -> DatasetSource:
+        """Itself: each file is opened when its turn comes."""
+        return self
+
+    def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
+        """Decoded images with labels as class indices, 255 where they do not count.
+
+        Raises UsageError for a file that cannot be read.
+        """
+        for place, entry in enumerate(self.images):
+            if place in part:
+                count.images += 1
+                yield self._sample(entry, place)
+        count.ended = part.stop is None or part.stop >= len(self.images)
+
+    def _sample(self, entry: DatasetImage, place: int) -> Sample:
         image = _read_image(entry.image)
-        labels = read_labels(benchmark, entry)
+        labels = read_labels(self.benchmark, entry)
         if labels.shape != image.shape[:2]:
             raise UsageError(
                 f"{entry.labels} is {labels.shape[1]}x{labels.shape[0]} and its image "
                 f"{image.shape[1]}x{image.shape[0]}; unpack the dataset again."
             )
-        yield Sample(image, labels, None)
+        return Sample(image, labels, None, place, entry.image.name)
 
 
 def read_labels(benchmark: Benchmark, entry: DatasetImage) -> NDArray[np.uint8]:

@@ -22,22 +22,29 @@ RESULTS_NAME = "results.json"
 
 def document(
     tallies: Mapping[Method, MethodTally],
-    device: torch.device,
-    dtype: torch.dtype,
+    machine: Mapping[str, object],
     about: Mapping[str, object],
 ) -> dict[str, Any]:
-    """The content of results.json; ``about`` says what was evaluated and with which settings."""
+    """The content of results.json.
+
+    machine: :func:`machine` where the network ran. about: what was evaluated, with which settings.
+    """
     return {
         "methods": {method.value: tally.results() for method, tally in tallies.items()},
         **about,
-        "machine": {
-            "device": _device_name(device),
-            "dtype": str(dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "activesam_ros": __version__,
-        },
+        "machine": dict(machine),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What this process computes with."""
+    return {
+        "device": _device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "activesam_ros": __version__,
     }
 
 

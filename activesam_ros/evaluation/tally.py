@@ -27,12 +27,15 @@ class MethodTally:
     """Adds up the frames of one method.
 
     label_ids: from the ids of the ground truth to class indices, None where there is none.
+    predicted_ids: from those of the masks, :func:`prediction_ids`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, label_ids: IdMap | None) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, label_ids: IdMap | None, predicted_ids: IdMap
+    ) -> None:
         self._vocabulary = vocabulary
         self._label_ids = label_ids
-        self._prediction_ids = prediction_ids(vocabulary)
+        self._prediction_ids = predicted_ids
         self._confusion = ConfusionMatrix.empty(len(vocabulary.classes))
         self._labelled_frames = 0
         self._latencies_ms: list[float] = []
@@ -44,6 +47,7 @@ class MethodTally:
         self._recall = Share()
         self._recall_of_full = Share()
         self._flicker = Share()
+        self._first: LabelMap | None = None
         self._previous: LabelMap | None = None
         self._peak_memory_mib: float | None = None
 
@@ -77,6 +81,8 @@ class MethodTally:
         if stamp_ns is not None:
             self._flicker += temporal_flicker(self._previous, result.labels)
             self._previous = result.labels
+            if self._first is None:
+                self._first = result.labels
         self._stamps_ns.append(stamp_ns)
         self._active_counts.append(len(active))
         self._latencies_ms.append(measured.latency_ms)
@@ -84,6 +90,32 @@ class MethodTally:
             self._stages_ms.setdefault(stage, []).append(duration_ms)
         if measured.peak_memory_mib is not None:
             self._peak_memory_mib = max(self._peak_memory_mib or 0.0, measured.peak_memory_mib)
+
+    def extend(self, later: MethodTally) -> None:
+        """Add the frames of ``later``, which follow this tally's.
+
+        The same, but for timings and memory, as if this tally had been given them one by one.
+        """
+        self._confusion += later._confusion
+        self._labelled_frames += later._labelled_frames
+        self._latencies_ms += later._latencies_ms
+        for stage, durations_ms in later._stages_ms.items():
+            self._stages_ms.setdefault(stage, []).extend(durations_ms)
+        self._stamps_ns += later._stamps_ns
+        self._active_counts += later._active_counts
+        self._agreement += later._agreement
+        self._agreement_frames += later._agreement_frames
+        self._recall += later._recall
+        self._recall_of_full += later._recall_of_full
+        self._flicker += later._flicker
+        if later._first is not None:
+            self._flicker += temporal_flicker(self._previous, later._first)
+            self._first = later._first if self._first is None else self._first
+            self._previous = later._previous
+        peaks = [
+            peak for peak in (self._peak_memory_mib, later._peak_memory_mib) if peak is not None
+        ]
+        self._peak_memory_mib = max(peaks, default=None)
 
     @property
     def frames(self) -> int:

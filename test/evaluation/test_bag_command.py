@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.cli import main
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation import bag_command
+from activesam_ros.evaluation import bag_command, worker
 from activesam_ros.evaluation.bag_labels import label_meaning
 from activesam_ros.evaluation.bags import open_recording
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ class Command:
         )
         self.vocabulary = fake.vocabulary
         self.kind = type(fake)
-        patch.setattr(bag_command, "load_network", lambda options: network)
+        patch.setattr(worker, "load_network", lambda options: network)
         patch.setattr(bag_command, "vocabulary_from", lambda args: self.vocabulary)
 
     def segmenter(self, vocabulary: Vocabulary, settings: object, method: Method) -> FakeSegmenter:
@@ -202,7 +202,7 @@ def test_a_recording_without_a_usable_image_gives_no_results(
 def test_wrong_topics_are_refused_before_anything_is_loaded(
     command: Command, bags: BagBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(bag_command, "load_network")
+    monkeypatch.delattr(worker, "load_network")
     path = bags.mcap([bags.image(0, topic="/other")])
     with pytest.raises(RecordingError, match=r"image topics are /other \(1\)"):
         command(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -31,16 +31,22 @@ from activesam_ros.evaluation.dataset_command import (
 )
 from activesam_ros.evaluation.datasets import (
     DatasetImage,
+    DatasetSource,
     find_images,
     label_ids,
     read_labels,
-    samples,
     without_zero,
 )
+from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.sources import Part, SourceCount
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 Labels = NDArray[np.uint8]
+
+
+def samples(benchmark: Benchmark, images: tuple[DatasetImage, ...]) -> Iterator[Sample]:
+    return DatasetSource(benchmark, images).samples(Part(0), SourceCount())
 
 
 def write(
@@ -205,13 +211,13 @@ def test_labels_in_colour_or_of_another_size_are_refused(tmp_path: Path) -> None
         read_labels(benchmark, entry)
     Image.fromarray(np.ones((3, 2), np.uint8)).save(entry.labels)
     with pytest.raises(UsageError, match="is 2x3 and its image 2x2"):
-        list(samples(benchmark, [entry]))
+        list(samples(benchmark, (entry,)))
     entry.labels.write_bytes(b"no picture")
     with pytest.raises(UsageError, match="cannot be read"):
         read_labels(benchmark, entry)
     entry.image.write_bytes(b"no picture")
     with pytest.raises(UsageError, match="cannot be decoded"):
-        list(samples(benchmark, [entry]))
+        list(samples(benchmark, (entry,)))
 
 
 def test_labels_count_as_indices_and_255_does_not() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.evaluate import Reference, Sample, evaluate
+from activesam_ros.evaluation.evaluate import Evaluator, Reference, Sample, Tallies
 from activesam_ros.evaluation.measuring import PeakMemory, measure
 from activesam_ros.evaluation.metrics import IdMap
-from activesam_ros.evaluation.results import document, summary_table, write_results
+from activesam_ros.evaluation.results import document, machine, summary_table, write_results
 from activesam_ros.evaluation.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
@@ -35,13 +39,25 @@ def image(*rows: list[int]) -> NDArray[np.uint8]:
 
 def sample(rows: list[int], labels: list[int] | None, stamp_ns: int | None = None) -> Sample:
     ground_truth = None if labels is None else np.array([labels], np.uint8)
-    return Sample(image(rows), ground_truth, stamp_ns)
+    return Sample(image(rows), ground_truth, stamp_ns, 0, "")
+
+
+def evaluate(
+    samples: list[Sample],
+    segmenters: dict[Method, FakeSegmenter],
+    vocabulary: Vocabulary,
+    label_ids: IdMap | None,
+    reference: Reference | None = None,
+) -> dict[Method, MethodTally]:
+    placed = [dataclasses.replace(entry, place=place) for place, entry in enumerate(samples)]
+    evaluator = Evaluator(segmenters, vocabulary, label_ids, CPU, reference)
+    return evaluator.run(placed, lambda: None).plain
 
 
 def one_method(
     samples: list[Sample], segmenter: FakeSegmenter, label_ids: IdMap | None = None
 ) -> dict[str, object]:
-    tallies = evaluate(samples, {Method.ACTIVESAM: segmenter}, segmenter.vocabulary, label_ids, CPU)
+    tallies = evaluate(samples, {Method.ACTIVESAM: segmenter}, segmenter.vocabulary, label_ids)
     return tallies[Method.ACTIVESAM].results()
 
 
@@ -78,9 +94,7 @@ def test_full_is_compared_on_every_frame_where_it_runs(
 ) -> None:
     pruned = type(fake)(vocabulary, active=(0,), offset=1)
     samples = [sample([ROAD, ROAD], None), sample([ROAD, SKY], None)]
-    tallies = evaluate(
-        samples, {Method.ACTIVESAM: pruned, Method.FULL: fake}, vocabulary, None, CPU
-    )
+    tallies = evaluate(samples, {Method.ACTIVESAM: pruned, Method.FULL: fake}, vocabulary, None)
     active, full = (tally.results() for tally in tallies.values())
     assert (active["agreement_with_full"], full["agreement_with_full"]) == (0.0, 1.0)
     assert active["presence_recall_of_full"] == pytest.approx(2 / 3)
@@ -92,9 +106,7 @@ def test_a_reference_runs_on_every_nth_frame_only(
 ) -> None:
     unpruned = type(fake)(vocabulary)
     samples = [sample([place], None) for place in range(7)]
-    tallies = evaluate(
-        samples, {Method.ACTIVESAM: fake}, vocabulary, None, CPU, Reference(unpruned, 3)
-    )
+    tallies = evaluate(samples, {Method.ACTIVESAM: fake}, vocabulary, None, Reference(unpruned, 3))
     assert [int(seen[0, 0, 0]) for seen in unpruned.images] == [0, 3, 6]
     results = tallies[Method.ACTIVESAM].results()
     assert (results["agreement_frames"], results["agreement_with_full"]) == (3, 1.0)
@@ -132,6 +144,47 @@ def test_labels_of_another_size_are_refused(fake: FakeSegmenter, vocabulary: Voc
         one_method([sample([ROAD, ROAD], [ROAD])], fake, prediction_ids(vocabulary))
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    places=st.lists(st.sampled_from([ROAD, TREE, SKY]), max_size=8),
+    cuts=st.sets(st.integers(1, 7), max_size=3),
+    timed=st.booleans(),
+)
+def test_tallies_of_parts_add_up_to_that_of_the_whole(
+    places: list[int], cuts: set[int], timed: bool, fake: FakeSegmenter
+) -> None:
+    samples = [
+        dataclasses.replace(
+            sample([id, ROAD], [id, TREE] if place % 3 else None, place if timed else None),
+            place=place,
+        )
+        for place, id in enumerate(places)
+    ]
+
+    def run(edges: list[int]) -> dict[str, object]:
+        pruned = type(fake)(fake.vocabulary, active=(0, 3))
+        shifted = type(fake)(fake.vocabulary, offset=1)
+        ids = prediction_ids(fake.vocabulary)
+        total = None
+        for start, stop in zip(edges, [*edges[1:], len(samples)], strict=True):
+            evaluator = Evaluator(
+                {Method.ACTIVESAM: pruned}, fake.vocabulary, ids, CPU, Reference(shifted, 2)
+            )
+            made = evaluator.run(samples[start:stop], lambda: None)
+            part: Tallies = pickle.loads(pickle.dumps(made))
+            if total is None:
+                total = part
+            else:
+                total.extend(part)
+        assert total is not None
+        results = total.plain[Method.ACTIVESAM].results()
+        for key in ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib"):
+            assert (results.pop(key) is None) == (not samples and key[0] in "fp")
+        return results
+
+    assert run([0, *sorted(cuts)]) == run([0])
+
+
 def test_percentiles_are_interpolated() -> None:
     assert percentiles([1.0, 2.0, 3.0, 4.0, 5.0]) == {"p50": 3.0, "p95": pytest.approx(4.8)}
     assert percentiles([]) == {"p50": None, "p95": None}
@@ -156,11 +209,9 @@ def test_the_results_are_json_with_nulls_and_a_table(
     fake: FakeSegmenter, vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     samples = [sample([ROAD, TREE], [ROAD, ROAD])]
-    tallies: dict[Method, MethodTally] = evaluate(
-        samples, {Method.SEGEARTH: fake}, vocabulary, prediction_ids(vocabulary), CPU
-    )
+    tallies = evaluate(samples, {Method.SEGEARTH: fake}, vocabulary, prediction_ids(vocabulary))
     folder = tmp_path_factory.mktemp("results") / "new"
-    path = write_results(folder, document(tallies, CPU, torch.float32, {"note": 1}))
+    path = write_results(folder, document(tallies, machine(CPU, torch.float32), {"note": 1}))
     content = json.loads(path.read_text())
     entry = content["methods"]["segearth"]
     assert set(entry) >= {
