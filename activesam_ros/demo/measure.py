@@ -1,7 +1,8 @@
 """Measure demo weights on unseen frames: what they see, and what the preview misses.
 
-Frames come straight from drives of the seeds kept for tests. The wide vocabulary has 150 classes:
-Cityscapes', then those of ADE20K and COCO that are no other word for one of them.
+Frames come straight from drives of the seeds kept for tests. Three questions can be asked of them:
+Cityscapes' classes; a wide vocabulary of 150, Cityscapes' and then those of ADE20K and COCO that
+are no other word for one of them; and objects alone, where all else is background.
 """
 
 from __future__ import annotations
@@ -31,12 +32,18 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.result import Segmentation
+from activesam_ros.settings import Settings
 
+QUESTIONS = ("cityscapes", "wide", "objects")
 WIDE_CLASSES = 150
 WIDE_SOURCES = ("ade20k", "coco_object")
 FRAMES_PER_DRIVE = 4
 # A class that covers more of a frame should be in the active set.
 VISIBLE_SHARE = 0.005
+FIRST_OBJECT = ClassId.TRAFFIC_LIGHT
+NO_OBJECTS = (ClassId.VEGETATION, ClassId.TERRAIN, ClassId.SKY)
+# Published for COCO-Object, whose classes are objects as well.
+OBJECTS_THRESHOLD = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,27 @@ class Sample:
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: a vocabulary, the true class index of each Cityscapes id, and the threshold
+    of the background, class 0; without one it is 0."""
+
+    vocabulary: Vocabulary
+    truth: dict[int, int]
+    background_threshold: float = 0.0
+
+    def settings(self, method: Method) -> Settings:
+        """The method's published settings, with the background of the question."""
+        settings = default_settings(method)
+        if not self.background_threshold:
+            return settings
+        return dataclasses.replace(
+            settings,
+            background_threshold=self.background_threshold,
+            background_id=self.vocabulary.classes[0].id,
+        )
 
 
 @dataclass
@@ -56,15 +84,19 @@ class PreviewTally:
     absent: int = 0
     absent_presence: float = 0.0
 
-    def add(self, result: Segmentation, vocabulary: Vocabulary, labels: NDArray[np.uint8]) -> None:
-        """Count one frame of a vocabulary whose first classes are Cityscapes' in their order."""
-        shares = np.bincount(labels.ravel(), minlength=256) / labels.size
-        active = {vocabulary.query_class[query] for query in result.active_queries}
-        seen = set(np.flatnonzero(shares[:CLASS_COUNT] > VISIBLE_SHARE).tolist())
+    def add(self, result: Segmentation, question: Question, labels: NDArray[np.uint8]) -> None:
+        """Count one frame."""
+        classes = question.vocabulary.query_class
+        shares = np.zeros(len(question.vocabulary.classes))
+        for identity, count in enumerate(np.bincount(labels.ravel(), minlength=CLASS_COUNT)):
+            if identity in question.truth:
+                shares[question.truth[identity]] += count / labels.size
+        active = {classes[query] for query in result.active_queries}
+        seen = set(np.flatnonzero(shares > VISIBLE_SHARE).tolist())
         self.visible += len(seen)
         self.found += len(seen & active)
-        there = set(np.flatnonzero(shares[:CLASS_COUNT]).tolist())
-        for index, presence in zip(vocabulary.query_class, result.presence, strict=True):
+        there = set(np.flatnonzero(shares).tolist())
+        for index, presence in zip(classes, result.presence, strict=True):
             if index not in there and presence is not None:
                 self.absent += 1
                 self.absent_presence += presence
@@ -81,7 +113,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: %(default)s",
     )
     parser.add_argument(
-        "--wide", action="store_true", help="ask for 150 classes instead of Cityscapes' 19"
+        "--question",
+        choices=QUESTIONS,
+        default=QUESTIONS[0],
+        help="Cityscapes' 19 classes, 150 of which at most 19 occur, or objects on a background "
+        "(default: %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="default: %(default)s")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
@@ -93,16 +129,45 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more.")
     methods = methods_from(args)
     network = load_network(NetworkOptions(weights=args.weights, device=args.device))
-    vocabulary = wide_vocabulary() if args.wide else load_vocabulary(VOCABULARY_NAME)
+    question = ask(args.question)
     samples = list(test_frames(args.frames))
-    results = {method.value: measure(network, vocabulary, method, samples) for method in methods}
-    report = {"frames": len(samples), "classes": len(vocabulary.classes), "methods": results}
+    results = {method.value: measure(network, question, method, samples) for method in methods}
+    report = {
+        "question": args.question,
+        "frames": len(samples),
+        "classes": len(question.vocabulary.classes),
+        "methods": results,
+    }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for name, figures in results.items():
         seconds, miou = figures["seconds_per_frame"], figures["miou"]
         print(f"{name}: mIoU {miou:.3f}, {seconds:.3f} s a frame over {len(samples)} frames")
     return 0
+
+
+def ask(name: str) -> Question:
+    """One of QUESTIONS."""
+    same = {identity: identity for identity in range(CLASS_COUNT)}
+    if name == "wide":
+        return Question(wide_vocabulary(), same)
+    if name == "objects":
+        return objects_question()
+    return Question(load_vocabulary(VOCABULARY_NAME), same)
+
+
+def objects_question() -> Question:
+    """Cityscapes' traffic lights, signs, people and vehicles; everything else is background."""
+    base = load_vocabulary(VOCABULARY_NAME).classes
+    kept = [entry for entry in base if entry.id >= FIRST_OBJECT and entry.id not in NO_OBJECTS]
+    background = load_vocabulary("voc21").classes[0]
+    objects = [dataclasses.replace(entry, id=index) for index, entry in enumerate(kept, start=1)]
+    index_of_id = {entry.id: index for index, entry in enumerate(kept, start=1)}
+    return Question(
+        Vocabulary(name="objects", classes=(background, *objects)),
+        {identity: index_of_id.get(identity, 0) for identity in range(CLASS_COUNT)},
+        OBJECTS_THRESHOLD,
+    )
 
 
 def wide_vocabulary() -> Vocabulary:
@@ -138,15 +203,14 @@ def test_frames(count: int) -> Iterator[Sample]:
 
 
 def measure(
-    network: Network, vocabulary: Vocabulary, method: Method, samples: Sequence[Sample]
+    network: Network, question: Question, method: Method, samples: Sequence[Sample]
 ) -> dict[str, object]:
-    """The figures of one method: mIoU and IoU over Cityscapes' classes, speed, preview."""
-    segmenter = network.segmenter(vocabulary, default_settings(method), method)
+    """The figures of one method: mIoU and IoU over the classes that occur, speed, preview."""
+    vocabulary = question.vocabulary
+    segmenter = network.segmenter(vocabulary, question.settings(method), method)
     count = len(vocabulary.classes)
     index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
-    truth_ids = IdMap.of(
-        {identity: identity for identity in range(CLASS_COUNT)}, count, (ClassId.UNLABELLED,)
-    )
+    truth_ids = IdMap.of(question.truth, count, (ClassId.UNLABELLED,))
     confusion, preview = ConfusionMatrix.empty(count), PreviewTally()
     segmenter.segment(samples[0].image)  # the first frame pays for what later ones find ready
     seconds = 0.0
@@ -157,7 +221,7 @@ def measure(
         confusion += ConfusionMatrix.of(
             sample.labels, result.labels, truth_ids, IdMap.of(index_of_id, count)
         )
-        preview.add(result, vocabulary, sample.labels)
+        preview.add(result, question, sample.labels)
     iou = confusion.iou()
     pixels = confusion.label_pixels / max(int(confusion.label_pixels.sum()), 1)
     return {

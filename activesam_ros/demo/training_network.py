@@ -178,10 +178,19 @@ def training_losses(
     losses |= _semantic_losses(model.mask_head.semantic(pixels).float(), truth, weights)
     if len(truth.owners):
         hidden = decoded.hidden[-1][there][truth.owners, queries[-1]]
-        kernels, offsets = model.mask_head.instance_kernels(hidden)
-        masks = torch.einsum("od,odhw->ohw", kernels, pixels[truth.owners])
-        losses |= _mask_losses((masks + offsets[:, None, None]).float(), truth, weights)
+        masks = _masks(*model.mask_head.instance_kernels(hidden), pixels, truth.owners)
+        losses |= _mask_losses(masks.float(), truth, weights)
     return losses
+
+
+def _masks(kernels: Tensor, offsets: Tensor, pixels: Tensor, owners: Tensor) -> Tensor:
+    """Mask logits [O, g, g]; owners ascend. Pair by pair, so that no pixels [O, d, g, g] arise."""
+    counts = torch.bincount(owners, minlength=len(pixels)).tolist()
+    masks = [
+        torch.einsum("od,dhw->ohw", part, seen)
+        for part, seen in zip(kernels.split(counts), pixels.unbind(), strict=True)
+    ]
+    return torch.cat(masks) + offsets[:, None, None]
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from activesam_ros.demo import measure
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Segmentation
 
 
@@ -29,6 +30,20 @@ def test_the_wide_vocabulary_has_150_classes_that_do_not_overlap() -> None:
     assert not others & {"house", "van", "minibike", "road", "earth", "traffic light"}
 
 
+def test_objects_stand_before_a_background() -> None:
+    question = measure.ask("objects")
+    names = [entry.name for entry in question.vocabulary.classes]
+    assert names[:3] == ["background", "trafficlight", "trafficsign"]
+    assert len(names) == 11
+    truth = {names[index] for identity, index in question.truth.items() if identity > 0}
+    assert truth == set(names)
+    assert question.truth[13] == names.index("car")
+    assert question.truth[10] == question.truth[0] == 0
+    settings = question.settings(Method.SEGEARTH)
+    assert (settings.background_threshold, settings.background_id) == (0.4, 0)
+    assert settings.confidence_threshold == 0.5
+
+
 def test_what_the_preview_found_is_counted() -> None:
     vocabulary = load_vocabulary("cityscapes")
     labels = np.zeros((10, 100), np.uint8)  # road, with a visible sky and a car of three pixels
@@ -43,7 +58,7 @@ def test_what_the_preview_found_is_counted() -> None:
         timings_ms={},
     )
     tally = measure.PreviewTally()
-    tally.add(result, vocabulary, labels)
+    tally.add(result, measure.ask("cityscapes"), labels)
     assert (tally.visible, tally.found) == (2, 1)
     assert tally.absent == len(vocabulary.queries) - 3
     assert tally.absent_presence == pytest.approx(0.25 * tally.absent)
@@ -53,7 +68,7 @@ def test_the_command_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     weights = write_untrained(tmp_path / "weights")
     output = tmp_path / "figures.json"
     words = ("--weights", str(weights), "--frames", "1", "--output", str(output))
-    assert measure.run(_arguments(*words, "--method", "activesam", "--wide")) == 0
+    assert measure.run(_arguments(*words, "--method", "activesam", "--question", "wide")) == 0
     figures = json.loads(output.read_text())
     assert (figures["frames"], figures["classes"]) == (1, 150)
     method = figures["methods"]["activesam"]
