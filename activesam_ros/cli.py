@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from activesam_ros import __version__
+from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError, UsageError
 
 EXIT_BAD_INPUT = 2
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _find(arguments)
     if command is None:
         return _overview(arguments)
+    keep_freed_memory()
     module = importlib.import_module(f"activesam_ros.{command.module}")
     parser = _Parser(prog=" ".join(("activesam", *command.words)), description=module.__doc__)
     module.add_arguments(parser)

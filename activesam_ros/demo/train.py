@@ -39,8 +39,8 @@ class Recipe:
 CPU_RECIPE = Recipe(
     drives=520,
     options=TrainingOptions(
-        steps=7500,
-        encoder_steps=4500,
+        steps=4800,
+        encoder_share=0.625,
         encoder_batch=BatchOptions(images=8, full_resolution_share=0.15),
         batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
@@ -49,7 +49,7 @@ CUDA_RECIPE = Recipe(
     drives=2500,
     options=TrainingOptions(
         steps=14000,
-        encoder_steps=6000,
+        encoder_share=0.4,
         warmup_steps=500,
         average_decay=0.9995,
         encoder_batch=BatchOptions(images=32, full_resolution_share=0.5),

@@ -74,14 +74,14 @@ class LossWeights:
 class TrainingOptions:
     """One run of two stages. A run that goes on must be told the same, but for ``steps``.
 
-    The first ``encoder_steps`` of the ``steps`` train the image encoder alone, on the probes, as
+    The first ``encoder_share`` of the ``steps`` trains the image encoder alone, on the probes, as
     SAM 3's own comes trained; the rest trains everything. Each stage warms up and has half a cosine
     of its own, from ``encoder_rate`` and ``learning_rate``.
     """
 
     seed: int = 0
     steps: int = 2000
-    encoder_steps: int = 0
+    encoder_share: float = 0.0
     encoder_rate: float = 2e-3
     learning_rate: float = 1e-3
     warmup_steps: int = 100
@@ -91,6 +91,11 @@ class TrainingOptions:
     encoder_batch: BatchOptions = field(default_factory=BatchOptions)
     batch: BatchOptions = field(default_factory=BatchOptions)
     weights: LossWeights = field(default_factory=LossWeights)
+
+    @property
+    def encoder_steps(self) -> int:
+        """The step at which the second stage begins."""
+        return round(self.encoder_share * self.steps)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step: linear warm-up, then half a cosine, in each stage."""

@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from activesam_ros import __version__
+from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SPIN_TIMEOUT_S = 0.1
 
 def run_node(make: Callable[[], SegmentNode], arguments: Sequence[str] | None) -> int:
     """Run the node until SIGINT or SIGTERM; returns 0, or 2 for bad arguments or parameters."""
+    keep_freed_memory()
     command_line = list(sys.argv if arguments is None else [sys.argv[0], *arguments])
     try:
         _parser().parse_args(remove_ros_args(command_line)[1:])

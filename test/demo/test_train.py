@@ -55,7 +55,7 @@ TINY = Sam3Config(
 BATCH = BatchOptions(images=2, prompts=6, present_prompts=2)
 OPTIONS = TrainingOptions(
     steps=8,
-    encoder_steps=3,
+    encoder_share=0.375,
     warmup_steps=2,
     learning_rate=2e-3,
     encoder_batch=dataclasses.replace(BATCH, full_resolution_share=0.5),
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_the_rate_warms_up_and_falls_in_each_stage() -> None:
     options = TrainingOptions(
-        steps=150, encoder_steps=50, warmup_steps=10, encoder_rate=2.0, learning_rate=1.0
+        steps=150, encoder_share=1 / 3, warmup_steps=10, encoder_rate=2.0, learning_rate=1.0
     )
     rates = [options.rate(step) for step in range(150)]
     for stage, highest in ((rates[:50], 2.0), (rates[50:], 1.0)):
