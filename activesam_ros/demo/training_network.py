@@ -275,6 +275,5 @@ def _pixel_embeddings(
         memory[pairs],
         prompt[pairs],
         valid[pairs][:, None, None],
-        features.pyramid.middle[images],
-        features.pyramid.fine[images],
+        features.skips.of(images),
     )

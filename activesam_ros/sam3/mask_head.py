@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import Mlp, MultiheadAttention
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.upsampling import convolve_skip, convolve_upsampled
 from activesam_ros.sam3.vision_encoder import Pyramid
 
 GROUP_NORM_GROUPS = 8
 LOGIT_LIMIT = 12.0
+
+
+class Skips(NamedTuple):
+    """The pyramid's share of the pixel decoder, once per image: [B, d, 2h, 2w], [B, d, 4h, 4w]."""
+
+    middle: Tensor
+    fine: Tensor
+
+    def of(self, images: Tensor) -> Skips:
+        """Those of the images with these indices, int64 [K]; an index may occur many times."""
+        return Skips(self.middle[images], self.fine[images])
 
 
 class PixelDecoder(nn.Module):
@@ -28,12 +42,21 @@ class PixelDecoder(nn.Module):
         )
         self.norms = nn.ModuleList(nn.GroupNorm(GROUP_NORM_GROUPS, width) for _ in range(stages))
 
-    def forward(self, memory: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
-        """memory [K, d, h, w], middle [K, d, 2h, 2w], fine [K, d, 4h, 4w] -> [K, d, 4h, 4w]."""
+    @property
+    def convs(self) -> list[nn.Conv2d]:
+        """One convolution a stage, coarse first."""
+        return cast("list[nn.Conv2d]", list(self.conv_layers))
+
+    def skips(self, middle: Tensor, fine: Tensor) -> Skips:
+        """middle [B, d, 2h, 2w] and fine [B, d, 4h, 4w] -> what forward takes of them."""
+        first, second = self.convs
+        return Skips(convolve_skip(middle, first), convolve_skip(fine, second))
+
+    def forward(self, memory: Tensor, skips: Skips) -> Tensor:
+        """memory [K, d, h, w], skips of K images or of one for all -> [K, d, 4h, 4w]."""
         x = memory
-        for skip, conv, norm in zip((middle, fine), self.conv_layers, self.norms, strict=True):
-            x = skip + F.interpolate(x, size=skip.shape[-2:], mode="nearest")
-            x = F.relu(norm(conv(x)))
+        for skip, conv, norm in zip(skips, self.convs, self.norms, strict=True):
+            x = F.relu_(norm(convolve_upsampled(x, conv, skip)))
         return x
 
 
@@ -64,20 +87,24 @@ class MaskHead(nn.Module):
         self.semantic_seg_head = nn.Conv2d(width, 1, 1)
         self.instance_seg_head = nn.Conv2d(width, width, 1)
 
-    def pixels(
-        self, memory: Tensor, prompt: Tensor, prompt_mask: Tensor, middle: Tensor, fine: Tensor
-    ) -> Tensor:
-        """Pixel embeddings of each prompt.
+    def skips(self, pyramid: Pyramid) -> Skips:
+        """What :meth:`pixels` takes of the pyramid, once per image."""
+        return self.pixel_decoder.skips(pyramid.middle, pyramid.fine)
 
-        memory: [K, N, d]; prompt: [K, T, d]; prompt_mask: bool [K, 1, 1, T]; middle and fine: the
-        pyramid's levels for each pair. Returns [K, d, 4h, 4w].
+    def pixels(self, memory: Tensor, prompt: Tensor, prompt_mask: Tensor, skips: Skips) -> Tensor:
+        """Pixel embeddings of K pairs of image and prompt.
+
+        memory: [K, N, d]; prompt: [K, T, d]; prompt_mask: bool [K, 1, 1, T]; skips: from
+        :meth:`skips`, of each pair's image (``skips.of(images)``) or of the one image of all pairs.
+        Returns [K, d, 4h, 4w], channels last.
         """
         attended = self.cross_attend_prompt(
             self.cross_attn_norm(memory), prompt, prompt, prompt_mask
         )
         memory = (memory + attended).transpose(1, 2)
-        grid = memory.unflatten(-1, (middle.shape[-2] // 2, middle.shape[-1] // 2))
-        decoded: Tensor = self.pixel_decoder(grid, middle, fine)
+        height, width = skips.middle.shape[-2:]
+        grid = memory.unflatten(-1, (height // 2, width // 2))
+        decoded: Tensor = self.pixel_decoder(grid, skips)
         return decoded
 
     def semantic(self, pixels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from activesam_ros.sam3.attention import sine_position_grid
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import Decoder, DecoderOutput, Scene
 from activesam_ros.sam3.fusion_encoder import Context, FusionEncoder, GeometryEncoder, per_pair
-from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead
+from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead, Skips
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 
 
@@ -23,13 +23,14 @@ class ImageFeatures:
 
     pyramid: features of B images; position: [N, d] sine position of the N coarse tokens; geometry:
     what the geometry encoder's layers read; prepared: [B, N, d] tokens after the fusion encoder's
-    first self-attention.
+    first self-attention; skips: what the mask head takes of the pyramid.
     """
 
     pyramid: Pyramid
     position: Tensor
     geometry: tuple[Context, ...]
     prepared: Tensor
+    skips: Skips
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Detections:
         kernels = self.kernels[image, prompt, queries]
         pixels = self.pixels[image, prompt]
         offsets = self.offsets[image, prompt, queries][:, None, None]
-        masks: Tensor = (kernels @ pixels.flatten(1)).unflatten(-1, pixels.shape[-2:])
+        embeddings = pixels.permute(1, 2, 0).flatten(0, 1)  # channels lie innermost: no copy
+        masks: Tensor = (kernels @ embeddings.T).unflatten(-1, pixels.shape[-2:])
         return masks + offsets
 
 
@@ -117,6 +119,7 @@ class Sam3ImageModel(nn.Module):
             position=position,
             geometry=self.geometry_encoder.read_image(tokens, position),
             prepared=self.fusion_encoder.prepare(tokens, position),
+            skips=self.mask_head.skips(pyramid),
         )
 
     def presence(self, features: ImageFeatures, prompts: Prompts) -> Tensor:
@@ -130,13 +133,10 @@ class Sam3ImageModel(nn.Module):
         scene, valid = self.fuse(features, prompts)
         decoded: DecoderOutput = self.decoder(scene)
         pairs = (-1, len(prompts))
-        pixels = self.mask_head.pixels(
-            scene.memory,
-            scene.prompt,
-            scene.prompt_mask,
-            per_pair(features.pyramid.middle, len(prompts)),
-            per_pair(features.pyramid.fine, len(prompts)),
-        )
+        skips = features.skips
+        if features.prepared.shape[0] > 1:
+            skips = Skips(*(per_pair(level, len(prompts)) for level in skips))
+        pixels = self.mask_head.pixels(scene.memory, scene.prompt, scene.prompt_mask, skips)
         hidden = decoded.hidden[-1]
         kernels, offsets = self.mask_head.instance_kernels(hidden)
         return Detections(

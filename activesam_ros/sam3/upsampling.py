@@ -1,0 +1,62 @@
+"""Nearest upsampling, skip connection and 3x3 convolution as one cheaper computation.
+
+    conv(skip + up(x)) = conv(skip) + conv(up(x))        (methods.md section 5)
+
+The first term belongs to the image and serves every prompt. In the second each output pixel sees
+2x2 pixels of x only: which ones, and with which sums of kernel taps, depends on whether its row and
+column are even or odd. So it is a 2x2 convolution with four times the outputs on the small grid.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# For an even and an odd output row (or column): which of the kernel's three taps fall on each of
+# the two small pixels that the row sees.
+_TAPS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
+
+
+def fold(weight: Tensor) -> Tensor:
+    """A 3x3 kernel as the four 2x2 kernels it is on an upsampled image.
+
+    weight: [out, in, 3, 3] -> [2 * 2 * out, in, 2, 2] in the same dtype, the phases (row, column)
+    outermost, even before odd. Sums are taken in float32 at least; gradients
+    pass.
+    """
+    precision = torch.promote_types(weight.dtype, torch.float32)
+    taps = torch.tensor(_TAPS, dtype=precision, device=weight.device)
+    folded = torch.einsum("atk,bsl,oikl->aboits", taps, taps, weight.to(precision))
+    return folded.flatten(0, 2).to(weight.dtype)
+
+
+def convolve_skip(skip: Tensor, conv: nn.Conv2d) -> Tensor:
+    """The image's share: [B, d, 2h, 2w] -> [B, d, 2h, 2w], channels last, with conv's bias."""
+    skip = skip.contiguous(memory_format=torch.channels_last)
+    convolved: Tensor = conv(skip).contiguous(memory_format=torch.channels_last)
+    return convolved
+
+
+def convolve_upsampled(x: Tensor, conv: nn.Conv2d, convolved_skip: Tensor) -> Tensor:
+    """conv(skip + nearest upsampling of x), given :func:`convolve_skip` of that skip.
+
+    x: [K, d, h, w]; convolved_skip: [K or 1, d, 2h, 2w]. Returns [K, d, 2h, 2w], channels last.
+    """
+    count, width, rows, columns = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    kernel = fold(conv.weight).contiguous(memory_format=torch.channels_last)
+    # Position p of the padded grid sees the small pixels p - 1 and p.
+    around = F.conv2d(x, kernel, padding=1).permute(0, 2, 3, 1).unflatten(-1, (2, 2, width))
+    phases = torch.stack(
+        [
+            torch.stack(
+                [around[:, a : a + rows, b : b + columns, a, b] for b in (0, 1)],
+                dim=3,
+            )
+            for a in (0, 1)
+        ],
+        dim=2,
+    )
+    upsampled = phases.view(count, 2 * rows, 2 * columns, width).permute(0, 3, 1, 2)
+    return upsampled.add_(convolved_skip)
