@@ -43,6 +43,17 @@ def dice(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     return 1 - (shared + _DICE_SMOOTHING) / (total + _DICE_SMOOTHING)
 
 
+def competition(logits: Tensor, shares: Tensor, rarest: float) -> Tensor:
+    """Cross-entropy between the maps of one image's classes: the highest logit names the class.
+
+    logits and shares (of each cell, 0..1, in all at most 1): [K, H, W]. A class weighs by the root
+    of how rare it is, down to a share of ``rarest``. Returns a scalar, 0 where no class is.
+    """
+    weight = (shares.mean((1, 2), keepdim=True) + rarest).rsqrt()
+    wanted = weight * shares
+    return -(wanted * logits.log_softmax(0)).sum() / wanted.sum().clamp(min=1e-6)
+
+
 def generalized_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Generalised IoU of boxes (cx, cy, w, h), [..., 4] each, broadcast -> [...] in -1..1."""
     low, high = _corners(boxes)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
-from activesam_ros.demo.losses import dice, focal, generalized_iou, map_entropy
+from activesam_ros.demo.losses import competition, dice, focal, generalized_iou, map_entropy
 from activesam_ros.demo.matching import assign
 from activesam_ros.demo.training_batch import Batch, ImageBatch, Truth
 from activesam_ros.demo.training_options import LossWeights
@@ -175,7 +175,8 @@ def training_losses(
     queries = [match(*layer, truth) for layer in zip(scores, boxes, strict=True)]
     losses |= _object_losses(scores, boxes, queries, truth, weights)
     pixels = _pixel_embeddings(model, features, scene.memory, prompts, scene.prompt, valid, there)
-    losses |= _semantic_losses(model.mask_head.semantic(pixels).float(), truth, weights)
+    semantic = model.mask_head.semantic(pixels).float()
+    losses |= _semantic_losses(semantic, truth, there // len(prompts), weights)
     if len(truth.owners):
         hidden = decoded.hidden[-1][there][truth.owners, queries[-1]]
         masks = _masks(*model.mask_head.instance_kernels(hidden), pixels, truth.owners)
@@ -243,12 +244,23 @@ def _one_hot(like: Tensor, owners: Tensor, queries: Tensor) -> Tensor:
     return targets
 
 
-def _semantic_losses(logits: Tensor, truth: Truth, weights: LossWeights) -> dict[str, Tensor]:
+def _semantic_losses(
+    logits: Tensor, truth: Truth, images: Tensor, weights: LossWeights
+) -> dict[str, Tensor]:
+    """logits [P, g, g]; images [P] ascends: pairs of one image compete for its cells."""
     entropy = map_entropy(logits, truth.semantic, truth.valid).mean()
     overlap = dice(logits, truth.semantic, truth.valid).mean()
+    counts = images.bincount().tolist()
+    rivals = [
+        competition(maps, shares, SMALLEST_WEIGHED_SHARE)
+        for maps, shares in zip(logits.split(counts), truth.semantic.split(counts), strict=True)
+        if len(maps) > 1
+    ]
+    rivalry = torch.stack(rivals).mean() if rivals else logits.new_zeros(())
     return {
         "semantic_entropy": weights.semantic_entropy * entropy,
         "semantic_dice": weights.semantic_dice * overlap,
+        "competition": weights.competition * rivalry,
     }
 
 

@@ -68,6 +68,7 @@ class LossWeights:
     mask_dice: float = 2.0
     semantic_entropy: float = 8.0
     semantic_dice: float = 4.0
+    competition: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.demo.losses import dice, focal, generalized_iou, map_entropy
+from activesam_ros.demo.losses import competition, dice, focal, generalized_iou, map_entropy
 
 EVERYWHERE = torch.ones(1, 1, 2)
 
@@ -68,3 +68,30 @@ def test_generalized_iou_is_symmetric_and_bounded(numbers: list[float]) -> None:
     value = generalized_iou(first, second).item()
     assert value == pytest.approx(generalized_iou(second, first).item(), abs=1e-5)
     assert -1 - 1e-5 <= value <= 1 + 1e-5
+
+
+def test_maps_that_tell_nothing_apart_compete_at_log_k() -> None:
+    shares = torch.eye(3)[:, :, None]  # three cells in a column, one for each class
+    loss = competition(torch.zeros(3, 3, 1), shares, rarest=0.01)
+    assert loss.item() == pytest.approx(math.log(3))
+
+
+def test_the_highest_map_should_be_the_right_one() -> None:
+    shares = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    right = competition(10 * shares, shares, rarest=0.01)
+    wrong = competition(-10 * shares, shares, rarest=0.01)
+    assert right < 1e-3
+    assert wrong.item() == pytest.approx(10, abs=1e-3)
+
+
+def test_a_rare_class_weighs_more_than_its_cells() -> None:
+    shares = torch.zeros(2, 1, 10)
+    shares[0, 0, :9], shares[1, 0, 9] = 1.0, 1.0
+    misses_rare = competition(torch.tensor([5.0, 0.0])[:, None, None].expand(2, 1, 10), shares, 0.0)
+    # 1 cell in 10, weighed by sqrt(10) against 9 cells weighed by sqrt(10 / 9)
+    share = math.sqrt(10) / (math.sqrt(10) + 9 * math.sqrt(10 / 9))
+    assert misses_rare.item() == pytest.approx(5 * share, abs=0.01)
+
+
+def test_cells_of_no_class_do_not_compete() -> None:
+    assert competition(torch.randn(2, 2, 2), torch.zeros(2, 2, 2), rarest=0.1).item() == 0
