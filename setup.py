@@ -47,7 +47,10 @@ setup(
     license=manifest_text("license"),
     python_requires=">=3.10",
     packages=find_packages(include=["activesam_ros", "activesam_ros.*"]),
-    package_data={"": ["py.typed", "*.gz"]},
+    package_data={
+        "": ["py.typed", "*.gz"],
+        "activesam_ros.evaluation": ["report_page/*"],
+    },
     data_files=data_files(),
     install_requires=[
         "torch>=2.6",
@@ -66,11 +69,12 @@ setup(
         "lz4",
         "zstandard",
         "tqdm",
+        "jinja2",
     ],
     extras_require={
         # What `activesam verify` compares with; sam3 itself imports the other two undeclared.
         "reference": ["sam3==0.1.4", "torchvision", "psutil"],
-        "test": ["pytest>=8", "hypothesis"],
+        "test": ["pytest>=8", "hypothesis", "playwright"],
     },
     entry_points={
         "console_scripts": [

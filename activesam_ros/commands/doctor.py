@@ -57,6 +57,7 @@ PACKAGES = (
     Package("PyYAML", "yaml", "vocabularies", "pip install pyyaml", needed=True),
     Package("nltk", "nltk", "hypernyms of new class names", "pip install nltk"),
     Package("rosbags", "rosbags", "recordings", "pip install rosbags rosbags-image"),
+    Package("jinja2", "jinja2", "reports of evaluations", "pip install jinja2"),
     Package("rclpy", "rclpy", "the node", "`make setup`, or a ROS 2 distribution"),
     Package(
         "cv_bridge", "cv_bridge", "image messages; rosbags-image serves too", "a ROS 2 distribution"

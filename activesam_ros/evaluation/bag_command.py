@@ -23,7 +23,13 @@ from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
 from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.bags import open_recording
 from activesam_ros.evaluation.executors import InProcess
+from activesam_ros.evaluation.report_option import (
+    add_report_argument,
+    check_report,
+    write_report_of,
+)
 from activesam_ros.evaluation.results import (
+    about_vocabulary,
     check_output,
     document,
     summary_table,
@@ -56,11 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "methods; 0 does not (default: %(default)s)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    add_report_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write results.json; raises ActiveSamError on bad input."""
     check_output(args.output)
+    check_report(args.report)
     if args.agreement_every < 0:
         raise UsageError(f"--agreement-every {args.agreement_every} must be 0 or more.")
     recording = open_recording(args.bag)
@@ -82,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
+        pictures=args.report is not None,
     )
     expected = recording.message_count(topics[:1])
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None) as progress:
@@ -96,10 +105,12 @@ def run(args: argparse.Namespace) -> int:
     about = _about(source, count, meaning, vocabulary) | {
         "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
     }
-    content = document(outcome.result.tallies.plain, outcome.machine, about)
+    tallies = outcome.result.tallies
+    content = document(tallies.plain, outcome.machine, about)
     path = write_results(args.output, content)
     print(summary_table(content))
     print(f"{path} written.")
+    write_report_of(args.report, content, vocabulary, tallies)
     return 0
 
 
@@ -124,11 +135,7 @@ def _about(
             "problems": dict(count.problems),
             "notes": list(count.notes),
         },
-        "vocabulary": {
-            "name": vocabulary.name,
-            "classes": len(vocabulary.classes),
-            "queries": len(vocabulary.queries),
-        },
+        "vocabulary": about_vocabulary(vocabulary),
     }
 
 

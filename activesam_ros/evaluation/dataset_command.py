@@ -26,7 +26,13 @@ from activesam_ros.evaluation.benchmarks import (
 )
 from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
 from activesam_ros.evaluation.executors import InProcess
+from activesam_ros.evaluation.report_option import (
+    add_report_argument,
+    check_report,
+    write_report_of,
+)
 from activesam_ros.evaluation.results import (
+    about_vocabulary,
     check_output,
     document,
     number,
@@ -63,11 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_network_arguments(parser, vocabulary_required=False)
     add_methods_argument(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    add_report_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write results.json; raises ActiveSamError on bad input."""
     check_output(args.output)
+    check_report(args.report)
     if args.n_images is not None and args.n_images < 1:
         raise UsageError(f"--n-images {args.n_images} must be at least 1.")
     benchmark = benchmark_named(args.name)
@@ -84,22 +92,31 @@ def run(args: argparse.Namespace) -> int:
         vocabulary,
         settings,
         label_ids(benchmark),
+        pictures=args.report is not None,
     )
     with tqdm(total=len(images), unit="image", file=sys.stderr, disable=None) as progress:
         outcome = InProcess().run(task, len(images), progress.update)
     about = {
-        "dataset": {"name": benchmark.name, "root": str(args.root), "images": len(images)},
+        "dataset": {
+            "name": benchmark.name,
+            "title": benchmark.title,
+            "root": str(args.root),
+            "images": len(images),
+        },
+        "vocabulary": about_vocabulary(vocabulary),
         "published": {
             method.value: dataclasses.asdict(figures)
             for method, figures in benchmark.published.items()
         },
         "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
     }
-    content = document(outcome.result.tallies.plain, outcome.machine, about)
+    tallies = outcome.result.tallies
+    content = document(tallies.plain, outcome.machine, about)
     path = write_results(args.output, content)
     print(summary_table(content))
     print(published_table(benchmark, content["methods"]))
     print(f"{path} written.")
+    write_report_of(args.report, content, vocabulary, tallies)
     return 0
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.evaluation.kept_pictures import KeptPictures
 from activesam_ros.evaluation.measuring import FrameSegmenter, Measured, PeakMemory, measure
 from activesam_ros.evaluation.metrics import IdMap, LabelMap
+from activesam_ros.evaluation.pictures import TRUTH, FramePicture, frame_picture
 from activesam_ros.evaluation.tally import MethodTally, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
@@ -42,14 +44,20 @@ class Reference:
 
 @dataclass
 class Tallies:
-    """What each method did, in the order in which methods were asked for."""
+    """What each method did, in the order in which methods were asked for.
+
+    pictures: of a few frames; None where none were asked for.
+    """
 
     plain: dict[Method, MethodTally]
+    pictures: KeptPictures | None = None
 
     def extend(self, later: Tallies) -> None:
         """Add the tallies of the samples that follow."""
         for method, tally in self.plain.items():
             tally.extend(later.plain[method])
+        if self.pictures is not None and later.pictures is not None:
+            self.pictures.extend(later.pictures)
 
 
 class Evaluator:
@@ -57,6 +65,7 @@ class Evaluator:
 
     Where ``full`` is among the methods the others are compared with it on every sample, else with
     ``reference`` where it runs. The very first sample is segmented once unmeasured, as a warm-up.
+    pictures: keep pictures of the worst, median and best frames by :func:`ranking_method`.
     """
 
     def __init__(
@@ -66,24 +75,27 @@ class Evaluator:
         label_ids: IdMap | None,
         device: torch.device,
         reference: Reference | None = None,
+        pictures: bool = False,
     ) -> None:
         self._segmenters = dict(segmenters)
         self._vocabulary = vocabulary
+        self._colors = [entry.color for entry in vocabulary.classes]
         self._label_ids = label_ids
         self._predicted_ids = prediction_ids(vocabulary)
         self._memory = PeakMemory(device)
         self._reference = reference
+        self._pictures = pictures
         self._warm = False
 
     def run(self, samples: Iterable[Sample], advance: Callable[[], object]) -> Tallies:
         """Segment and tally ``samples``; ``advance`` is called after each."""
-        tallies = Tallies(self._empty())
+        tallies = Tallies(self._empty(), KeptPictures() if self._pictures else None)
         for sample in samples:
             if not self._warm:
                 for segmenter in self._segmenters.values():
                     segmenter.segment(sample.image)
                 self._warm = True
-            self._add(sample, tallies.plain)
+            self._add(sample, tallies)
             advance()
         return tallies
 
@@ -93,14 +105,34 @@ class Evaluator:
             for method in self._segmenters
         }
 
-    def _add(self, sample: Sample, tallies: Mapping[Method, MethodTally]) -> None:
+    def _add(self, sample: Sample, tallies: Tallies) -> None:
         measured = {
             method: measure(segmenter, sample.image, self._memory)
             for method, segmenter in self._segmenters.items()
         }
         full = self._full_labels(sample, measured)
-        for method, tally in tallies.items():
-            tally.add(sample.stamp_ns, measured[method], sample.labels, full)
+        for method, tally in tallies.plain.items():
+            tally.add(
+                sample.place, sample.name, sample.stamp_ns, measured[method], sample.labels, full
+            )
+        if tallies.pictures is not None:
+            ranked = tallies.plain[ranking_method(list(tallies.plain))]
+            predicted = {method: entry.result.labels for method, entry in measured.items()}
+            tallies.pictures.add(
+                sample.place,
+                ranked.figures[-1].score,
+                lambda: self._picture(sample, predicted, full),
+            )
+
+    def _picture(
+        self, sample: Sample, predicted: Mapping[Method, LabelMap], full: LabelMap | None
+    ) -> FramePicture:
+        maps = {method.value: (labels, self._predicted_ids) for method, labels in predicted.items()}
+        if full is not None:
+            maps[Method.FULL.value] = (full, self._predicted_ids)
+        if sample.labels is not None and self._label_ids is not None:
+            maps[TRUTH] = (sample.labels, self._label_ids)
+        return frame_picture(sample.image, maps, self._colors)
 
     def _full_labels(self, sample: Sample, measured: Mapping[Method, Measured]) -> LabelMap | None:
         if Method.FULL in measured:
@@ -108,3 +140,8 @@ class Evaluator:
         if self._reference is not None and sample.place % self._reference.every == 0:
             return self._reference.segmenter.segment(sample.image).labels
         return None
+
+
+def ranking_method(methods: Sequence[Method]) -> Method:
+    """The method whose frames are ranked: the first, unless that is the unpruned one."""
+    return next((method for method in methods if method is not Method.FULL), methods[0])

@@ -15,6 +15,7 @@ import torch
 from activesam_ros import __version__
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.tally import MethodTally
+from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 RESULTS_NAME = "results.json"
@@ -48,6 +49,15 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
+def about_vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
+    """What results.json says of the vocabulary."""
+    return {
+        "name": vocabulary.name,
+        "classes": len(vocabulary.classes),
+        "queries": len(vocabulary.queries),
+    }
+
+
 def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
     """Write results.json into ``folder``, whole or not at all; raises UsageError."""
     path = folder / RESULTS_NAME
@@ -61,10 +71,10 @@ def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def check_output(folder: Path) -> None:
+def check_output(folder: Path, option: str = "--output") -> None:
     """Refuse an output that cannot be a folder, before any work is done; raises UsageError."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output {folder} is a file; give a folder.")
+        raise UsageError(f"{option} {folder} is a file; give a folder.")
 
 
 def summary_table(content: Mapping[str, Any]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from activesam_ros.evaluation.frame_figures import FrameFigures
 from activesam_ros.evaluation.measuring import Measured
 from activesam_ros.evaluation.metrics import (
     ConfusionMatrix,
@@ -24,7 +26,7 @@ MINIMUM_SHARE = 0.005
 
 
 class MethodTally:
-    """Adds up the frames of one method.
+    """Adds up the frames of one method; ``figures`` are those of each.
 
     label_ids: from the ids of the ground truth to class indices, None where there is none.
     predicted_ids: from those of the masks, :func:`prediction_ids`.
@@ -33,15 +35,12 @@ class MethodTally:
     def __init__(
         self, vocabulary: Vocabulary, label_ids: IdMap | None, predicted_ids: IdMap
     ) -> None:
+        self.figures: list[FrameFigures] = []
         self._vocabulary = vocabulary
         self._label_ids = label_ids
         self._prediction_ids = predicted_ids
         self._confusion = ConfusionMatrix.empty(len(vocabulary.classes))
         self._labelled_frames = 0
-        self._latencies_ms: list[float] = []
-        self._stages_ms: dict[str, list[float]] = {}
-        self._stamps_ns: list[int | None] = []
-        self._active_counts: list[int] = []
         self._agreement = Share()
         self._agreement_frames = 0
         self._recall = Share()
@@ -53,41 +52,56 @@ class MethodTally:
 
     def add(
         self,
+        place: int,
+        name: str,
         stamp_ns: int | None,
         measured: Measured,
         labels: LabelMap | None,
         full: LabelMap | None,
     ) -> None:
-        """Add a frame.
+        """Add a frame; place and name are those of its sample.
 
         stamp_ns: None where frames do not follow each other in time. labels: ground truth [H, W].
         full: what the method without pruning says of the frame, [H, W]. Raises UsageError when
         their sizes differ from the prediction's.
         """
         result = measured.result
+        confusion, agreed, flicker = None, Share(), Share()
         active = sorted({self._vocabulary.query_class[query] for query in result.active_queries})
         if labels is not None and self._label_ids is not None:
-            self._confusion += ConfusionMatrix.of(
+            confusion = ConfusionMatrix.of(
                 labels, result.labels, self._label_ids, self._prediction_ids
             )
+            self._confusion += confusion
             self._recall += presence_recall(labels, self._label_ids, active, MINIMUM_SHARE)
             self._labelled_frames += 1
         if full is not None:
-            self._agreement += agreement(result.labels, full)
+            agreed = agreement(result.labels, full)
+            self._agreement += agreed
             self._recall_of_full += presence_recall(
                 full, self._prediction_ids, active, MINIMUM_SHARE
             )
             self._agreement_frames += 1
         if stamp_ns is not None:
-            self._flicker += temporal_flicker(self._previous, result.labels)
+            flicker = temporal_flicker(self._previous, result.labels)
+            self._flicker += flicker
             self._previous = result.labels
             if self._first is None:
                 self._first = result.labels
-        self._stamps_ns.append(stamp_ns)
-        self._active_counts.append(len(active))
-        self._latencies_ms.append(measured.latency_ms)
-        for stage, duration_ms in result.timings_ms.items():
-            self._stages_ms.setdefault(stage, []).append(duration_ms)
+        self.figures.append(
+            FrameFigures(
+                place=place,
+                name=name,
+                stamp_ns=stamp_ns,
+                latency_ms=measured.latency_ms,
+                stages_ms=dict(result.timings_ms),
+                active=tuple(active),
+                miou=None if confusion is None else _known(confusion.miou_of_labelled()),
+                pixel_accuracy=None if confusion is None else _known(confusion.pixel_accuracy()),
+                agreement_with_full=_known(agreed.value),
+                flicker=_known(flicker.value),
+            )
+        )
         if measured.peak_memory_mib is not None:
             self._peak_memory_mib = max(self._peak_memory_mib or 0.0, measured.peak_memory_mib)
 
@@ -98,20 +112,19 @@ class MethodTally:
         """
         self._confusion += later._confusion
         self._labelled_frames += later._labelled_frames
-        self._latencies_ms += later._latencies_ms
-        for stage, durations_ms in later._stages_ms.items():
-            self._stages_ms.setdefault(stage, []).extend(durations_ms)
-        self._stamps_ns += later._stamps_ns
-        self._active_counts += later._active_counts
         self._agreement += later._agreement
         self._agreement_frames += later._agreement_frames
         self._recall += later._recall
         self._recall_of_full += later._recall_of_full
+        figures = list(later.figures)
         self._flicker += later._flicker
         if later._first is not None:
-            self._flicker += temporal_flicker(self._previous, later._first)
+            flicker = temporal_flicker(self._previous, later._first)
+            self._flicker += flicker
+            figures[0] = dataclasses.replace(figures[0], flicker=_known(flicker.value))
             self._first = later._first if self._first is None else self._first
             self._previous = later._previous
+        self.figures += figures
         peaks = [
             peak for peak in (self._peak_memory_mib, later._peak_memory_mib) if peak is not None
         ]
@@ -120,20 +133,19 @@ class MethodTally:
     @property
     def frames(self) -> int:
         """Frames added so far."""
-        return len(self._latencies_ms)
+        return len(self.figures)
 
     def results(self) -> dict[str, object]:
         """The entry of results.json: fractions, milliseconds, MiB; None where undefined."""
-        total_ms = sum(self._latencies_ms)
+        latencies_ms = [entry.latency_ms for entry in self.figures]
+        total_ms = sum(latencies_ms)
         return {
             "frames": self.frames,
             **self._accuracy(),
             "frames_per_second": self.frames * 1e3 / total_ms if total_ms else None,
-            "latency_ms": percentiles(self._latencies_ms),
-            "stage_latency_ms": {
-                stage: percentiles(durations) for stage, durations in self._stages_ms.items()
-            },
-            "active_classes_mean": _mean(self._active_counts),
+            "latency_ms": percentiles(latencies_ms),
+            "stage_latency_ms": self._stages(),
+            "active_classes_mean": _mean([len(entry.active) for entry in self.figures]),
             "active_classes_over_time": self._active_over_time(),
             "agreement_with_full": _known(self._agreement.value),
             "agreement_frames": self._agreement_frames,
@@ -159,10 +171,20 @@ class MethodTally:
             "confusion_matrix": matrix if labelled else None,
         }
 
+    def _stages(self) -> dict[str, dict[str, float | None]]:
+        """Percentiles of each stage over the frames that have it."""
+        durations_ms: dict[str, list[float]] = {}
+        for entry in self.figures:
+            for stage, duration_ms in entry.stages_ms.items():
+                durations_ms.setdefault(stage, []).append(duration_ms)
+        return {stage: percentiles(values) for stage, values in durations_ms.items()}
+
     def _active_over_time(self) -> dict[str, object] | None:
-        if None in self._stamps_ns or not self._stamps_ns:
+        stamps_ns = [entry.stamp_ns for entry in self.figures]
+        if None in stamps_ns or not stamps_ns:
             return None
-        return {"stamp_ns": self._stamps_ns, "active_classes": self._active_counts}
+        counts = [len(entry.active) for entry in self.figures]
+        return {"stamp_ns": stamps_ns, "active_classes": counts}
 
 
 def prediction_ids(vocabulary: Vocabulary) -> IdMap:

@@ -25,7 +25,7 @@ class Task:
     settings: of each method, in the order in which they run. label_ids: from the ids of the ground
     truth to class indices, None without one. reference: settings of the method without pruning and
     on every how many-th image it runs; None where it does not. threads: of the network on a CPU,
-    None for PyTorch's own choice.
+    None for PyTorch's own choice. pictures: keep some for a report.
     """
 
     source: Source
@@ -35,6 +35,7 @@ class Task:
     label_ids: IdMap | None
     reference: tuple[Settings, int] | None = None
     threads: int | None = None
+    pictures: bool = False
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Worker:
             task.label_ids,
             network.device,
             reference,
+            task.pictures,
         )
         self._reader = task.source.open()
         self.machine: dict[str, Any] = machine(network.device, network.dtype)

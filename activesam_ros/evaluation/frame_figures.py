@@ -1,0 +1,41 @@
+"""The figures of single frames: what the charts, the table of frames and the gallery rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFigures:
+    """One method on one frame; fractions and milliseconds, None where they cannot be computed.
+
+    place: of the image in its source, from 0. name: what the source calls it. stamp_ns: None where
+    frames do not follow each other in time. active: ascending indices of the decoded classes. miou:
+    over the classes labelled in the frame. flicker: None for the first frame.
+    """
+
+    place: int
+    name: str
+    stamp_ns: int | None
+    latency_ms: float
+    stages_ms: Mapping[str, float]
+    active: tuple[int, ...]
+    miou: float | None
+    pixel_accuracy: float | None
+    agreement_with_full: float | None
+    flicker: float | None
+
+    @property
+    def score(self) -> float | None:
+        """How good the frame is: mIoU, else agreement with the unpruned method."""
+        return self.agreement_with_full if self.miou is None else self.miou
+
+
+def elapsed_s(figures: Sequence[FrameFigures]) -> list[float] | None:
+    """Seconds since the first frame; None where frames do not follow each other in time."""
+    stamps_ns = [entry.stamp_ns for entry in figures]
+    known = [stamp for stamp in stamps_ns if stamp is not None]
+    if not known or len(known) != len(stamps_ns):
+        return None
+    return [(stamp - known[0]) / 1e9 for stamp in known]
