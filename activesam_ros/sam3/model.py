@@ -32,6 +32,17 @@ class ImageFeatures:
     prepared: Tensor
     skips: Skips
 
+    def image(self, index: int) -> ImageFeatures:
+        """The features of one of the images alone, as views."""
+        one = slice(index, index + 1)
+        return ImageFeatures(
+            pyramid=Pyramid(*(level[one] for level in self.pyramid)),
+            position=self.position,
+            geometry=tuple(Context(layer.key[one], layer.value[one]) for layer in self.geometry),
+            prepared=self.prepared[one],
+            skips=Skips(*(level[one] for level in self.skips)),
+        )
+
 
 @dataclass(frozen=True)
 class Prompts:

@@ -33,7 +33,16 @@ def network_pixels(image: Tensor, resolution: int, dtype: torch.dtype) -> Tensor
     size = (resolution, resolution)
     if image.device.type == "cpu":
         resized = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-    else:  # only the CPU resizes uint8; its rounding is done by hand
-        resized = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
-        resized = resized.round().clamp(0, 255)
-    return (resized.float() * (1 / 255) - 0.5).div_(0.5).to(dtype)
+        # A table is several times as fast as arithmetic, and gives the same numbers.
+        return torch.from_numpy(_normalized(_GREY_LEVELS).numpy()[resized.numpy()]).to(dtype)
+    # Only the CPU resizes uint8; its rounding is done by hand.
+    resized = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
+    return _normalized(resized.round().clamp(0, 255)).to(dtype)
+
+
+_GREY_LEVELS = torch.arange(256, dtype=torch.float32)
+
+
+def _normalized(grey_levels: Tensor) -> Tensor:
+    """0..255 -> -1..1."""
+    return (grey_levels * (1 / 255) - 0.5).div_(0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from activesam_ros.errors import SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
 from activesam_ros.segmentation.baselines import Method, recipe
@@ -83,18 +84,66 @@ class Segmenter:
         highest = max(int(self._ids.max()), self.settings.background_id)
         return len(self._classes) <= MAX_CLASSES_UINT8 and highest <= MAX_ID_UINT8
 
+    def with_bucket_size(self, bucket_size: int) -> Segmenter:
+        """The same with other buckets; shares the prompts. Raises SettingsError out of range."""
+        other = copy.copy(self)
+        other.settings = self.settings.replace({"bucket_size": bucket_size})
+        return other
+
+    def segment(
+        self,
+        image: NDArray[np.uint8],
+        wanted: Wanted = LABELS_ONLY,
+        carried: Sequence[int] | None = None,
+    ) -> Segmentation:
+        """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype.
+
+        carried: queries to decode instead of those a preview would find; pinned ones come beside
+        them. Without effect where nothing is pruned.
+        """
+        (result,) = self.segment_batch([image], [wanted], [carried])
+        return result
+
     @torch.inference_mode()
-    def segment(self, image: NDArray[np.uint8], wanted: Wanted = LABELS_ONLY) -> Segmentation:
-        """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype."""
+    def segment_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        wanted: Sequence[Wanted],
+        carried: Sequence[Sequence[int] | None],
+    ) -> Iterator[Segmentation]:
+        """Encode several images of any sizes at once and decode one after the other.
+
+        One entry of ``wanted`` and ``carried`` an image, as for :meth:`segment`. A stage that
+        several images share counts in full for each. Yields the results in the order given, each
+        as soon as it is there; "total" is the time since the call.
+        """
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
-            source = upload(image, self.model.device)
-        choice = self._choose(source, timer)
-        size = (image.shape[0], image.shape[1])
+            sources = [upload(image, self.model.device) for image in images]
+        choices = self._choose(sources, carried, timer)
+        with timer.stage("encode"):
+            features = self._encode(sources, self.resolution)
+        for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
+            size = (image.shape[0], image.shape[1])
+            yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
+
+    def _encode(self, sources: Sequence[Tensor], resolution: int) -> ImageFeatures:
+        pixels = [network_pixels(source, resolution, self.model.dtype) for source in sources]
+        return self.model.encode_image(torch.cat(pixels))
+
+    def _finish(
+        self,
+        features: ImageFeatures,
+        size: tuple[int, int],
+        choice: _Choice,
+        wanted: Wanted,
+        timer: StageTimer,
+    ) -> Segmentation:
+        """Decode and fuse one image of ``size`` [height, width]."""
         scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
         totals = ClassScores(size, self.model.device, scores)
         decoded_presence: list[Tensor] = []
-        for decoded in self._decode(source, choice.active, timer):
+        for decoded in self._decode(features, choice.active, timer):
             with timer.stage("fuse"):
                 score_map = self._recipe.score_map(decoded, size)
                 totals.add(self._query_class[decoded.query], score_map)
@@ -117,34 +166,55 @@ class Segmenter:
             scores=scores,
         )
 
-    def _choose(self, source: Tensor, timer: StageTimer) -> _Choice:
-        """Which queries to decode: all of them, or what the preview finds and what is pinned."""
+    def _choose(
+        self, sources: Sequence[Tensor], carried: Sequence[Sequence[int] | None], timer: StageTimer
+    ) -> list[_Choice]:
+        """Which queries to decode: all, those carried over, or what the preview finds; and pins."""
         queries = len(self._query_class)
+        unknown: tuple[float | None, ...] = (None,) * queries
         if not self.previews:
             everything = tuple(range(queries))
-            return _Choice(everything, frozenset(), (None,) * queries)
+            return [_Choice(everything, frozenset(), unknown, Reason.UNPRUNED) for _ in sources]
+        previewed = iter(
+            self._preview(
+                [source for source, old in zip(sources, carried, strict=True) if old is None], timer
+            )
+        )
+        choices: list[_Choice] = []
+        for old in carried:
+            if old is None:
+                presence = next(previewed)
+                found = select(
+                    presence,
+                    quantile_alpha=self.settings.quantile_alpha,
+                    max_active=self.settings.max_active,
+                )
+                reason, known = Reason.PREVIEWED, tuple(presence.tolist())
+            else:
+                # A pin holds whatever was found before, so it is the better reason here.
+                found = tuple(set(old) - set(self._pinned))
+                reason, known = Reason.CARRIED, unknown
+            active = with_pinned(found, self._pinned)
+            choices.append(_Choice(active, frozenset(found), known, reason))
+        return choices
+
+    def _preview(self, sources: Sequence[Tensor], timer: StageTimer) -> list[Tensor]:
+        """Presence probability of every query in each image, float32 [K] on the CPU."""
+        if not sources:
+            return []
         with timer.stage("preview_encode"):
-            pixels = network_pixels(source, self.preview_resolution, self.model.dtype)
-            features = self.model.encode_image(pixels)
+            features = self._encode(sources, self.preview_resolution)
         with timer.stage("preview"):
-            presence = presence_probabilities(
-                self.model, features, self._text, self.settings.bucket_size
-            ).cpu()
-        selected = select(
-            presence,
-            quantile_alpha=self.settings.quantile_alpha,
-            max_active=self.settings.max_active,
-        )
-        return _Choice(
-            with_pinned(selected, self._pinned), frozenset(selected), tuple(presence.tolist())
-        )
+            return [
+                presence_probabilities(
+                    self.model, features.image(place), self._text, self.settings.bucket_size
+                ).cpu()
+                for place in range(len(sources))
+            ]
 
     def _decode(
-        self, source: Tensor, active: Sequence[int], timer: StageTimer
+        self, features: ImageFeatures, active: Sequence[int], timer: StageTimer
     ) -> Iterator[DecodedQuery]:
-        with timer.stage("encode"):
-            pixels = network_pixels(source, self.resolution, self.model.dtype)
-            features = self.model.encode_image(pixels)
         decoded = decode(
             self.model,
             features,
@@ -190,10 +260,8 @@ class Segmenter:
         for query, presence in zip(choice.active, decoded_presence, strict=True):
             index = self._query_class[query]
             best[index] = max(best.get(index, 0.0), presence)
-            if not self.previews:
-                reasons[index] = Reason.UNPRUNED
-            elif query in choice.selected:
-                reasons[index] = Reason.PREVIEWED  # outranks a pin
+            if choice.reason is Reason.UNPRUNED or query in choice.selected:
+                reasons[index] = choice.reason  # outranks a pin
             else:
                 reasons.setdefault(index, Reason.PINNED)
         pixels = class_pixels(labels, [entry.id for entry in self._classes])
@@ -212,11 +280,12 @@ class Segmenter:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Queries to decode, those of them the preview selected, and what it said of every query."""
+    """Queries to decode, those of them selected and why, and what a preview said of every query."""
 
     active: tuple[int, ...]
     selected: frozenset[int]
     presence: tuple[float | None, ...]
+    reason: Reason
 
 
 def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:

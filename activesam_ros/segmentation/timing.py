@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Iterator
 
@@ -21,6 +22,13 @@ class StageTimer:
         self._started_s = time.perf_counter()
         self._elapsed_ms: dict[str, float] = {}
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    def branch(self) -> StageTimer:
+        """A timer that goes on from what was measured so far, for one image of a batch."""
+        other = copy.copy(self)
+        other._elapsed_ms = dict(self._elapsed_ms)
+        other._events = list(self._events)
+        return other
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

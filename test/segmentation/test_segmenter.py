@@ -61,6 +61,54 @@ def test_pinning_what_the_preview_finds_changes_nothing(network: Network) -> Non
     assert np.array_equal(pinned.labels, free.labels)
 
 
+def test_carried_classes_are_decoded_without_a_preview(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(50, pinned=(3, 7)), Settings(max_active=5))
+    previewed = segmenter.segment(NOISE)
+    carried = segmenter.segment(NOISE, carried=previewed.active_queries)
+    assert carried.active_queries == previewed.active_queries
+    assert np.array_equal(carried.labels, previewed.labels)
+    assert carried.presence == (None,) * 50
+    reasons = {entry.id: entry.reason for entry in carried.classes}
+    assert reasons.pop(3) is reasons.pop(7) is Reason.PINNED
+    assert set(reasons.values()) == {Reason.CARRIED}
+    assert "preview" not in carried.timings_ms
+    few = segmenter.segment(NOISE, carried=(7, 20))
+    assert few.active_queries == (3, 7, 20)
+    reasons = {entry.id: entry.reason for entry in few.classes}
+    assert reasons == {3: Reason.PINNED, 7: Reason.PINNED, 20: Reason.CARRIED}
+
+
+def test_nothing_is_carried_where_nothing_is_pruned(network: Network) -> None:
+    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, carried=(1,))
+    assert result.active_queries == (0, 1, 2)
+    assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
+
+
+def test_images_of_a_batch_are_as_segmented_alone(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(50), Settings(max_active=5))
+    images = [NOISE, np.ascontiguousarray(NOISE[:40, ::-1]), NOISE[::-1]]
+    wanted = [Wanted(), Wanted(confidence=True), Wanted()]
+    carried = [None, (4, 9), None]
+    together = list(segmenter.segment_batch(images, wanted, carried))
+    assert len(together) == 3
+    for place, result in enumerate(together):
+        alone = segmenter.segment(images[place], wanted[place], carried[place])
+        assert result.active_queries == alone.active_queries
+        assert result.labels.shape == images[place].shape[:2]
+        assert (result.labels == alone.labels).mean() > 0.99  # sums in another order
+        assert (result.confidence is None) == (place != 1)
+
+
+def test_other_buckets_give_the_same(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(9), Settings())
+    smaller = segmenter.with_bucket_size(2)
+    assert (segmenter.settings.bucket_size, smaller.settings.bucket_size) == (32, 2)
+    labels = smaller.segment(NOISE).labels
+    assert (labels == segmenter.segment(NOISE).labels).mean() > 0.99
+    with pytest.raises(SettingsError, match="bucket_size=0"):
+        segmenter.with_bucket_size(0)
+
+
 def test_pinned_names_must_exist(network: Network) -> None:
     with pytest.raises(VocabularyError, match="unicorn"):
         network.segmenter(vocabulary(3), Settings(pinned=("unicorn",)))
