@@ -128,6 +128,7 @@ def active_classes_message(frame: Frame, result: Segmentation, vocabulary: Vocab
                 "vocabulary_size": len(vocabulary.classes),
                 "classes": classes,
                 "latency_ms": result.timings_ms["total"],
+                "degradation": 0,  # offline there is no latency budget
             },
         )
     )

@@ -15,12 +15,15 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from activesam_ros.node.camera_options import CameraInput
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.qos import Endpoint, profile_for, subscription_conflicts
 
 COMPRESSED_SUFFIX = "/compressed"
 # A camera_info waits as long as its image waits and is segmented.
 CAMERA_INFO_DEPTH = 64
+# With keep_all: images that arrive while a callback has the interpreter.
+KEEP_ALL_DEPTH = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class FollowingSubscription:
     """A subscription that takes over the profile its publishers offer, without losing a message.
 
     A new subscription is made beside the old one. The old one is heard until the new one delivers;
-    a message that both deliver is handed on once.
+    messages that both deliver are handed on once.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class FollowingSubscription:
         *,
         depth: int,
         reliability: str,
+        unknown: str = "best_effort",
     ) -> None:
+        """``reliability`` as for :func:`profile_for`, and ``unknown`` while nobody publishes."""
         self.topic = node.resolve_topic_name(topic)
         self._node = node
         self._message_type = message_type
@@ -83,13 +88,15 @@ class FollowingSubscription:
         self._receive = receive
         self._depth = depth
         self._reliability = reliability
+        self._unknown = unknown
         self._group: CallbackGroup = MutuallyExclusiveCallbackGroup()
         self._changing = threading.Lock()
         self._closed = False
         self._lock = threading.Lock()
         self._generation = 0
         self._heard = 0
-        self._last_stamp_ns: int | None = None
+        self._recent_ns: deque[int] = deque(maxlen=depth)
+        self._repeats_ns: list[int] = []
         self._intakes: list[_Intake] = []
         self.follow()
 
@@ -101,7 +108,7 @@ class FollowingSubscription:
         """Take the profile the publishers offer now; returns who still cannot be heard."""
         publishers = self.publishers()
         same_type = [entry for entry in publishers if entry.message_type == self._type_name]
-        profile = profile_for(same_type, self._reliability, self._depth)
+        profile = profile_for(same_type, self._reliability, self._depth, unknown=self._unknown)
         with self._changing:
             if self._closed:
                 return ()
@@ -137,9 +144,13 @@ class FollowingSubscription:
         with self._lock:
             if generation < self._heard:
                 return
-            repeated = self._heard and generation > self._heard and stamp == self._last_stamp_ns
-            self._heard = generation
-            self._last_stamp_ns = stamp
+            if generation > self._heard:
+                self._heard = generation
+                self._repeats_ns = list(self._recent_ns)
+            repeated = stamp in self._repeats_ns
+            if repeated:
+                self._repeats_ns.remove(stamp)
+            self._recent_ns.append(stamp)
         if not repeated:
             self._receive(message)
 
@@ -169,21 +180,26 @@ class Camera:
     """Receives images and keeps the camera_info that goes with each."""
 
     def __init__(
-        self, node: Node, name: str, options: NodeOptions, receive: Callable[[Frame], None]
+        self,
+        node: Node,
+        source: CameraInput,
+        options: NodeOptions,
+        receive: Callable[[Frame], None],
     ) -> None:
         """``receive`` gets every image, in a thread of the executor."""
-        self._name = name
+        self._name = source.name
         self._receive = receive
-        compressed = options.image_transport == "compressed"
-        topic = image_topic(node, compressed)
+        compressed = source.compressed
+        topic = image_topic(node, source.topic, compressed)
         self._infos: deque[Any] = deque(maxlen=CAMERA_INFO_DEPTH)
         self._image = FollowingSubscription(
             node,
             CompressedImage if compressed else Image,
             topic,
             self._hand_on,
-            depth=1,
+            depth=KEEP_ALL_DEPTH if options.keep_all else 1,
             reliability=options.image_reliability,
+            unknown="reliable" if options.keep_all else "best_effort",
         )
         self._info = FollowingSubscription(
             node,
@@ -226,9 +242,9 @@ class Camera:
         self._info.close()
 
 
-def image_topic(node: Node, compressed: bool) -> str:
-    """``image``, or what it is remapped to; with its transport's suffix where compressed."""
-    base = str(node.resolve_topic_name("image"))
+def image_topic(node: Node, topic: str, compressed: bool) -> str:
+    """``topic``, or what it is remapped to; with its transport's suffix where compressed."""
+    base = str(node.resolve_topic_name(topic))
     return base.removesuffix(COMPRESSED_SUFFIX) + COMPRESSED_SUFFIX if compressed else base
 
 

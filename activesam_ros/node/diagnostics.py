@@ -1,8 +1,8 @@
 """What the node says about itself on /diagnostics, and by which limits.
 
 Limits: a state worth a warning is WARN at once and ERROR when it has lasted ``error_after_s``; a
-failed configuration, and a publisher whose quality of service keeps every image away, are ERROR at
-once.
+failed configuration, a publisher whose quality of service keeps every image away, and an image lost
+in spite of keep_all are ERROR at once; degradation for the latency budget stays a WARN.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from activesam_ros import __version__
+from activesam_ros.node import degradation
 from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.statistics import StatisticsSnapshot
+from activesam_ros.node.statistics import NO_ROOM, StatisticsSnapshot
 
 
 class Level(enum.IntEnum):
@@ -44,10 +45,12 @@ class CameraState(enum.Enum):
 class CameraView:
     """A camera as the diagnostics see it.
 
-    topic: the image topic as resolved; publishers: how many publish it; conflicts: sentences about
-    endpoints that cannot reach each other; running: whether the node is active.
+    name: the camera's own; topic: the image topic as resolved; publishers: how many publish it;
+    conflicts: sentences about endpoints that cannot reach each other; running: whether the node is
+    active.
     """
 
+    name: str
     topic: str
     publishers: int
     conflicts: tuple[str, ...]
@@ -58,7 +61,10 @@ class CameraView:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """Network and vocabulary as the diagnostics see them; None where nothing is loaded."""
+    """Network and vocabulary as the diagnostics see them; None where nothing is loaded.
+
+    level: what is left out to keep the latency budget; bucket_size: in use, by the memory there is.
+    """
 
     state: str
     failure: str | None
@@ -70,6 +76,9 @@ class NetworkView:
     vocabulary_size: int
     cache_hit: bool | None
     converter: str
+    level: degradation.Level | None = None
+    bucket_size: int = 0
+    max_latency_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Level, Camera
     silent = _longer_than(statistics.since_received_s, statistics.running_s, options)
     if silent is not None:
         return _judge_silence(view, silent)
+    if NO_ROOM in statistics.problems:  # an evaluation that lost an image is not whole again
+        return Level.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
     if statistics.last_drop is not None:
         problem = statistics.problems[statistics.last_drop]
         return Level.WARN, CameraState.REJECTED, f"rejected: {problem}"
@@ -190,6 +201,7 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
 
 def network_health(view: NetworkView) -> Health:
     """State and level of network and vocabulary."""
+    step = None if view.level is None else view.level.step
     values = (
         ("state", view.state),
         ("device", view.device or "none"),
@@ -200,6 +212,9 @@ def network_health(view: NetworkView) -> Health:
         ("vocabulary_size", str(view.vocabulary_size)),
         ("cache_hit", "unknown" if view.cache_hit is None else str(view.cache_hit).lower()),
         *memory_values(view.device),
+        ("bucket_size", str(view.bucket_size)),
+        ("max_latency_ms", f"{view.max_latency_ms:g}"),
+        ("degradation", "nothing" if step is None else step.name.lower()),
         ("image_converter", view.converter),
         ("version", __version__),
         ("torch_version", str(torch.__version__)),
@@ -207,6 +222,9 @@ def network_health(view: NetworkView) -> Health:
     )
     if view.failure is not None:
         return Health(Level.ERROR, view.state, view.failure, values)
+    if view.level is not None and view.level.step is not degradation.Step.NOTHING:
+        text = f"to keep max_latency_ms={view.max_latency_ms:g}: {view.level.describe()}"
+        return Health(Level.WARN, view.state, text, values)
     return Health(Level.OK, view.state, view.state, values)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.degradation import Level, levels
+from activesam_ros.node.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.settings import Settings
 
 # Any size will do: the network sees a square of its own resolution.
 _WARM_UP_SIZE = (480, 640, 3)
@@ -30,17 +30,38 @@ _WARM_UP_SIZE = (480, 640, 3)
 class FrameSegmenter(Protocol):
     """Segments frames with one vocabulary and one set of settings."""
 
-    def segment(self, image: NDArray[np.uint8], wanted: Wanted = ...) -> Segmentation:
-        """Segment uint8 RGB [H, W, 3]."""
+    def segment_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        wanted: Sequence[Wanted],
+        carried: Sequence[Sequence[int] | None],
+    ) -> Iterator[Segmentation]:
+        """Segment images, uint8 RGB [H, W, 3] each; see Segmenter.segment_batch."""
+        ...
+
+    def with_bucket_size(self, bucket_size: int) -> FrameSegmenter:
+        """The same with smaller or larger buckets."""
         ...
 
 
 @dataclass(frozen=True)
+class Mode:
+    """A segmenter at one level of the latency budget."""
+
+    level: Level
+    segmenter: FrameSegmenter
+
+
+@dataclass(frozen=True)
 class Prompted:
-    """A segmenter for a vocabulary; cache_hit: whether its prompts came from the disk."""
+    """What segments frames with a vocabulary.
+
+    modes: by level of the latency budget, the first with nothing left out. cache_hit: whether the
+    prompts came from the disk.
+    """
 
     vocabulary: Vocabulary
-    segmenter: FrameSegmenter
+    modes: tuple[Mode, ...]
     cache_hit: bool
 
 
@@ -57,12 +78,12 @@ class Engine(Protocol):
         """Its precision, such as "float32"."""
         ...
 
-    def prompt(self, vocabulary: Vocabulary, settings: Settings) -> Prompted:
+    def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
         """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
         ...
 
-    def with_settings(self, prompted: Prompted, settings: Settings) -> Prompted:
-        """The same prompts with other live settings; raises SettingsError."""
+    def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:
+        """The same prompts with other live parameters; raises SettingsError."""
         ...
 
 
@@ -84,18 +105,38 @@ class NetworkEngine:
     def dtype(self) -> str:
         return str(self._network.dtype).removeprefix("torch.")
 
-    def prompt(self, vocabulary: Vocabulary, settings: Settings) -> Prompted:
-        compiled = self._network.compile(vocabulary, settings, self._method)
+    def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
+        compiled = self._network.compile(vocabulary, parameters.settings, self._method)
         table = compiled.table.to(self._network.device, self._network.dtype)
-        segmenter = Segmenter(self._network.model, table, settings, self._method)
-        return Prompted(vocabulary, segmenter, compiled.cache_hit)
+        segmenter = Segmenter(self._network.model, table, parameters.settings, self._method)
+        return Prompted(vocabulary, self._modes(segmenter, parameters), compiled.cache_hit)
 
-    def with_settings(self, prompted: Prompted, settings: Settings) -> Prompted:
-        old = prompted.segmenter
+    def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:
+        old = prompted.modes[0].segmenter
         if not isinstance(old, Segmenter):
             raise TypeError(f"{old!r} was not made by this engine")
-        segmenter = Segmenter(old.model, old.prompts, settings, self._method)
-        return Prompted(prompted.vocabulary, segmenter, prompted.cache_hit)
+        segmenter = Segmenter(old.model, old.prompts, parameters.settings, self._method)
+        return replace(prompted, modes=self._modes(segmenter, parameters))
+
+    def _modes(self, segmenter: Segmenter, parameters: NodeParameters) -> tuple[Mode, ...]:
+        first, *others = levels(
+            parameters.options,
+            parameters.settings,
+            prunes=recipe(self._method).previews,
+            queries=len(segmenter.prompts.vocabulary.query_class),
+            resolution=segmenter.resolution,
+            patch_size=segmenter.model.config.patch_size,
+        )
+        return (
+            Mode(first, segmenter),
+            *(
+                Mode(
+                    level,
+                    Segmenter(segmenter.model, segmenter.prompts, level.settings, self._method),
+                )
+                for level in others
+            ),
+        )
 
 
 def load_engine(options: NodeOptions) -> Engine:
@@ -129,9 +170,18 @@ def use_cpu_threads(count: int) -> int:
     return threads
 
 
-def warm_up(segmenter: FrameSegmenter) -> None:
-    """Segment a blank image, so that the first real one finds everything in place."""
-    segmenter.segment(np.zeros(_WARM_UP_SIZE, np.uint8))
+def warm_up(prompted: Prompted, batch: int) -> None:
+    """Segment blank images at every level, so that real ones find everything in place.
+
+    batch: how many images may be encoded at once.
+    """
+    blank = np.zeros(_WARM_UP_SIZE, np.uint8)
+    for mode in prompted.modes:
+        for count in sorted({1, batch}):
+            for _ in mode.segmenter.segment_batch(
+                [blank] * count, [Wanted()] * count, [None] * count
+            ):
+                pass
 
 
 def free_memory() -> None:

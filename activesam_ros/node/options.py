@@ -7,94 +7,32 @@ from :data:`PARAMETERS`.
 from __future__ import annotations
 
 import dataclasses
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_type_hints
 
 from activesam_ros.errors import SettingsError
+from activesam_ros.node.camera_options import (
+    MAX_CAMERAS,
+    MAX_RATE_HZ,
+    TRANSPORTS,
+    UNNAMED,
+    CameraInput,
+    CameraOptions,
+    check_camera_names,
+)
+from activesam_ros.node.parameter_rows import (
+    Change,
+    Parameter,
+    ParameterValue,
+    from_setting,
+    option,
+    rows_of,
+)
 from activesam_ros.pipeline import DTYPES
 from activesam_ros.segmentation.baselines import Method, default_settings
-from activesam_ros.settings import SETTINGS, Setting, Settings
+from activesam_ros.settings import SETTINGS, Settings
 
-ParameterValue: TypeAlias = bool | int | float | str | tuple[str, ...]
-ParameterKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
-
-TRANSPORTS = ("raw", "compressed")
 RELIABILITIES = ("reliable", "best_effort")
-
-
-class Change(enum.Enum):
-    """When a parameter may change."""
-
-    LIVE = "at any time"
-    UNCONFIGURED = "while unconfigured; else restart the node"
-    START = "at start only; restart the node"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One row of the table; ``choices`` restrict a text, ``minimum`` to ``maximum`` a number."""
-
-    name: str
-    kind: ParameterKind
-    default: ParameterValue
-    description: str
-    change: Change
-    minimum: float | None = None
-    maximum: float | None = None
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-
-    def check(self, value: object) -> ParameterValue:
-        """Return ``value`` in the parameter's own type, or raise SettingsError naming the bound."""
-        if self.kind in ("int", "float", "names"):
-            return Setting(
-                name=self.name,
-                kind=self.kind,
-                default=0,  # not looked at
-                minimum=self.minimum,
-                maximum=self.maximum,
-                unit=self.unit,
-                description=self.description,
-                live=self.change is Change.LIVE,
-            ).check(value)
-        if self.kind == "bool":
-            if not isinstance(value, bool):
-                raise SettingsError(
-                    f"{self.name}={value!r} is not a truth value; give true or false."
-                )
-            return value
-        if not isinstance(value, str):
-            raise SettingsError(f"{self.name}={value!r} is not a text.")
-        if self.choices and value not in self.choices:
-            raise SettingsError(
-                f"{self.name}={value!r} is unknown; give one of {', '.join(self.choices)}."
-            )
-        return value
-
-
-def _option(
-    default: Any,
-    description: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    unit: str = "",
-    choices: tuple[str, ...] = (),
-    change: Change = Change.UNCONFIGURED,
-) -> Any:
-    return field(
-        default=default,
-        metadata={
-            "description": description,
-            "minimum": minimum,
-            "maximum": maximum,
-            "unit": unit,
-            "choices": choices,
-            "change": change,
-        },
-    )
 
 
 @dataclass(frozen=True)
@@ -104,66 +42,136 @@ class NodeOptions:
     Raises SettingsError when a value has the wrong type or is out of range.
     """
 
-    weights: str = _option(
+    weights: str = option(
         "",
         "Path of the network's weights, sam3.pt or a safetensors file; has to be given.",
     )
-    config_file: str = _option(
+    config_file: str = option(
         "",
         "Path of the JSON file with the network's dimensions; empty takes config.json beside the "
         "weights, else the full size.",
     )
-    vocabulary: str = _option(
+    vocabulary: str = option(
         "driving",
         "Name of a bundled vocabulary, or path of a YAML or text file.",
     )
-    method: str = _option(
+    method: str = option(
         Method.ACTIVESAM.value,
         "How frames are segmented: the pruned method, the same without pruning, or a baseline. "
         "The baselines segearth and sam3 were published with confidence_threshold 0.5.",
         choices=tuple(method.value for method in Method),
     )
-    device: str = _option(
+    device: str = option(
         "auto",
         "auto, cpu, cuda or cuda:N; auto takes the first GPU where there is one.",
     )
-    dtype: str = _option(
+    dtype: str = option(
         "auto",
         "Precision of the network; auto takes bfloat16 on a GPU and float32 on a CPU.",
         choices=DTYPES,
     )
-    cache_dir: str = _option(
+    cache_dir: str = option(
         "",
         "Folder of compiled vocabularies; empty takes the user's cache folder.",
     )
-    cpu_threads: int = _option(
+    cpu_threads: int = option(
         0,
         "CPU threads the network may use; 0 takes all cores but one, so that others are served.",
         minimum=0,
         maximum=1024,
         unit="threads",
     )
-    warm_up: bool = _option(
+    warm_up: bool = option(
         True,
         "Segment a blank image while configuring, so that the first frame is no slower than others "
         "and missing memory shows before the robot moves.",
     )
-    image_transport: str = _option(
+    cameras: tuple[str, ...] = option(
+        (),
+        "Names of up to eight cameras, each with parameters of its own: <name>.topic, "
+        "<name>.transport, <name>.max_rate_hz. Outputs are under ~/<name>/. Without names the one "
+        "camera is the topic image, with its outputs under ~/.",
+        change=Change.START,
+    )
+    camera_batch: int = option(
+        1,
+        "Images of different cameras that are encoded at once when several wait.",
+        minimum=1,
+        maximum=MAX_CAMERAS,
+        unit="images",
+    )
+    max_rate_hz: float = option(
+        0.0,
+        "Most images a second taken from a camera; 0 takes all there is time for.",
+        minimum=0.0,
+        maximum=MAX_RATE_HZ,
+        unit="Hz",
+        change=Change.LIVE,
+    )
+    image_transport: str = option(
         "raw",
         "raw subscribes to image, compressed to image/compressed.",
         choices=TRANSPORTS,
     )
-    image_reliability: str = _option(
+    image_reliability: str = option(
         "auto",
         "Reliability asked of the image's publisher; auto takes what the publisher offers.",
         choices=("auto", *RELIABILITIES),
     )
-    output_reliability: str = _option(
+    output_reliability: str = option(
         "reliable",
         "Reliability the masks are offered with; reliable serves every subscriber.",
         choices=RELIABILITIES,
     )
-    max_image_age_ms: float = _option(
+    keep_all: bool = option(
+        False,
+        "For evaluation: every image is segmented, in order; those that wait are kept in memory. "
+        "Needs max_image_age_ms, max_rate_hz and max_latency_ms at 0.",
+    )
+    keep_all_mib: int = option(
+        1024,
+        "Memory for images that wait with keep_all; what does not fit is dropped, counted, and an "
+        "error in the diagnostics.",
+        minimum=1,
+        maximum=1_048_576,
+        unit="MiB",
+    )
+    max_latency_ms: float = option(
+        0.0,
+        "Latency budget, from receiving an image to its mask; under load the node leaves out more, "
+        "step by step, and takes it back later. 0 leaves out nothing.",
+        minimum=0.0,
+        maximum=600_000.0,
+        unit="ms",
+        change=Change.LIVE,
+    )
+    budget_preview_interval: int = option(
+        8,
+        "First step of the latency budget: a preview every so many frames, the classes it found "
+        "are active until the next one; 1 skips the step.",
+        minimum=1,
+        maximum=1000,
+        unit="frames",
+        change=Change.LIVE,
+    )
+    budget_max_active: int = option(
+        10,
+        "Second step: at most so many active queries, pinned ones beside them; max_active or more "
+        "skips the step.",
+        minimum=1,
+        maximum=65535,
+        unit="queries",
+        change=Change.LIVE,
+    )
+    budget_resolution: int = option(
+        0,
+        "Third step: side of the square that is decoded; 0 takes two thirds of the resolution, the "
+        "resolution or more skips the step.",
+        minimum=0,
+        maximum=4032,
+        unit="px",
+    )
+    max_image_age_ms: float = option(
         0.0,
         "Images whose stamp is older than this when their turn comes are dropped and counted; "
         "0 takes any. With recordings set use_sim_time.",
@@ -172,7 +180,7 @@ class NodeOptions:
         unit="ms",
         change=Change.LIVE,
     )
-    image_timeout_s: float = _option(
+    image_timeout_s: float = option(
         2.0,
         "Diagnostics warn when no image, or no usable one, came for this long.",
         minimum=0.05,
@@ -180,7 +188,7 @@ class NodeOptions:
         unit="s",
         change=Change.LIVE,
     )
-    warn_latency_ms: float = _option(
+    warn_latency_ms: float = option(
         1000.0,
         "Diagnostics warn when the 95th percentile of the latency is above this; 0 never does.",
         minimum=0.0,
@@ -188,7 +196,7 @@ class NodeOptions:
         unit="ms",
         change=Change.LIVE,
     )
-    error_after_s: float = _option(
+    error_after_s: float = option(
         10.0,
         "A warning that lasts this long becomes an error.",
         minimum=0.0,
@@ -196,7 +204,7 @@ class NodeOptions:
         unit="s",
         change=Change.LIVE,
     )
-    diagnostics_period_s: float = _option(
+    diagnostics_period_s: float = option(
         1.0,
         "Time between two diagnostics messages.",
         minimum=0.05,
@@ -204,26 +212,26 @@ class NodeOptions:
         unit="s",
         change=Change.LIVE,
     )
-    enabled: bool = _option(
+    enabled: bool = option(
         True,
         "Whether images are received and segmented, the same as the service enable.",
         change=Change.LIVE,
     )
-    overlay_opacity: float = _option(
+    overlay_opacity: float = option(
         0.5,
         "How much of the class colours covers the image in the overlay.",
         minimum=0.0,
         maximum=1.0,
         change=Change.LIVE,
     )
-    overlay_jpeg_quality: int = _option(
+    overlay_jpeg_quality: int = option(
         80,
         "JPEG quality of the compressed overlay.",
         minimum=1,
         maximum=100,
         change=Change.LIVE,
     )
-    autostart: bool = _option(
+    autostart: bool = option(
         True,
         "Whether the node configures and activates itself; otherwise a lifecycle manager does.",
         change=Change.START,
@@ -232,50 +240,41 @@ class NodeOptions:
     def __post_init__(self) -> None:
         for row in OPTIONS:
             object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+        check_camera_names(self.cameras)
+        if self.keep_all:
+            for name in ("max_image_age_ms", "max_rate_hz", "max_latency_ms"):
+                if getattr(self, name) > 0:
+                    raise SettingsError(
+                        f"{name}={getattr(self, name):g} would leave out images or parts of them, "
+                        f"which keep_all forbids; set {name} to 0 or keep_all to false."
+                    )
 
 
-def _options() -> tuple[Parameter, ...]:
-    kinds: dict[Any, ParameterKind] = {bool: "bool", int: "int", float: "float", str: "text"}
-    hints = get_type_hints(NodeOptions)
-    return tuple(
-        Parameter(
-            name=entry.name,
-            kind=kinds[hints[entry.name]],
-            default=getattr(NodeOptions, entry.name),
-            **entry.metadata,
-        )
-        for entry in dataclasses.fields(NodeOptions)
-    )
-
-
-def _from_setting(setting: Setting) -> Parameter:
-    return Parameter(
-        name=setting.name,
-        kind=setting.kind,
-        default=setting.default,
-        description=setting.description,
-        change=Change.LIVE if setting.live else Change.UNCONFIGURED,
-        minimum=setting.minimum,
-        maximum=setting.maximum,
-        unit=setting.unit,
-    )
-
-
-OPTIONS: tuple[Parameter, ...] = _options()
-PARAMETERS: tuple[Parameter, ...] = (*OPTIONS, *map(_from_setting, SETTINGS))
+OPTIONS: tuple[Parameter, ...] = rows_of(NodeOptions)
+PARAMETERS: tuple[Parameter, ...] = (*OPTIONS, *map(from_setting, SETTINGS))
+"""Every parameter but those of named cameras."""
 
 
 def parameter_named(name: str) -> Parameter | None:
-    """The table's row for ``name``, None for a parameter of somebody else."""
+    """The row of :data:`PARAMETERS` for ``name``, None for another name."""
     return next((row for row in PARAMETERS if row.name == name), None)
 
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """Every parameter's value: the node's options and the method's settings."""
+    """Every parameter's value: the node's options, those of cameras, and the method's settings."""
 
     options: NodeOptions = field(default_factory=NodeOptions)
     settings: Settings = field(default_factory=Settings)
+    cameras: tuple[CameraOptions, ...] = ()
+
+    def __post_init__(self) -> None:
+        for camera in self.cameras:
+            if self.options.keep_all and camera.max_rate_hz > 0:
+                raise SettingsError(
+                    f"{camera.name}.max_rate_hz={camera.max_rate_hz:g} would leave out images, "
+                    "which keep_all forbids; set it to 0 or keep_all to false."
+                )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> NodeParameters:
@@ -284,16 +283,63 @@ class NodeParameters:
         Raises SettingsError on an unknown name or a bad value.
         """
         method = Method(str(_METHOD.check(values.get("method", _METHOD.default))))
-        return cls(settings=default_settings(method)).replace(values)
+        names = NodeOptions(cameras=values.get("cameras", ())).cameras  # type: ignore[arg-type]
+        cameras = tuple(CameraOptions(name) for name in names)
+        return cls(settings=default_settings(method), cameras=cameras).replace(values)
+
+    @property
+    def rows(self) -> tuple[Parameter, ...]:
+        """The table of all parameters, those of the named cameras among them."""
+        return (*PARAMETERS, *(row for camera in self.cameras for row in camera.rows))
+
+    def row(self, name: str) -> Parameter | None:
+        """The table's row for ``name``, None for a parameter of somebody else."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def value(self, name: str) -> ParameterValue:
+        """The value of a parameter of the table; raises KeyError for another name."""
+        camera_name, dot, camera_field = name.partition(".")
+        parts: list[object] = [self.options, self.settings]
+        if dot:
+            parts = [camera for camera in self.cameras if camera.name == camera_name]
+        for part in parts:
+            if hasattr(part, camera_field or name):
+                value: ParameterValue = getattr(part, camera_field or name)
+                return value
+        raise KeyError(name)
 
     def replace(self, values: Mapping[str, object]) -> NodeParameters:
         """A copy with ``values`` in place; all are validated before any is taken."""
         own = {row.name for row in OPTIONS}
         options = {name: value for name, value in values.items() if name in own}
-        settings = {name: value for name, value in values.items() if name not in own}
+        others = {name: value for name, value in values.items() if name not in own}
+        cameras = []
+        for camera in self.cameras:
+            taken = {row.name for row in camera.rows} & set(others)
+            fields = {name.partition(".")[2]: others.pop(name) for name in taken}
+            cameras.append(dataclasses.replace(camera, **fields))  # type: ignore[arg-type]
         return NodeParameters(
             options=dataclasses.replace(self.options, **options),  # type: ignore[arg-type]
-            settings=self.settings.replace(settings),
+            settings=self.settings.replace(others),
+            cameras=tuple(cameras),
+        )
+
+    @property
+    def inputs(self) -> tuple[CameraInput, ...]:
+        """The cameras to subscribe to: the named ones, else the unnamed one."""
+        options = self.options
+        if not self.cameras:
+            compressed = options.image_transport == "compressed"
+            return (CameraInput(UNNAMED, UNNAMED, compressed, options.max_rate_hz, prefix=""),)
+        return tuple(
+            CameraInput(
+                name=camera.name,
+                topic=camera.topic or f"{camera.name}/image",
+                compressed=(camera.transport or options.image_transport) == "compressed",
+                max_rate_hz=camera.max_rate_hz or options.max_rate_hz,
+                prefix=f"{camera.name}/",
+            )
+            for camera in self.cameras
         )
 
 

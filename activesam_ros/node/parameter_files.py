@@ -10,7 +10,9 @@ import json
 import sys
 import textwrap
 
-from activesam_ros.node.options import PARAMETERS, Change, Parameter, ParameterValue
+from activesam_ros.node.camera_options import CAMERA_ROWS
+from activesam_ros.node.options import PARAMETERS
+from activesam_ros.node.parameter_rows import Change, Parameter, ParameterValue
 
 _WIDTH = 98
 _INDENT = "    "
@@ -29,6 +31,11 @@ def params_file() -> str:
         comments += [_allowed(row)] if _allowed(row) else []
         lines += [f"{_INDENT}# {comment}" for comment in comments]
         lines.append(f"{_INDENT}{row.name}: {_yaml(row.default)}")
+    lines += [
+        f"{_INDENT}# A camera named in cameras, such as front, has these beside:",
+        f"{_INDENT}# front:",
+        *(f"{_INDENT}#   {row.name}: {_yaml(row.default)}" for row in CAMERA_ROWS),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -38,7 +45,7 @@ def parameter_table() -> str:
     lines += [
         f"| `{row.name}` | `{_yaml(row.default)}` | {_range(row)} | {_CHANGES[row.change]} | "
         f"{row.description} |"
-        for row in PARAMETERS
+        for row in (*PARAMETERS, *CAMERA_ROWS)
     ]
     return "\n".join(lines) + "\n"
 

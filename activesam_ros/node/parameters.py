@@ -15,13 +15,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 
 from activesam_ros.errors import ActiveSamError, SettingsError
-from activesam_ros.node.options import (
-    PARAMETERS,
-    Change,
-    NodeParameters,
-    Parameter,
-    parameter_named,
-)
+from activesam_ros.node.camera_options import CAMERA_ROWS
+from activesam_ros.node.options import NodeParameters
+from activesam_ros.node.parameter_rows import Change, Parameter
 
 # A list of texts without any has no type in ROS; blank names do not count.
 _NO_NAMES = [""]
@@ -66,35 +62,37 @@ def declare_parameters(node: Node) -> NodeParameters:
     The node must have been made with ``automatically_declare_parameters_from_overrides``: that is
     how names that nothing reads are known, which are warned about.
     """
-    given = {
-        name for name in node.get_parameters_by_prefix("") if parameter_named(name) is not None
-    }
-    _warn_unknown(node)
-    values = {name: node.get_parameter(name).value for name in given}
-    parameters = NodeParameters.from_mapping(values)
-    for row in PARAMETERS:
-        if row.name in given:
+    overrides = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
+    # Which cameras there are says which parameters there are.
+    named = {"cameras": overrides["cameras"]} if "cameras" in overrides else {}
+    rows = NodeParameters.from_mapping(named).rows
+    known = {row.name for row in rows}
+    _warn_unknown(node, overrides, known)
+    parameters = NodeParameters.from_mapping(
+        {name: value for name, value in overrides.items() if name in known}
+    )
+    for row in rows:
+        if row.name in overrides:
             node.undeclare_parameter(row.name)
-        value = to_ros(_value(parameters, row))
+        value = to_ros(parameters.value(row.name))
         # The value given at the start is in there, checked; so 1 may stand for 1.0.
         node.declare_parameter(row.name, value, descriptor(row), ignore_override=True)
     return parameters
 
 
-def _value(parameters: NodeParameters, row: Parameter) -> Any:
-    for part in (parameters.options, parameters.settings):
-        if hasattr(part, row.name):
-            return getattr(part, row.name)
-    raise KeyError(row.name)
-
-
-def _warn_unknown(node: Node) -> None:
-    known = [row.name for row in PARAMETERS]
-    for name in node.get_parameters_by_prefix(""):
-        if name in known or name in _BUILT_IN or "." in name:
+def _warn_unknown(node: Node, names: Iterable[str], known: set[str]) -> None:
+    camera_fields = [row.name for row in CAMERA_ROWS]
+    for name in names:
+        if name in known or name in _BUILT_IN:
             continue
-        close = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR_MISS)
-        hint = f"; did you mean {close[0]}?" if close else "."
+        owner, _, field = name.rpartition(".")
+        if owner and field in camera_fields:
+            hint = f"; name {owner} in cameras."
+        elif owner:
+            continue  # of some plugin
+        else:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR_MISS)
+            hint = f"; did you mean {close[0]}?" if close else "."
         node.get_logger().warning(f"There is no parameter {name}, its value is not used{hint}")
 
 
@@ -120,7 +118,8 @@ class LiveParameters:
         return self._current
 
     def _on_set(self, changes: Iterable[Any]) -> SetParametersResult:
-        values = {change.name: change.value for change in changes if parameter_named(change.name)}
+        known = {row.name for row in self._current.rows}
+        values = {change.name: change.value for change in changes if change.name in known}
         try:
             self._refuse_restarts(values)
             wanted = self._current.replace(values)
@@ -135,10 +134,10 @@ class LiveParameters:
         if not self._is_configured():
             return
         for name, value in values.items():
-            row = parameter_named(name)
+            row = self._current.row(name)
             if row is None or row.change is Change.LIVE:
                 continue
-            if row.check(value) != _value(self._current, row):
+            if row.check(value) != self._current.value(name):
                 raise SettingsError(
                     f"{name} is read-only while the node is configured: it needs a restart; start "
                     f"the node with {name}:={value}, or clean it up, set {name} and configure it."

@@ -20,6 +20,7 @@ from std_msgs.msg import ColorRGBA, Header
 from activesam_ros.msg import ActiveClass, ActiveClasses, VocabularyEntry
 from activesam_ros.msg import Vocabulary as VocabularyMessage
 from activesam_ros.node.camera import endpoints
+from activesam_ros.node.degradation import Step
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.qos import LATCHED, publisher_conflicts, stream
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -34,6 +35,8 @@ except ImportError:  # no wheel has it; on a ROS distribution it is a dependency
 
 # A reader that is late by a few masks still gets each.
 OUTPUT_DEPTH = 5
+# With keep_all a reader may be late by many.
+KEEP_ALL_DEPTH = 256
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
 DrawOverlay: TypeAlias = Callable[
@@ -84,6 +87,7 @@ def active_classes_message(
     vocabulary: Vocabulary,
     version: int,
     latency_ms: float,
+    degradation: Step = Step.NOTHING,
 ) -> ActiveClasses:
     """The active classes of a frame; a class that was not decoded has presence 0."""
     return ActiveClasses(
@@ -101,6 +105,7 @@ def active_classes_message(
             for entry in result.classes
         ],
         latency_ms=latency_ms,
+        degradation=int(degradation),
     )
 
 
@@ -123,17 +128,25 @@ def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> 
     )
 
 
-class Publishers:
-    """The node's outputs; all but the vocabulary publish only while the node is active."""
+class CameraPublishers:
+    """The outputs of one camera; they publish only while the node is active."""
 
     def __init__(
-        self, node: LifecycleNode, options: NodeOptions, draw: DrawOverlay = overlay
+        self,
+        node: LifecycleNode,
+        options: NodeOptions,
+        prefix: str = "",
+        draw: DrawOverlay = overlay,
     ) -> None:
+        """``prefix`` stands before the names of the topics, after the node's own name."""
         self._node = node
+        self._prefix = prefix
         self._draw = draw
         self._streams: dict[str, tuple[Any, QoSProfile]] = {}
-        self._latched: list[Any] = []
-        profile = stream(options.output_reliability, OUTPUT_DEPTH)
+        self._publishers: list[Any] = []
+        profile = stream(
+            options.output_reliability, KEEP_ALL_DEPTH if options.keep_all else OUTPUT_DEPTH
+        )
         self._mask = self._stream(Image, "semantic_mask", profile)
         self._mask_png = self._stream(CompressedImage, "semantic_mask/compressed", profile)
         self._camera_info = self._stream(CameraInfo, "semantic_mask/camera_info", profile)
@@ -141,33 +154,19 @@ class Publishers:
         self._confidence = self._stream(Image, "confidence", profile)
         self._overlay = self._stream(Image, "overlay", profile)
         self._overlay_jpeg = self._stream(CompressedImage, "overlay/compressed", profile)
-        self._vocabulary = self._latch(VocabularyMessage, "vocabulary")
-        self._label_info = None if LabelInfo is None else self._latch(LabelInfo, "label_info")
 
     def _stream(self, message_type: Any, name: str, profile: QoSProfile) -> Any:
-        publisher = self._node.create_lifecycle_publisher(message_type, f"~/{name}", profile)
+        publisher = self._node.create_lifecycle_publisher(
+            message_type, f"~/{self._prefix}{name}", profile
+        )
         self._streams[publisher.topic_name] = (message_type, profile)
-        return publisher
-
-    def _latch(self, message_type: Any, name: str) -> Any:
-        publisher = self._node.create_publisher(message_type, f"~/{name}", LATCHED)
-        self._latched.append(publisher)
+        self._publishers.append(publisher)
         return publisher
 
     def destroy(self) -> None:
         """Take every topic away."""
-        for publisher in (
-            self._mask,
-            self._mask_png,
-            self._camera_info,
-            self._active_classes,
-            self._confidence,
-            self._overlay,
-            self._overlay_jpeg,
-        ):
+        for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
-        for publisher in self._latched:
-            self._node.destroy_publisher(publisher)
 
     def wanted(self) -> Wanted:
         """What somebody listens to beyond the mask."""
@@ -185,24 +184,6 @@ class Publishers:
                 endpoints(self._node.get_subscriptions_info_by_topic(topic)),
             )
         )
-
-    def publish_vocabulary(
-        self, stamp: Time, vocabulary: Vocabulary, version: int, threshold: float
-    ) -> None:
-        """Tell everybody, late subscribers included, what the labels mean from here on."""
-        header = Header(stamp=stamp)
-        self._vocabulary.publish(vocabulary_message(header, vocabulary, version))
-        if self._label_info is not None:
-            self._label_info.publish(
-                LabelInfo(
-                    header=header,
-                    threshold=threshold,
-                    class_map=[
-                        VisionClass(class_id=entry.id, class_name=entry.name)
-                        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
-                    ],
-                )
-            )
 
     def publish_mask(self, header: Header, result: Segmentation, camera_info: Any | None) -> None:
         """The mask, what goes with it by its very stamp, and the confidence where computed."""
@@ -224,10 +205,11 @@ class Publishers:
         vocabulary: Vocabulary,
         version: int,
         latency_ms: float,
+        degradation: Step,
     ) -> None:
         """Which classes were segmented; ``latency_ms`` from receiving the image to its mask."""
         self._active_classes.publish(
-            active_classes_message(header, result, vocabulary, version, latency_ms)
+            active_classes_message(header, result, vocabulary, version, latency_ms, degradation)
         )
 
     def publish_overlay(
@@ -251,6 +233,39 @@ class Publishers:
             bgr = np.ascontiguousarray(picture[..., ::-1])
             self._overlay_jpeg.publish(
                 compressed_message(header, bgr, "rgb8", "jpeg", options.overlay_jpeg_quality)
+            )
+
+
+class VocabularyPublishers:
+    """What labels mean, once for all cameras; late subscribers get it too."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._vocabulary = node.create_publisher(VocabularyMessage, "~/vocabulary", LATCHED)
+        self._label_info: Any | None = None
+        if LabelInfo is not None:
+            self._label_info = node.create_publisher(LabelInfo, "~/label_info", LATCHED)
+
+    def destroy(self) -> None:
+        """Take the topics away."""
+        self._node.destroy_publisher(self._vocabulary)
+        if self._label_info is not None:
+            self._node.destroy_publisher(self._label_info)
+
+    def publish(self, stamp: Time, vocabulary: Vocabulary, version: int, threshold: float) -> None:
+        """Tell everybody, late subscribers included, what the labels mean from here on."""
+        header = Header(stamp=stamp)
+        self._vocabulary.publish(vocabulary_message(header, vocabulary, version))
+        if self._label_info is not None:
+            self._label_info.publish(
+                LabelInfo(
+                    header=header,
+                    threshold=threshold,
+                    class_map=[
+                        VisionClass(class_id=entry.id, class_name=entry.name)
+                        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+                    ],
+                )
             )
 
 

@@ -48,17 +48,24 @@ def stream(reliability: str, depth: int = 1) -> QoSProfile:
     )
 
 
-def profile_for(publishers: Sequence[Endpoint], reliability: str, depth: int = 1) -> QoSProfile:
+def profile_for(
+    publishers: Sequence[Endpoint],
+    reliability: str,
+    depth: int = 1,
+    *,
+    unknown: str = "best_effort",
+) -> QoSProfile:
     """What to subscribe with so that every publisher is heard, as well as they allow.
 
-    ``reliability`` "auto" takes what all publishers offer, and sensor data's best effort while
-    there is none; durability is always theirs.
+    ``reliability`` "auto" takes what all publishers offer, and ``unknown``, which is sensor data's
+    best effort, while there is none; durability is always theirs.
     """
     if reliability == "auto":
-        reliable = bool(publishers) and all(
+        reliable = all(
             entry.profile.reliability == ReliabilityPolicy.RELIABLE for entry in publishers
         )
-        reliability = "reliable" if reliable else "best_effort"
+        offered = "reliable" if reliable else "best_effort"
+        reliability = offered if publishers else unknown
     profile = stream(reliability, depth)
     if publishers and all(
         entry.profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for entry in publishers

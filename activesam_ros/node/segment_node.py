@@ -38,10 +38,11 @@ from activesam_ros.node.engine import (
     warm_up,
 )
 from activesam_ros.node.images import load_converter
+from activesam_ros.node.memory_retry import is_out_of_memory
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
-from activesam_ros.node.session import CAMERA_NAME, Session
+from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.srv import SetVocabulary
@@ -65,9 +66,10 @@ class SegmentNode(LifecycleNode):
         self._version = 0
         self._stopping = False
         self._stopped = threading.Event()
-        self._statistics = FrameStatistics()
-        self._escalation = Escalation(time.monotonic)
         parameters = declare_parameters(self)
+        names = [source.name for source in parameters.inputs]
+        self._statistics = {name: FrameStatistics() for name in names}
+        self._escalations = {name: Escalation(time.monotonic) for name in names}
         self._live = LiveParameters(
             self, parameters, lambda: self._session is not None, self._apply
         )
@@ -150,8 +152,14 @@ class SegmentNode(LifecycleNode):
     def _fail(self, what: str, state: str, error: Exception) -> TransitionCallbackReturn:
         """Note why a transition failed that leaves the node in ``state``."""
         self._failure = f"{what} failed: {error}"
-        self._state = state
         expected = isinstance(error, ActiveSamError)
+        if is_out_of_memory(error):
+            expected = True
+            self._failure += (
+                " There is not enough memory; set bucket_size, resolution or camera_batch lower, "
+                "or free the device, and configure again."
+            )
+        self._state = state
         details = "" if expected else "\n" + "".join(traceback.format_exception(error)).rstrip()
         self.get_logger().error(f"{self._failure}{details}")
         return TransitionCallbackReturn.FAILURE
@@ -161,9 +169,9 @@ class SegmentNode(LifecycleNode):
         use_cpu_threads(options.cpu_threads)
         started = time.monotonic()
         engine = self._load(options)
-        prompted = engine.prompt(load_vocabulary(options.vocabulary), parameters.settings)
+        prompted = engine.prompt(load_vocabulary(options.vocabulary), parameters)
         if options.warm_up:
-            warm_up(prompted.segmenter)
+            warm_up(prompted, min(options.camera_batch, len(parameters.inputs)))
         self._version += 1
         vocabulary = prompted.vocabulary
         self.get_logger().info(
@@ -286,10 +294,10 @@ class SegmentNode(LifecycleNode):
         device = network.device or "none"
         statuses = [status_message(f"{name}: network", device, network_health(network))]
         session = self._session
-        if session is not None:
-            health = camera_health(session.camera_view(), options)
-            health = self._escalation.apply(health, options.error_after_s)
-            statuses.append(status_message(f"{name}: {CAMERA_NAME}", device, health))
+        for view in () if session is None else session.camera_views():
+            health = camera_health(view, options)
+            health = self._escalations[view.name].apply(health, options.error_after_s)
+            statuses.append(status_message(f"{name}: {view.name}", device, health))
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -309,6 +317,9 @@ class SegmentNode(LifecycleNode):
             vocabulary_size=0 if vocabulary is None else len(vocabulary.classes),
             cache_hit=None if running is None else running.prompted.cache_hit,
             converter=self._converter.name,
+            level=None if session is None else session.mode.level,
+            bucket_size=0 if session is None else session.bucket_size,
+            max_latency_ms=self._live.current.options.max_latency_ms,
         )
 
 

@@ -1,32 +1,35 @@
-"""Everything that exists while the node is configured: network, publishers, camera and worker."""
+"""Everything that exists while the node is configured: network, publishers, cameras, worker."""
 
 from __future__ import annotations
 
 import threading
-import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 
 from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.node.camera import Camera, Frame
+from activesam_ros.node.camera import Frame
+from activesam_ros.node.camera_channel import CameraChannel
 from activesam_ros.node.diagnostics import CameraView
-from activesam_ros.node.engine import Engine, Prompted
+from activesam_ros.node.engine import Engine, Mode, Prompted, warm_up
+from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
 from activesam_ros.node.images import Converter
 from activesam_ros.node.options import NodeParameters
-from activesam_ros.node.publishers import Publishers
-from activesam_ros.node.runtime import FrameProcessor, Running, drop_cause
-from activesam_ros.node.statistics import FrameStatistics
+from activesam_ros.node.publishers import VocabularyPublishers
+from activesam_ros.node.runtime import (
+    FrameProcessor,
+    NoRoomError,
+    Running,
+    SegmentedFrame,
+    drop_cause,
+)
+from activesam_ros.node.statistics import SUPERSEDED, FrameStatistics
 from activesam_ros.node.worker import FrameWorker
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.result import Segmentation, Wanted
-
-CAMERA_NAME = "image"
+from activesam_ros.segmentation.result import Wanted
 
 
 class Session:
@@ -43,13 +46,19 @@ class Session:
         parameters: NodeParameters,
         version: int,
         converter: Converter,
-        statistics: FrameStatistics,
+        statistics: Mapping[str, FrameStatistics],
     ) -> None:
+        """``statistics`` by the names of the cameras."""
         self.engine = engine
-        self.statistics = statistics
         self._node = node
         self._parameters = parameters
-        self._publishers = Publishers(node, parameters.options)
+        self._vocabulary = VocabularyPublishers(node)
+        self._channels = {
+            source.name: CameraChannel(
+                node, source, parameters.options, statistics[source.name], self._receive
+            )
+            for source in parameters.inputs
+        }
         self._processor = FrameProcessor(
             Running(prompted, version, parameters.options),
             converter,
@@ -59,8 +68,6 @@ class Session:
         )
         self._change = threading.Lock()
         self._worker: FrameWorker[Frame] | None = None
-        self._camera: Camera | None = None
-        self._conflicts: tuple[str, ...] = ()
         self._reported: set[str] = set()
 
     @property
@@ -68,15 +75,27 @@ class Session:
         """What frames are segmented with now."""
         return self._processor.running
 
+    @property
+    def mode(self) -> Mode:
+        """How the next frames are segmented, by the latency budget."""
+        return self._processor.mode
+
+    @property
+    def bucket_size(self) -> int:
+        """How many queries go through the network at once, by the memory there is."""
+        return self._processor.bucket_size
+
     def activate(self) -> None:
         """Publish the vocabulary and begin to segment what arrives."""
         self.publish_vocabulary(self.running)
-        self._worker = FrameWorker(self._processor.process, self._drop)
+        self._worker = FrameWorker(
+            self._store(), self._processor.process, self.drop, self._parameters.options.camera_batch
+        )
         self._worker.start()
         self._listen(self._parameters.options.enabled)
 
     def deactivate(self) -> None:
-        """Publish nothing more; returns when the frame in work is done."""
+        """Publish nothing more; returns when the frames in work are done."""
         self._listen(False)
         if self._worker is not None:
             self._worker.stop()
@@ -85,18 +104,26 @@ class Session:
     def close(self) -> None:
         """Deactivate and take the topics away."""
         self.deactivate()
-        self._publishers.destroy()
+        for channel in self._channels.values():
+            channel.close()
+        self._vocabulary.destroy()
 
     def apply(self, parameters: NodeParameters) -> None:
         """Put live parameters to use; raises an ActiveSamError and changes nothing."""
         with self._change:
             running = replace(self.running, options=parameters.options)
-            if parameters.settings != self._parameters.settings:
-                prompted = self.engine.with_settings(running.prompted, parameters.settings)
+            budget_ms = self._parameters.options.max_latency_ms
+            budget_begins = parameters.options.max_latency_ms > 0 >= budget_ms
+            if _shapes_modes(parameters) != _shapes_modes(self._parameters):
+                prompted = self.engine.with_parameters(running.prompted, parameters)
+                if budget_begins and parameters.options.warm_up:
+                    warm_up(prompted, batch=1)
                 running = replace(running, prompted=prompted)
             self._processor.change(running)
             was_enabled = self._parameters.options.enabled
             self._parameters = parameters
+        for source in parameters.inputs:
+            self._channels[source.name].apply(source, parameters.options)
         if self._worker is not None and parameters.options.enabled != was_enabled:
             self._listen(parameters.options.enabled)
 
@@ -107,90 +134,54 @@ class Session:
         and changes nothing when the request cannot be used.
         """
         vocabulary = requested_vocabulary(preset, names, self.running.prompted.vocabulary)
-        settings = self._parameters.settings
-        prompted = self.engine.prompt(vocabulary, settings)
+        parameters = self._parameters
+        prompted = self.engine.prompt(vocabulary, parameters)
         with self._change:
-            if self._parameters.settings != settings:  # changed while the prompts were compiled
-                prompted = self.engine.with_settings(prompted, self._parameters.settings)
+            # Parameters may have changed while the prompts were compiled.
+            if _shapes_modes(self._parameters) != _shapes_modes(parameters):
+                prompted = self.engine.with_parameters(prompted, self._parameters)
             version = self.running.version + 1
             running = replace(self.running, prompted=prompted, version=version)
             return running, self._processor.change(running)
 
     def follow(self) -> None:
         """Adapt to the publishers that are there now; report new conflicts in the log."""
-        camera = self._camera
-        conflicts = (() if camera is None else camera.follow()) + self._publishers.conflicts()
+        conflicts = [
+            sentence for channel in self._channels.values() for sentence in channel.follow()
+        ]
         for sentence in conflicts:
             if sentence not in self._reported:
                 self._node.get_logger().warning(sentence)
         self._reported.update(conflicts)
-        self._conflicts = conflicts
 
-    def camera_view(self) -> CameraView:
-        """The camera as the diagnostics see it."""
-        camera = self._camera
-        return CameraView(
-            topic="" if camera is None else camera.topic,
-            publishers=0 if camera is None else camera.publishers(),
-            conflicts=self._conflicts,
-            running=self._worker is not None,
-            enabled=self._parameters.options.enabled,
-            statistics=self.statistics.snapshot(),
-        )
+    def camera_views(self) -> tuple[CameraView, ...]:
+        """The cameras as the diagnostics see them."""
+        running = self._worker is not None
+        return tuple(channel.view(running) for channel in self._channels.values())
 
     # What the frame processor asks for and hands over
 
-    def wanted(self) -> Wanted:
-        """What somebody listens to beyond the mask."""
-        return self._publishers.wanted()
+    def wanted(self, camera: str) -> Wanted:
+        """What somebody listens to of a camera beyond the mask."""
+        return self._channels[camera].wanted()
 
     def publish_vocabulary(self, running: Running) -> None:
         """Tell what labels mean from here on."""
-        self._publishers.publish_vocabulary(
+        self._vocabulary.publish(
             self._node.get_clock().now().to_msg(),
             running.prompted.vocabulary,
             running.version,
             self._parameters.settings.confidence_threshold,
         )
 
-    def publish_result(
-        self, frame: Frame, image: NDArray[np.uint8], result: Segmentation, running: Running
-    ) -> float:
+    def publish_result(self, segmented: SegmentedFrame) -> float:
         """Publish everything about a frame; returns the time from receiving it to its mask [ms]."""
-        header = frame.message.header
-        camera = self._camera
-        height, width = result.labels.shape
-        info = None if camera is None else camera.camera_info(frame.stamp_ns, width, height)
-        self._publishers.publish_mask(header, result, info)
-        latency_ms = (time.monotonic() - frame.received_s) * 1e3
-        vocabulary = running.prompted.vocabulary
-        self._publishers.publish_active_classes(
-            header, result, vocabulary, running.version, latency_ms
-        )
-        self._publishers.publish_overlay(header, image, result, vocabulary, running.options)
-        return latency_ms
+        return self._channels[segmented.frame.camera].publish(segmented)
 
-    # Frames
-
-    def _listen(self, listen: bool) -> None:
-        if listen and self._camera is None:
-            self.statistics.restart()
-            self._camera = Camera(self._node, CAMERA_NAME, self._parameters.options, self._receive)
-        elif not listen and self._camera is not None:
-            self._camera.close()
-            self._camera = None
-
-    def _receive(self, frame: Frame) -> None:
-        worker = self._worker
-        if worker is None:
-            return
-        self.statistics.count_received()
-        if worker.put(frame.camera, frame) is not None:
-            self.statistics.count_superseded()
-
-    def _drop(self, frame: Frame, error: Exception) -> None:
+    def drop(self, frame: Frame, error: Exception) -> None:
+        """Count a frame that cannot be used, and report the first for each cause."""
         cause = drop_cause(error)
-        if not self.statistics.count_dropped(cause, str(error)):
+        if not self._channels[frame.camera].statistics.count_dropped(cause, str(error)):
             return
         text = str(error)
         if not isinstance(error, ActiveSamError):
@@ -199,6 +190,52 @@ class Session:
             f"An image of {frame.camera} was dropped ({cause}): {text} Further ones for this cause "
             "are counted in the diagnostics only."
         )
+
+    def note(self, text: str) -> None:
+        """Warn the operator."""
+        self._node.get_logger().warning(text)
+
+    # Frames
+
+    def _store(self) -> FrameStore[Frame]:
+        options = self._parameters.options
+        if options.keep_all:
+            return AllFrames(lambda frame: len(frame.message.data), options.keep_all_mib << 20)
+        return NewestFrames()
+
+    def _listen(self, listen: bool) -> None:
+        for channel in self._channels.values():
+            channel.listen(listen)
+
+    def _receive(self, frame: Frame) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        placeless = worker.put(frame.camera, frame)
+        if placeless is None:
+            return
+        options = self._parameters.options
+        if options.keep_all:
+            self.drop(
+                frame,
+                NoRoomError(
+                    f"the images that wait fill keep_all_mib={options.keep_all_mib}, so not every "
+                    "image is segmented; play the recording slower or allow more memory."
+                ),
+            )
+        else:
+            self._channels[frame.camera].statistics.count_left_out(SUPERSEDED)
+
+
+def _shapes_modes(parameters: NodeParameters) -> tuple[object, ...]:
+    """What segmenters are made from."""
+    options = parameters.options
+    return (
+        parameters.settings,
+        options.max_latency_ms > 0,
+        options.budget_preview_interval,
+        options.budget_max_active,
+    )
 
 
 def requested_vocabulary(preset: str, names: Sequence[str], previous: Vocabulary) -> Vocabulary:

@@ -12,7 +12,9 @@ RATE_WINDOW_S = 10.0
 LATENCY_WINDOW_FRAMES = 256
 
 SUPERSEDED = "superseded"
+RATE_LIMITED = "rate_limited"
 TOO_OLD = "too_old"
+NO_ROOM = "no_room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class FrameStatistics:
     """Counters of one camera, safe to use from several threads.
 
     ``last_drop`` of a snapshot is the cause for which the last unusable frame was dropped, None
-    once a later one was segmented; a frame that a newer one superseded was not unusable.
+    once a later one was segmented; a frame that was left out was not unusable.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,10 +88,10 @@ class FrameStatistics:
             self._in.append(self._last_received)
             _forget(self._in, self._last_received)
 
-    def count_superseded(self) -> None:
-        """A frame that waited was replaced by a newer one."""
+    def count_left_out(self, cause: str) -> None:
+        """A frame was not segmented though nothing is wrong with it."""
         with self._lock:
-            self._drops[SUPERSEDED] += 1
+            self._drops[cause] += 1
 
     def count_dropped(self, cause: str, message: str) -> bool:
         """A frame could not be segmented; True when it is the first for that cause."""

@@ -147,13 +147,13 @@ class Peer:
         self.node.destroy_subscription(subscription)
         return found[0]
 
-    def await_drops(self, cause: str, count: str) -> Any:
-        """The status of the images once that many were dropped for ``cause``."""
+    def await_drops(self, cause: str, count: str, camera: str = "image") -> Any:
+        """The status of a camera once that many of its images were dropped for ``cause``."""
 
         def are_counted(_: Any, values: dict[str, str]) -> bool:
             return values.get(f"dropped_{cause}") == count
 
-        return self.status("image", are_counted, f"{count} images dropped for {cause}")
+        return self.status(camera, are_counted, f"{count} images dropped for {cause}")
 
 
 def _messages(values: Mapping[str, Any]) -> list[Any]:
@@ -262,7 +262,11 @@ def start_node(
     """Start nodes with the golden network; whatever still runs at the end is killed."""
     started: list[NodeProcess] = []
 
-    def start(parameters: Mapping[str, Any], arguments: Sequence[str] = ()) -> NodeProcess:
+    def start(
+        parameters: Mapping[str, Any],
+        arguments: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "activesam_ros.node.segment_node"),
+    ) -> NodeProcess:
         values = {
             "weights": str(golden / "model.pt"),
             "vocabulary": str(small_vocabulary),
@@ -273,7 +277,7 @@ def start_node(
             "diagnostics_period_s": 0.2,
             **parameters,
         }
-        command = [sys.executable, "-m", "activesam_ros.node.segment_node", "--ros-args"]
+        command = [sys.executable, *program, "--ros-args"]
         command += ["-r", f"__ns:={namespace}", *arguments]
         for name, value in values.items():
             # JSON is YAML, which is how ROS reads them
@@ -320,7 +324,10 @@ def masks(peer: Peer) -> list[Any]:
 def open_camera(peer: Peer, masks: list[Any]) -> OpenCamera:
     """Make a camera of a message type and topic that the node has found."""
 
-    def make(message_type: Any, topic: str, qos: QoSProfile | int = 10) -> Camera:
-        return Camera(peer, peer.publisher(message_type, topic, qos), masks)
+    def make(
+        message_type: Any, topic: str, qos: QoSProfile | int = 10, mask_topic: str = MASK
+    ) -> Camera:
+        own = masks if mask_topic == MASK else peer.collect(Image, mask_topic)
+        return Camera(peer, peer.publisher(message_type, topic, qos), own)
 
     return make

@@ -39,6 +39,7 @@ NOTHING = replace(
     FLOWING, received=0, segmented=0, latency_ms={}, since_received_s=None, since_segmented_s=None
 )
 VIEW = CameraView(
+    name="image",
     topic="/camera/image_raw",
     publishers=1,
     conflicts=(),

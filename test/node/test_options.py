@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from activesam_ros.errors import SettingsError
+from activesam_ros.node.camera_options import CAMERA_ROWS, CameraInput, CameraOptions
 from activesam_ros.node.options import (
     OPTIONS,
     PARAMETERS,
-    Change,
     NodeOptions,
     NodeParameters,
-    Parameter,
     parameter_named,
 )
 from activesam_ros.node.parameter_files import main, parameter_table, params_file
+from activesam_ros.node.parameter_rows import Change, Parameter
 from activesam_ros.settings import SETTINGS, Settings
 
 
@@ -29,7 +29,7 @@ def test_every_setting_and_option_is_a_parameter_once() -> None:
     assert {"weights", "vocabulary", "device", "image_transport", "enabled"} < set(names)
 
 
-@pytest.mark.parametrize("row", PARAMETERS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*PARAMETERS, *CAMERA_ROWS], ids=lambda row: row.name)
 def test_every_parameter_is_described_and_its_default_is_valid(row: Parameter) -> None:
     assert row.description.endswith(".")
     assert row.check(row.default) == row.default
@@ -51,6 +51,20 @@ def test_every_parameter_is_described_and_its_default_is_valid(row: Parameter) -
         ({"overlay_opacity": 1.5}, "overlay_opacity=1.5 is out of range; give a number"),
         ({"confidence_threshold": "high"}, "confidence_threshold='high' is not a number"),
         ({"no_such": 1}, "no_such"),
+        ({"cameras": ["front", "front"]}, "'front' twice"),
+        ({"cameras": ["front/left"]}, "'front/left', which cannot stand in a topic"),
+        ({"cameras": ["front__left"]}, "single underscores"),
+        ({"cameras": [f"camera{number}" for number in range(9)]}, "9 names; one node serves up to"),
+        ({"cameras": ["front"], "front.max_rate_hz": -1.0}, r"front\.max_rate_hz=-1.0 is out of"),
+        ({"cameras": ["front"], "front.transport": "theora"}, 'give one of "", raw, compressed'),
+        ({"cameras": ["front"], "rear.topic": "rear"}, r"rear\.topic"),
+        ({"keep_all": True, "max_image_age_ms": 5.0}, "max_image_age_ms=5 .* keep_all forbids"),
+        ({"keep_all": True, "max_rate_hz": 5.0}, "max_rate_hz=5 .* keep_all forbids"),
+        ({"keep_all": True, "max_latency_ms": 5.0}, "max_latency_ms=5 .* keep_all forbids"),
+        (
+            {"keep_all": True, "cameras": ["a"], "a.max_rate_hz": 5.0},
+            r"a\.max_rate_hz=5 .* keep_all forbids",
+        ),
     ],
 )
 def test_bad_values_are_named_with_their_bound(values: dict[str, Any], message: str) -> None:
@@ -64,6 +78,38 @@ def test_replacing_takes_options_and_settings() -> None:
     assert after.options == NodeOptions(enabled=False)
     assert after.settings == Settings(max_active=7, pinned=("car",))
     assert before == NodeParameters()
+
+
+def test_without_names_there_is_one_camera_at_the_top() -> None:
+    parameters = NodeParameters.from_mapping({"cameras": [""], "max_rate_hz": 5})
+    assert parameters == NodeParameters(options=NodeOptions(max_rate_hz=5.0))
+    assert parameters.inputs == (CameraInput("image", "image", False, 5.0, prefix=""),)
+
+
+def test_named_cameras_have_parameters_of_their_own() -> None:
+    parameters = NodeParameters.from_mapping(
+        {
+            "cameras": ["front", "left_2"],
+            "front.topic": "/cameras/front/image_raw",
+            "front.max_rate_hz": 3,
+            "left_2.transport": "compressed",
+            "max_rate_hz": 10.0,
+        }
+    )
+    assert parameters.inputs == (
+        CameraInput("front", "/cameras/front/image_raw", False, 3.0, prefix="front/"),
+        CameraInput("left_2", "left_2/image", True, 10.0, prefix="left_2/"),
+    )
+    assert parameters.value("front.max_rate_hz") == 3.0
+    row = parameters.row("left_2.transport")
+    assert row is not None
+    assert row.change is Change.UNCONFIGURED
+    after = parameters.replace({"left_2.max_rate_hz": 1, "max_active": 7})
+    assert [camera.max_rate_hz for camera in after.cameras] == [3.0, 1.0]
+    assert after.options == parameters.options
+    with pytest.raises(SettingsError, match=r"front\.topic"):
+        NodeParameters().replace({"front.topic": "x"})
+    assert CameraOptions("front").rows[0].name == "front.topic"
 
 
 def test_a_baseline_begins_with_its_published_threshold() -> None:

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.publishers import (
-    Publishers,
+    CameraPublishers,
     active_classes_message,
     byte_array,
     image_message,
@@ -112,7 +112,7 @@ def node(peer: Peer) -> Iterator[LifecycleNode]:
 
 def test_pictures_are_made_only_while_somebody_listens(peer: Peer, node: LifecycleNode) -> None:
     painter = CountingPainter()
-    publishers = Publishers(node, NodeOptions(), painter)
+    publishers = CameraPublishers(node, NodeOptions(), draw=painter)
     node.trigger_configure()
     node.trigger_activate()
     image = np.zeros((4, 6, 3), np.uint8)
@@ -139,7 +139,7 @@ def test_pictures_are_made_only_while_somebody_listens(peer: Peer, node: Lifecyc
 
 
 def test_an_inactive_node_publishes_no_mask(peer: Peer, node: LifecycleNode) -> None:
-    publishers = Publishers(node, NodeOptions())
+    publishers = CameraPublishers(node, NodeOptions())
     masks = peer.collect(Image, "activesam/semantic_mask")
     peer.wait_for(
         lambda: node.count_subscribers(peer.name("activesam/semantic_mask")), "a subscription"

@@ -43,6 +43,10 @@ def test_sensor_data_while_nobody_publishes() -> None:
     wanted = profile_for([], "auto")
     assert (wanted.reliability, wanted.durability) == (BEST_EFFORT, VOLATILE)
     assert wanted.depth == 1
+    patient = profile_for([], "auto", 9, unknown="reliable")
+    assert (patient.reliability, patient.depth) == (RELIABLE, 9)
+    followed = profile_for([endpoint(profile(BEST_EFFORT))], "auto", unknown="reliable")
+    assert followed.reliability == BEST_EFFORT
 
 
 @pytest.mark.parametrize(

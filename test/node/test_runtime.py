@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,14 +14,24 @@ from sensor_msgs.msg import Image
 
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.camera import Frame
-from activesam_ros.node.engine import Prompted
+from activesam_ros.node.degradation import Level, Step
+from activesam_ros.node.engine import Mode, Prompted
 from activesam_ros.node.images import Cause, RejectedImageError, RosbagsConverter
+from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.runtime import FrameProcessor, Running, TooOldError, drop_cause
+from activesam_ros.node.runtime import (
+    FrameProcessor,
+    NoRoomError,
+    Running,
+    SegmentedFrame,
+    TooOldError,
+    drop_cause,
+)
 from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.settings import Settings
 
 TIMEOUT_S = 30
 SECOND_NS = 1_000_000_000
@@ -28,73 +39,109 @@ SECOND_NS = 1_000_000_000
 
 @dataclass
 class FakeSegmenter:
-    """Labels every pixel with ``label``; waits where told to."""
+    """Labels every pixel with ``label``; waits, and runs out of memory, where told to."""
 
     label: int
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event | None = None
     wanted: list[Wanted] = field(default_factory=list)
+    carried: list[tuple[int, ...] | None] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    buckets: list[int] = field(default_factory=list)
+    bucket_size: int = 32
+    most_buckets: int = 1024
+    most_images: int = 8
 
-    def segment(self, image: NDArray[np.uint8], wanted: Wanted = Wanted()) -> Segmentation:  # noqa: B008
-        self.wanted.append(wanted)
+    def segment_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        wanted: Sequence[Wanted],
+        carried: Sequence[Sequence[int] | None],
+    ) -> Iterator[Segmentation]:
+        self.wanted += wanted
+        self.carried += [None if old is None else tuple(old) for old in carried]
+        self.batches.append(len(images))
+        self.buckets.append(self.bucket_size)
         self.entered.set()
         if self.go_on is not None:
             assert self.go_on.wait(TIMEOUT_S)
-        labels = np.full(image.shape[:2], self.label, np.uint8)
-        return Segmentation(labels, (), (), (), {"total": 1.0})
+        if self.bucket_size > self.most_buckets or len(images) > self.most_images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+        for image, old in zip(images, carried, strict=True):
+            labels = np.full(image.shape[:2], self.label, np.uint8)
+            presence = (0.5 if old is None else None,)
+            yield Segmentation(labels, presence, (0,), (), {"total": 1.0})
+
+    def with_bucket_size(self, bucket_size: int) -> FakeSegmenter:
+        return replace(self, bucket_size=bucket_size)  # which shares the lists
 
 
 @dataclass
 class FakeOutputs:
-    """Remembers what was published, in order."""
+    """Remembers what was published, in order; latencies are as told."""
 
     published: list[tuple[str, int]] = field(default_factory=list)
+    dropped: list[tuple[str, Exception]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    latency_ms: float = 5.0
 
-    def wanted(self) -> Wanted:
-        return Wanted(confidence=True)
+    def wanted(self, camera: str) -> Wanted:
+        return Wanted(confidence=camera == "image")
 
-    def publish_result(
-        self, frame: Frame, image: NDArray[np.uint8], result: Segmentation, running: Running
-    ) -> float:
-        self.published.append(("mask", int(result.labels[0, 0])))
-        return 5.0
+    def publish_result(self, segmented: SegmentedFrame) -> float:
+        self.published.append(("mask", int(segmented.result.labels[0, 0])))
+        return self.latency_ms
 
     def publish_vocabulary(self, running: Running) -> None:
         self.published.append(("vocabulary", running.version))
 
+    def drop(self, frame: Frame, error: Exception) -> None:
+        self.dropped.append((frame.camera, error))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
 
 VOCABULARY = vocabulary_from_names(["road", "car"])
+NOTHING = Level(Step.NOTHING, Settings(), 1)
 
 
-def running(label: int, version: int, options: NodeOptions | None = None) -> Running:
-    prompted = Prompted(VOCABULARY, FakeSegmenter(label), cache_hit=False)
-    return Running(prompted, version, options or NodeOptions())
+def running(
+    label: int, version: int, options: NodeOptions | None = None, levels: Sequence[Level] = ()
+) -> Running:
+    modes = [
+        Mode(level, FakeSegmenter(label + place)) for place, level in enumerate((NOTHING, *levels))
+    ]
+    return Running(
+        Prompted(VOCABULARY, tuple(modes), cache_hit=False), version, options or NodeOptions()
+    )
 
 
-def segmenter_of(state: Running) -> FakeSegmenter:
-    assert isinstance(state.prompted.segmenter, FakeSegmenter)
-    return state.prompted.segmenter
+def segmenter_of(state: Running, level: int = 0) -> FakeSegmenter:
+    segmenter = state.prompted.modes[level].segmenter
+    assert isinstance(segmenter, FakeSegmenter)
+    return segmenter
 
 
-def frame(stamp_ns: int = SECOND_NS, encoding: str = "rgb8") -> Frame:
+def frame(stamp_ns: int = SECOND_NS, encoding: str = "rgb8", camera: str = "image") -> Frame:
     message = Image(height=2, width=3, encoding=encoding, step=9, data=[0] * 18)
-    return Frame("image", message, stamp_ns, received_s=0.0)
+    return Frame(camera, message, stamp_ns, received_s=0.0)
 
 
 def processor(
     state: Running, outputs: FakeOutputs, now_ns: int = SECOND_NS
 ) -> tuple[FrameProcessor, FrameStatistics]:
-    statistics = FrameStatistics()
+    statistics = {name: FrameStatistics() for name in ("image", "left")}
     return (
         FrameProcessor(state, RosbagsConverter(), outputs, statistics, now_ns=lambda: now_ns),
-        statistics,
+        statistics["image"],
     )
 
 
 def test_a_frame_is_segmented_published_and_counted() -> None:
     outputs, state = FakeOutputs(), running(label=4, version=1)
     process, statistics = processor(state, outputs)
-    process.process(frame())
+    process.process([frame()])
     assert outputs.published == [("mask", 4)]
     assert segmenter_of(state).wanted == [Wanted(confidence=True)]
     snapshot = statistics.snapshot()
@@ -103,14 +150,16 @@ def test_a_frame_is_segmented_published_and_counted() -> None:
     assert {"wait", "convert", "segment", "publish", "segment.total"} < set(snapshot.latency_ms)
 
 
-def test_an_unusable_frame_raises_and_publishes_nothing() -> None:
+def test_an_unusable_frame_is_dropped_and_publishes_nothing() -> None:
     outputs = FakeOutputs()
     process, statistics = processor(running(label=4, version=1), outputs)
-    with pytest.raises(RejectedImageError):
-        process.process(frame(encoding="unheard_of"))
+    process.process([frame(encoding="unheard_of")])
+    ((camera, error),) = outputs.dropped
+    assert camera == "image"
+    assert isinstance(error, RejectedImageError)
     assert outputs.published == []
     assert statistics.snapshot().segmented == 0
-    process.process(frame())
+    process.process([frame()])
     assert outputs.published == [("mask", 4)]
 
 
@@ -130,11 +179,14 @@ def test_old_frames_are_dropped(stamp_ns: int, max_age_ms: float, is_used: bool)
     options = NodeOptions(max_image_age_ms=max_age_ms)
     process, _ = processor(running(label=1, version=1, options=options), outputs)
     if is_used:
-        process.process(frame(stamp_ns))
+        process.process([frame(stamp_ns)])
         assert outputs.published == [("mask", 1)]
     else:
-        with pytest.raises(TooOldError, match=r"101 ms old, more than max_image_age_ms=100.*sim"):
-            process.process(frame(stamp_ns))
+        process.process([frame(stamp_ns)])
+        ((_, error),) = outputs.dropped
+        assert isinstance(error, TooOldError)
+        assert "101 ms old, more than max_image_age_ms=100" in str(error)
+        assert "use_sim_time" in str(error)
 
 
 def test_a_vocabulary_changes_between_two_frames() -> None:
@@ -143,7 +195,7 @@ def test_a_vocabulary_changes_between_two_frames() -> None:
     process, _ = processor(old, outputs)
     new = running(label=2, version=2)
     stamps: list[int] = []
-    working = threading.Thread(target=process.process, args=(frame(stamp_ns=700),))
+    working = threading.Thread(target=process.process, args=([frame(stamp_ns=700)],))
     working.start()
     assert segmenter_of(old).entered.wait(TIMEOUT_S)
     changing = threading.Thread(target=lambda: stamps.append(process.change(new)))
@@ -152,7 +204,7 @@ def test_a_vocabulary_changes_between_two_frames() -> None:
     go_on.set()
     working.join(TIMEOUT_S)
     changing.join(TIMEOUT_S)
-    process.process(frame(stamp_ns=800))
+    process.process([frame(stamp_ns=800)])
     assert outputs.published == [("mask", 1), ("vocabulary", 2), ("mask", 2)]
     assert stamps == [701]
 
@@ -170,11 +222,83 @@ def test_other_settings_are_no_other_vocabulary() -> None:
     assert process.running.options.overlay_opacity == 0.1
 
 
+def test_frames_of_several_cameras_are_segmented_at_once() -> None:
+    outputs, state = FakeOutputs(), running(label=4, version=1)
+    process, statistics = processor(state, outputs)
+    process.process([frame(), frame(camera="left", encoding="unheard_of"), frame(camera="left")])
+    assert segmenter_of(state).batches == [2]
+    assert segmenter_of(state).wanted == [Wanted(confidence=True), Wanted()]
+    assert outputs.published == [("mask", 4)] * 2
+    assert [camera for camera, _ in outputs.dropped] == ["left"]
+    assert statistics.snapshot().segmented == 1
+
+
+def test_without_memory_frames_go_one_by_one_and_then_in_smaller_buckets() -> None:
+    outputs, state = FakeOutputs(), running(label=4, version=1)
+    fake = segmenter_of(state)
+    fake.most_images, fake.most_buckets = 1, 2
+    process, _ = processor(state, outputs)
+    process.process([frame(), frame(camera="left")])
+    assert list(zip(fake.batches, fake.buckets, strict=True)) == [
+        (2, 32),
+        (1, 32),
+        (1, 8),
+        (1, 2),
+        (1, 2),  # the other camera's, which need not fail first
+    ]
+    assert outputs.published == [("mask", 4)] * 2
+    assert outputs.dropped == []
+    assert process.bucket_size == 2
+    assert "bucket_size 8 instead of 32" in outputs.notes[0]
+
+
+def test_a_frame_there_is_no_memory_for_is_skipped() -> None:
+    outputs, state = FakeOutputs(), running(label=4, version=1)
+    fake = segmenter_of(state)
+    fake.most_buckets = 0
+    process, _ = processor(state, outputs)
+    process.process([frame()])
+    assert fake.buckets == [32, 8, 2, 1]
+    ((_, error),) = outputs.dropped
+    assert drop_cause(error) == "out_of_memory"
+    assert "Tried to allocate 2 GiB" in str(error)
+    fake.most_buckets = 1024
+    process.process([frame()])
+    assert outputs.published == [("mask", 4)]
+
+
+PREVIEWS = Level(Step.PREVIEWS, Settings(), preview_interval=3)
+CLASSES = Level(Step.CLASSES, Settings(max_active=2), preview_interval=3)
+
+
+def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() -> None:
+    outputs = FakeOutputs(latency_ms=150.0)
+    options = NodeOptions(max_latency_ms=100.0)
+    state = running(label=1, version=1, options=options, levels=(PREVIEWS, CLASSES))
+    process, _ = processor(state, outputs)
+    for _ in range(LATE_FRAMES):
+        process.process([frame()])
+    assert process.mode.level is PREVIEWS
+    for _ in range(LATE_FRAMES):
+        process.process([frame()])
+    assert process.mode.level is CLASSES
+    assert segmenter_of(state, 1).carried == [None, (0,), (0,)]
+    outputs.latency_ms = 10.0
+    for _ in range(2 * EASY_FRAMES):
+        process.process([frame()])
+    assert process.mode.level is NOTHING
+    assert [label for _, label in outputs.published[:7]] == [1, 1, 1, 2, 2, 2, 3]
+    assert "a preview every 3 frames" in outputs.notes[0]
+    assert "nothing is left out" in outputs.notes[-1]
+    assert len(outputs.notes) == 4
+
+
 @pytest.mark.parametrize(
     ("error", "cause"),
     [
         (RejectedImageError(Cause.WRONG_STEP, "step 3"), "wrong_step"),
         (TooOldError("old"), "too_old"),
+        (NoRoomError("full"), "no_room"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (RuntimeError("shape 3 does not fit 4"), "failed_RuntimeError"),
     ],

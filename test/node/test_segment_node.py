@@ -51,7 +51,9 @@ def vocabulary_file(golden: Path) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def node(start_node: StartNode, parameters: dict[str, Any], vocabulary_file: Path) -> NodeProcess:
-    return start_node({**parameters, "vocabulary": str(vocabulary_file), "warm_up": True})
+    # Limits that no busy computer reaches; tests that need others set them.
+    limits = {"image_timeout_s": 60.0, "error_after_s": 600.0, "warn_latency_ms": 0.0}
+    return start_node({**parameters, **limits, "vocabulary": str(vocabulary_file), "warm_up": True})
 
 
 @pytest.fixture(scope="module")

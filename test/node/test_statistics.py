@@ -22,7 +22,7 @@ def test_a_frame_is_received_then_segmented_superseded_or_dropped() -> None:
     statistics = FrameStatistics(Clock())
     for _ in range(4):
         statistics.count_received()
-    statistics.count_superseded()
+    statistics.count_left_out("superseded")
     assert statistics.count_dropped("wrong_step", "step 3 is too small")
     assert not statistics.count_dropped("wrong_step", "step 4 is too small")
     statistics.count_segmented({"latency": 12.0}, active_classes=5)
@@ -40,7 +40,7 @@ def test_the_last_drop_is_forgotten_when_a_frame_is_segmented() -> None:
     assert statistics.snapshot().last_drop == "corrupt_data"
     statistics.count_segmented({}, active_classes=0)
     assert statistics.snapshot().last_drop is None
-    statistics.count_superseded()
+    statistics.count_left_out("superseded")
     assert statistics.snapshot().last_drop is None
 
 

@@ -1,55 +1,35 @@
-"""The newest frame wins, cameras take turns, and no frame ends the worker."""
+"""Frames that arrive during work wait, and no frame ends the worker."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable, Sequence
 
-from activesam_ros.node.worker import FrameWorker, NewestFrames
+from activesam_ros.node.frame_stores import NewestFrames
+from activesam_ros.node.worker import FrameWorker
 
 TIMEOUT_S = 30
 
 
-def test_a_newer_frame_replaces_the_waiting_one() -> None:
-    frames: NewestFrames[int] = NewestFrames()
-    assert frames.put("front", 1) is None
-    assert frames.put("front", 2) == 1
-    assert frames.take() == 2
-
-
-def test_cameras_are_served_in_the_order_they_began_to_wait() -> None:
-    frames: NewestFrames[str] = NewestFrames()
-    frames.put("fast", "fast 1")
-    frames.put("slow", "slow 1")
-    frames.put("fast", "fast 2")
-    assert frames.take() == "fast 2"
-    frames.put("fast", "fast 3")
-    assert frames.take() == "slow 1"
-    assert frames.take() == "fast 3"
-
-
-def test_a_closed_store_keeps_nothing_and_lets_takers_go() -> None:
-    frames: NewestFrames[int] = NewestFrames()
-    taken: queue.Queue[int | None] = queue.Queue()
-    taker = threading.Thread(target=lambda: taken.put(frames.take()))
-    taker.start()
-    frames.close()
-    assert taken.get(timeout=TIMEOUT_S) is None
-    taker.join()
-    assert frames.put("front", 1) is None
-    assert frames.take() is None
+def worker_of(
+    process: Callable[[Sequence[int]], None],
+    failed: Callable[[int, Exception], None] = lambda frame, error: None,
+    batch: int = 1,
+) -> FrameWorker[int]:
+    return FrameWorker(NewestFrames(), process, failed, batch)
 
 
 def test_frames_that_arrive_during_work_are_superseded() -> None:
     entered, go_on = threading.Event(), threading.Event()
     done: queue.Queue[int] = queue.Queue()
 
-    def process(frame: int) -> None:
+    def process(frames: Sequence[int]) -> None:
         entered.set()
         assert go_on.wait(TIMEOUT_S)
-        done.put(frame)
+        done.put(frames[0])
 
-    worker = FrameWorker(process, failed=lambda frame, error: None)
+    worker = worker_of(process)
     worker.start()
     worker.put("front", 1)
     assert entered.wait(TIMEOUT_S)
@@ -62,15 +42,15 @@ def test_frames_that_arrive_during_work_are_superseded() -> None:
 def test_whatever_a_frame_raises_is_handed_over_and_the_next_frame_goes_on() -> None:
     done: queue.Queue[object] = queue.Queue()
 
-    def process(frame: int) -> None:
-        if frame == 1:
+    def process(frames: Sequence[int]) -> None:
+        if frames[0] == 1:
             raise MemoryError("no room")
-        done.put(frame)
+        done.put(frames[0])
 
     def failed(frame: int, error: Exception) -> None:
         done.put((frame, str(error)))
 
-    worker = FrameWorker(process, failed)
+    worker = worker_of(process, failed)
     worker.start()
     worker.put("front", 1)
     assert done.get(timeout=TIMEOUT_S) == (1, "no room")
@@ -83,12 +63,12 @@ def test_stopping_waits_for_the_frame_in_work() -> None:
     entered, go_on = threading.Event(), threading.Event()
     done: list[int] = []
 
-    def process(frame: int) -> None:
+    def process(frames: Sequence[int]) -> None:
         entered.set()
         assert go_on.wait(TIMEOUT_S)
-        done.append(frame)
+        done.extend(frames)
 
-    worker = FrameWorker(process, failed=lambda frame, error: None)
+    worker = worker_of(process)
     worker.start()
     worker.put("front", 1)
     assert entered.wait(TIMEOUT_S)
@@ -98,3 +78,23 @@ def test_stopping_waits_for_the_frame_in_work() -> None:
     stopper.join(TIMEOUT_S)
     assert not stopper.is_alive()
     assert done == [1]
+
+
+def test_frames_of_several_cameras_are_taken_at_once() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    done: queue.Queue[list[int]] = queue.Queue()
+
+    def process(frames: Sequence[int]) -> None:
+        entered.set()
+        assert go_on.wait(TIMEOUT_S)
+        done.put(list(frames))
+
+    worker = worker_of(process, batch=2)
+    worker.start()
+    worker.put("front", 1)
+    assert entered.wait(TIMEOUT_S)
+    for camera, frame in (("left", 2), ("front", 3), ("right", 4), ("left", 5)):
+        worker.put(camera, frame)
+    go_on.set()
+    assert [done.get(timeout=TIMEOUT_S) for _ in range(3)] == [[1], [5, 3], [4]]
+    worker.stop()

@@ -22,6 +22,7 @@ FIELDS: dict[Any, dict[str, str]] = {
         "vocabulary_size": "uint32",
         "classes": "sequence<activesam_ros/ActiveClass>",
         "latency_ms": "float",
+        "degradation": "uint8",
     },
     VocabularyEntry: {
         "id": "uint16",
@@ -66,6 +67,11 @@ def test_service_fields_in_order() -> None:
 def test_reasons_are_numbered_as_documented() -> None:
     reasons = ActiveClass
     assert (reasons.UNPRUNED, reasons.PREVIEWED, reasons.PINNED, reasons.CARRIED) == (0, 1, 2, 3)
+
+
+def test_degradations_are_numbered_as_documented() -> None:
+    names = ("NOTHING", "PREVIEWS", "CLASSES", "RESOLUTION")
+    assert [getattr(ActiveClasses, name) for name in names] == [0, 1, 2, 3]
 
 
 def test_message_survives_serialization() -> None:

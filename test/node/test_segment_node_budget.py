@@ -1,0 +1,105 @@
+"""The latency budget over DDS: steps in their order, seen by everybody, and back again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from activesam_ros.msg import ActiveClass, ActiveClasses
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+if TYPE_CHECKING:
+    from test.node.conftest import Camera, NodeProcess, OpenCamera, Peer, StartNode
+
+# Every frame is late by the one budget and easy by the other, however busy the computer is.
+TOO_SHORT_MS, LONG_MS = 0.001, 600_000.0
+NAMES = ["road", "sidewalk", "person", "car", "tree", "sky", "building", "fence"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(start_node: StartNode, tmp_path_factory: pytest.TempPathFactory) -> NodeProcess:
+    vocabulary: Path = tmp_path_factory.mktemp("budget") / "eight.txt"
+    vocabulary.write_text("\n".join(NAMES), "utf-8")
+    return start_node(
+        {
+            "vocabulary": str(vocabulary),
+            "max_latency_ms": LONG_MS,
+            "warm_up": True,
+            "quantile_alpha": 0.9,
+            "max_active": 6,
+            "pinned": ["sky"],
+            "budget_max_active": 2,
+            "budget_preview_interval": 4,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def camera(open_camera: OpenCamera, peer: Peer, photo: NDArray[np.uint8]) -> Camera:
+    camera: Camera = open_camera(Image, "image")
+    camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
+    return camera
+
+
+def active_classes_until(
+    camera: Camera, peer: Peer, photo: NDArray[np.uint8], degradation: int
+) -> list[Any]:
+    """What is active in image after image until that step is taken, and four images more."""
+    received = peer.collect(ActiveClasses, "activesam/active_classes")
+    enough: list[Any] = []
+
+    def is_enough() -> bool:
+        mask = camera.mask_of(peer.image(photo, peer.next_stamp()))
+        assert (mask.height, mask.width) == photo.shape[:2]
+        enough[:] = [entry for entry in received if entry.degradation == degradation]
+        return len(enough) > 4
+
+    peer.wait_for(is_enough, f"the step {degradation}")
+    return received
+
+
+def test_steps_are_taken_in_order_and_taken_back(
+    camera: Camera, peer: Peer, photo: NDArray[np.uint8], node: NodeProcess
+) -> None:
+    assert peer.set_parameters({"max_latency_ms": TOO_SHORT_MS})[0].successful
+    messages = active_classes_until(camera, peer, photo, ActiveClasses.RESOLUTION)
+    steps = [message.degradation for message in messages]
+    assert steps == sorted(steps)
+    assert set(steps) >= {ActiveClasses.PREVIEWS, ActiveClasses.CLASSES, ActiveClasses.RESOLUTION}
+    for message in messages:
+        decoded = {entry.name: entry.reason for entry in message.classes if entry.presence > 0}
+        assert "sky" in decoded, "pinned classes are never left out"
+        limit = 6 if message.degradation < ActiveClasses.CLASSES else 2
+        assert len(set(decoded) - {"sky"}) <= limit
+    late = [message for message in messages if message.degradation > ActiveClasses.NOTHING]
+    reasons = [{entry.reason for entry in message.classes} for message in late]
+    assert any(ActiveClass.CARRIED in found for found in reasons)
+    assert any(ActiveClass.PREVIEWED in found for found in reasons)
+    assert not any({ActiveClass.CARRIED, ActiveClass.PREVIEWED} <= found for found in reasons)
+    status = peer.status(
+        "network", lambda _, values: values["degradation"] == "resolution", "the last step"
+    )
+    assert status.level == b"\x01"
+    assert "a preview every 4 frames, at most 2 active classes" in status.message
+    assert peer.set_parameters({"max_latency_ms": LONG_MS})[0].successful
+    for step in (ActiveClasses.CLASSES, ActiveClasses.PREVIEWS, ActiveClasses.NOTHING):
+        messages = active_classes_until(camera, peer, photo, step)
+        steps = [message.degradation for message in messages]
+        assert steps == sorted(steps, reverse=True)
+    status = peer.status("network", lambda _, values: values["degradation"] == "nothing", "no step")
+    assert status.level == b"\x00"
+    assert "nothing is left out" in node.log()
+    assert "Traceback" not in node.log()
+
+
+def test_without_a_budget_everything_is_done_at_once(
+    camera: Camera, peer: Peer, photo: NDArray[np.uint8]
+) -> None:
+    assert peer.set_parameters({"max_latency_ms": TOO_SHORT_MS})[0].successful
+    active_classes_until(camera, peer, photo, ActiveClasses.RESOLUTION)
+    assert peer.set_parameters({"max_latency_ms": 0.0})[0].successful
+    camera.mask_of(peer.image(photo, peer.next_stamp()))
+    peer.status("network", lambda _, values: values["degradation"] == "nothing", "no step")

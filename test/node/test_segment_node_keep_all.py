@@ -1,0 +1,70 @@
+"""keep_all over DDS: every image in order, and an error where memory does not allow it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from rclpy.qos import HistoryPolicy, QoSProfile
+from sensor_msgs.msg import Image
+
+from activesam_ros.node.publishers import KEEP_ALL_DEPTH
+
+if TYPE_CHECKING:
+    from test.node.conftest import Camera, NodeProcess, Peer, StartNode
+
+EVERY = QoSProfile(depth=KEEP_ALL_DEPTH, history=HistoryPolicy.KEEP_LAST)
+SMALL = np.zeros((24, 32, 3), np.uint8)
+LARGE = np.zeros((400, 500, 3), np.uint8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(start_node: StartNode) -> NodeProcess:
+    return start_node({"keep_all": True, "keep_all_mib": 1})
+
+
+@pytest.fixture(scope="module")
+def masks(peer: Peer) -> list[Any]:
+    """Every mask the node publishes, also those that come at once."""
+    return peer.collect(Image, "activesam/semantic_mask", EVERY)
+
+
+@pytest.fixture(scope="module")
+def camera(open_camera: Any, peer: Peer) -> Camera:
+    camera: Camera = open_camera(Image, "image", EVERY)
+    camera.first_mask(lambda stamp_ns: peer.image(SMALL, stamp_ns))
+    return camera
+
+
+def test_every_image_is_segmented_in_order(camera: Camera, peer: Peer) -> None:
+    stamps = [camera.publish(peer.image(SMALL, peer.next_stamp())) for _ in range(40)]
+    peer.wait_for(lambda: camera.find(stamps[-1]), "the last mask")
+    received = [peer.stamp_of(mask) for mask in camera.masks]
+    assert received[received.index(stamps[0]) :] == stamps
+    status = peer.status("image", lambda _, values: True, "anything")
+    assert peer.values_of(status)["frames_dropped"] == "0"
+
+
+def test_what_would_leave_out_images_is_refused(camera: Camera, peer: Peer) -> None:
+    for name in ("max_image_age_ms", "max_rate_hz", "max_latency_ms"):
+        (result,) = peer.set_parameters({name: 5.0})
+        assert not result.successful
+        assert "keep_all forbids" in result.reason
+
+
+def test_an_image_that_memory_has_no_room_for_is_an_error(
+    camera: Camera, peer: Peer, node: NodeProcess
+) -> None:
+    def is_lost(_: Any, values: dict[str, str]) -> bool:
+        for _ in range(4):
+            camera.publish(peer.image(LARGE, peer.next_stamp()))
+        return "dropped_no_room" in values
+
+    status = peer.status("image", is_lost, "no room")
+    assert status.level == b"\x02"
+    assert "keep_all_mib=1" in status.message
+    camera.mask_of(peer.image(SMALL, peer.next_stamp()))
+    status = peer.status("image", lambda _, values: True, "anything")
+    assert status.level == b"\x02", "the evaluation is not whole any more"
+    assert node.log().count("(no_room)") == 1
