@@ -1,0 +1,147 @@
+"""What a 1080p frame costs the node outside the network, step by step.
+
+    python benchmarks/node_overhead.py --threads 2
+
+deserialize: bytes to message, as the middleware hands it over. convert: message to RGB. resize: RGB
+to the network's input, for the preview and for decoding. publish: mask, camera_info and active
+classes to a subscriber on this computer. Every step is timed in each round; printed are medians,
+on the clock and in processor time of all threads together, which other processes disturb less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import torch
+from rclpy.lifecycle import LifecycleNode
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from activesam_ros.allocator import keep_freed_memory
+from activesam_ros.node.degradation import Step
+from activesam_ros.node.engine import use_cpu_threads
+from activesam_ros.node.images import compressed_to_rgb, load_converter, to_rgb
+from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.publishers import CameraPublishers
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
+
+HEIGHT, WIDTH = 1080, 1920
+RESOLUTIONS = (672, 1008)
+# encoding, rows and bytes of a row
+RAW = {
+    "rgb8": (HEIGHT, WIDTH * 3),
+    "bgr8": (HEIGHT, WIDTH * 3),
+    "bgra8": (HEIGHT, WIDTH * 4),
+    "mono16": (HEIGHT, WIDTH * 2),
+    "bayer_rggb8": (HEIGHT, WIDTH),
+    "yuv422_yuy2": (HEIGHT, WIDTH * 2),
+    "nv12": (HEIGHT * 3 // 2, WIDTH),
+}
+
+
+def photograph() -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """A picture with structure, as noise would make an unusually large JPEG."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    planes = [128 + 100 * np.sin(x / 37 + shift) * np.cos(y / 53) for shift in range(3)]
+    return np.stack(planes, axis=2).astype(np.uint8)
+
+
+def messages() -> dict[str, Any]:
+    """A 1080p image of each kind."""
+    numbers = np.random.default_rng(0)
+    found: dict[str, Any] = {}
+    for encoding, (rows, step) in RAW.items():
+        data = array.array("B", numbers.integers(0, 256, rows * step, dtype=np.uint8).tobytes())
+        found[encoding] = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step, data=data)
+    jpeg = cv2.imencode(".jpg", photograph())[1]
+    found["jpeg"] = CompressedImage(format="jpeg", data=array.array("B", jpeg.tobytes()))
+    return found
+
+
+def result() -> Segmentation:
+    """Labels of ten classes in blocks."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    labels = ((x // 200 + y // 200) % 10).astype(np.uint8)
+    classes = tuple(ActiveClass(n, f"class {n}", 0.5, 1, Reason.PREVIEWED) for n in range(10))
+    return Segmentation(labels, (), (), classes, {})
+
+
+def timed(times_ms: list[tuple[float, float]], call: Callable[[], Any]) -> Any:
+    """Call and note how long it took on the clock and on all processors [ms]."""
+    began = time.perf_counter(), time.process_time()
+    value = call()
+    ended = time.perf_counter(), time.process_time()
+    times_ms.append(((ended[0] - began[0]) * 1e3, (ended[1] - began[1]) * 1e3))
+    return value
+
+
+def main() -> None:
+    """Measure and print a line for each kind of image."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    keep_freed_memory()  # as the node's process does
+    use_cpu_threads(arguments.threads)
+    rclpy.init()
+    node = LifecycleNode("overhead")
+    publishers = CameraPublishers(node, NodeOptions())
+    listener = rclpy.create_node("listener")
+    listener.create_subscription(Image, "overhead/semantic_mask", lambda message: None, 1)
+    node.trigger_configure()
+    node.trigger_activate()
+    converter, labels, info = load_converter(), result(), CameraInfo(width=WIDTH, height=HEIGHT)
+    vocabulary = load_vocabulary("driving")
+    steps = ("deserialize", "convert", "resize", "publish")
+    kinds = {name: (serialize_message(message), message) for name, message in messages().items()}
+    times = {name: {step: list[tuple[float, float]]() for step in steps} for name in kinds}
+
+    def resize(image: Any) -> None:
+        source = upload(image, torch.device("cpu"))
+        for resolution in RESOLUTIONS:
+            network_pixels(source, resolution, torch.float32)
+
+    def publish(header: Any) -> None:
+        publishers.wanted()
+        publishers.publish_mask(header, labels, info)
+        publishers.publish_active_classes(header, labels, vocabulary, 1, 1.0, Step.NOTHING)
+
+    for _ in range(arguments.rounds):
+        for name, (data, sample) in kinds.items():
+            taken = times[name]
+            message = timed(
+                taken["deserialize"], lambda d=data, s=sample: deserialize_message(d, type(s))
+            )
+            image = timed(
+                taken["convert"],
+                lambda m=message: (
+                    compressed_to_rgb(m) if isinstance(m, CompressedImage) else to_rgb(m, converter)
+                ),
+            )
+            timed(taken["resize"], lambda i=image: resize(i))
+            timed(taken["publish"], lambda m=message: publish(m.header))
+    print(f"{arguments.threads} threads, {converter.name}, median of {arguments.rounds}")
+    for kind, clock in enumerate(("on the clock", "of processor time")):
+        print(f"{f'ms {clock}':22}" + "".join(f"{step:>13}" for step in (*steps, "sum")))
+        for name, taken in times.items():
+            medians = [statistics.median(pair[kind] for pair in taken[step]) for step in steps]
+            row = (*medians, sum(medians))
+            print(f"{name:22}" + "".join(f"{value:13.1f}" for value in row))
+    publishers.destroy()
+    node.destroy_node()
+    listener.destroy_node()
+    rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    main()
