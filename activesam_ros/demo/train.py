@@ -39,8 +39,8 @@ class Recipe:
 CPU_RECIPE = Recipe(
     drives=520,
     options=TrainingOptions(
-        steps=4800,
-        encoder_share=0.625,
+        steps=4400,
+        encoder_share=3000 / 4400,
         encoder_batch=BatchOptions(images=8, full_resolution_share=0.15),
         batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
