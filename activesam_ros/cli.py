@@ -37,6 +37,7 @@ COMMANDS = (
     Command(("segment",), "commands.segment", "segment images"),
     Command(("replay",), "evaluation.replay", "segment every frame of a recording, offline"),
     Command(("evaluate", "bag"), "evaluation.bag_command", "accuracy and speed on a recording"),
+    Command(("evaluate", "compare"), "evaluation.compare_command", "two runs side by side, for CI"),
     Command(("evaluate", "dataset"), "evaluation.dataset_command", "accuracy on a benchmark"),
     Command(("vocabulary", "show"), "commands.vocabulary_show", "prompts as the network sees them"),
     Command(("vocabulary", "compile"), "commands.vocabulary_compile", "fill the cache on disk"),
