@@ -72,6 +72,10 @@ setup(
         "jinja2",
     ],
     extras_require={
+        # What `activesam evaluate --corruption` computes with.
+        "corruptions": ["scipy"],
+        # What `activesam evaluate --executor ray` divides its work with.
+        "ray": ["ray"],
         # What `activesam verify` compares with; sam3 itself imports the other two undeclared.
         "reference": ["sam3==0.1.4", "torchvision", "psutil"],
         "test": ["pytest>=8", "hypothesis", "playwright"],

@@ -7,6 +7,7 @@
     |- VocabularyError       a vocabulary, class name or prompt cannot be used
     |- ImageError            an image or image message cannot be used
     |- RecordingError        a bag or recording cannot be used
+    |- ExecutorError         a worker of an evaluation failed, or too many were lost
     `- MissingDependencyError   an optional package, program or device is not there
 
 Each message is one sentence or two: the value, the bound it broke and the way out.
@@ -48,6 +49,10 @@ class ImageError(ActiveSamError):
 
 class RecordingError(ActiveSamError):
     """A bag or recording cannot be used."""
+
+
+class ExecutorError(ActiveSamError):
+    """A worker of an evaluation failed, or too many were lost."""
 
 
 class MissingDependencyError(ActiveSamError):

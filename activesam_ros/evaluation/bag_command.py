@@ -22,7 +22,13 @@ from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
 from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.bags import open_recording
-from activesam_ros.evaluation.executors import InProcess
+from activesam_ros.evaluation.corruption_options import (
+    add_corruption_arguments,
+    corruption_plan,
+    corruption_results,
+    corruption_table,
+)
+from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
 from activesam_ros.evaluation.report_option import (
     add_report_argument,
     check_report,
@@ -61,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare with the unpruned method on every N-th frame where full is not among the "
         "methods; 0 does not (default: %(default)s)",
     )
+    add_corruption_arguments(parser)
+    add_executor_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     add_report_argument(parser)
 
@@ -77,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         recording.image_topic(topic)
     vocabulary = vocabulary_from(args)
     methods = methods_from(args)
+    corruptions = corruption_plan(args)
+    executor = executor_from(args)
     meaning = (
         None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
     )
@@ -90,11 +100,13 @@ def run(args: argparse.Namespace) -> int:
         settings,
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
+        corruptions=corruptions,
+        threads=args.threads,
         pictures=args.report is not None,
     )
     expected = recording.message_count(topics[:1])
     with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None) as progress:
-        outcome = InProcess().run(task, expected, progress.update)
+        outcome = executor.run(task, expected, progress.update)
     count = outcome.result.count
     _report_problems(count, meaning)
     if count.images == count.unusable_images:
@@ -107,8 +119,13 @@ def run(args: argparse.Namespace) -> int:
     }
     tallies = outcome.result.tallies
     content = document(tallies.plain, outcome.machine, about)
+    content["executor"] = outcome.executor
+    if corruptions is not None:
+        content["corruptions"] = corruption_results(tallies, corruptions.seed)
     path = write_results(args.output, content)
     print(summary_table(content))
+    if corruptions is not None:
+        print(corruption_table(content))
     print(f"{path} written.")
     write_report_of(args.report, content, vocabulary, tallies)
     return 0

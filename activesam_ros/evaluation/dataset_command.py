@@ -24,8 +24,14 @@ from activesam_ros.evaluation.benchmarks import (
     Published,
     benchmark_named,
 )
+from activesam_ros.evaluation.corruption_options import (
+    add_corruption_arguments,
+    corruption_plan,
+    corruption_results,
+    corruption_table,
+)
 from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
-from activesam_ros.evaluation.executors import InProcess
+from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
 from activesam_ros.evaluation.report_option import (
     add_report_argument,
     check_report,
@@ -68,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_network_arguments(parser, vocabulary_required=False)
     add_methods_argument(parser)
+    add_corruption_arguments(parser)
+    add_executor_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     add_report_argument(parser)
 
@@ -82,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
     images = find_images(benchmark, args.root, args.n_images)
     vocabulary = benchmark_vocabulary(benchmark, args.vocabulary)
     methods = methods_from(args)
+    corruptions = corruption_plan(args)
+    executor = executor_from(args)
     settings = {
         method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
         for method in methods
@@ -92,10 +102,12 @@ def run(args: argparse.Namespace) -> int:
         vocabulary,
         settings,
         label_ids(benchmark),
+        corruptions=corruptions,
+        threads=args.threads,
         pictures=args.report is not None,
     )
     with tqdm(total=len(images), unit="image", file=sys.stderr, disable=None) as progress:
-        outcome = InProcess().run(task, len(images), progress.update)
+        outcome = executor.run(task, len(images), progress.update)
     about = {
         "dataset": {
             "name": benchmark.name,
@@ -112,8 +124,13 @@ def run(args: argparse.Namespace) -> int:
     }
     tallies = outcome.result.tallies
     content = document(tallies.plain, outcome.machine, about)
+    content["executor"] = outcome.executor
+    if corruptions is not None:
+        content["corruptions"] = corruption_results(tallies, corruptions.seed)
     path = write_results(args.output, content)
     print(summary_table(content))
+    if corruptions is not None:
+        print(corruption_table(content))
     print(published_table(benchmark, content["methods"]))
     print(f"{path} written.")
     write_report_of(args.report, content, vocabulary, tallies)

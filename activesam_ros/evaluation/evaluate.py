@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.evaluation.corruptions import Corrupter, Corruption
 from activesam_ros.evaluation.kept_pictures import KeptPictures
 from activesam_ros.evaluation.measuring import FrameSegmenter, Measured, PeakMemory, measure
-from activesam_ros.evaluation.metrics import IdMap, LabelMap
+from activesam_ros.evaluation.metrics import IdMap, LabelMap, Share, agreement
 from activesam_ros.evaluation.pictures import TRUTH, FramePicture, frame_picture
 from activesam_ros.evaluation.tally import MethodTally, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -46,22 +48,31 @@ class Reference:
 class Tallies:
     """What each method did, in the order in which methods were asked for.
 
-    pictures: of a few frames; None where none were asked for.
+    plain: on the images as they are. corrupted: on each of their corruptions. clean_agreement: the
+    pixels whose label a corruption left as it was. pictures: of a few frames; None where none were
+    asked for.
     """
 
     plain: dict[Method, MethodTally]
+    corrupted: dict[Corruption, dict[Method, MethodTally]]
+    clean_agreement: dict[Corruption, dict[Method, Share]]
     pictures: KeptPictures | None = None
 
     def extend(self, later: Tallies) -> None:
         """Add the tallies of the samples that follow."""
         for method, tally in self.plain.items():
             tally.extend(later.plain[method])
+        for corruption, tallies in self.corrupted.items():
+            shares = self.clean_agreement[corruption]
+            for method, tally in tallies.items():
+                tally.extend(later.corrupted[corruption][method])
+                shares[method] += later.clean_agreement[corruption][method]
         if self.pictures is not None and later.pictures is not None:
             self.pictures.extend(later.pictures)
 
 
 class Evaluator:
-    """Segments every sample by every method.
+    """Segments every sample, and its corruptions where a corrupter is given, by every method.
 
     Where ``full`` is among the methods the others are compared with it on every sample, else with
     ``reference`` where it runs. The very first sample is segmented once unmeasured, as a warm-up.
@@ -76,6 +87,7 @@ class Evaluator:
         device: torch.device,
         reference: Reference | None = None,
         pictures: bool = False,
+        corrupter: Corrupter | None = None,
     ) -> None:
         self._segmenters = dict(segmenters)
         self._vocabulary = vocabulary
@@ -85,17 +97,26 @@ class Evaluator:
         self._memory = PeakMemory(device)
         self._reference = reference
         self._pictures = pictures
+        self._corrupter = corrupter
         self._warm = False
 
     def run(self, samples: Iterable[Sample], advance: Callable[[], object]) -> Tallies:
         """Segment and tally ``samples``; ``advance`` is called after each."""
-        tallies = Tallies(self._empty(), KeptPictures() if self._pictures else None)
+        corruptions = self._corrupter.corruptions if self._corrupter else ()
+        tallies = Tallies(
+            self._empty(),
+            {corruption: self._empty() for corruption in corruptions},
+            {corruption: dict.fromkeys(self._segmenters, Share()) for corruption in corruptions},
+            KeptPictures() if self._pictures else None,
+        )
         for sample in samples:
             if not self._warm:
                 for segmenter in self._segmenters.values():
                     segmenter.segment(sample.image)
                 self._warm = True
-            self._add(sample, tallies)
+            clean = self._add(sample, tallies.plain, tallies.pictures)
+            if self._corrupter is not None:
+                self._add_corrupted(sample, clean, self._corrupter, tallies)
             advance()
         return tallies
 
@@ -105,24 +126,45 @@ class Evaluator:
             for method in self._segmenters
         }
 
-    def _add(self, sample: Sample, tallies: Tallies) -> None:
+    def _add_corrupted(
+        self,
+        sample: Sample,
+        clean: Mapping[Method, LabelMap],
+        corrupter: Corrupter,
+        tallies: Tallies,
+    ) -> None:
+        made = corrupter.corrupted(sample.image, sample.place, sample.name)
+        for corruption, image in made:
+            corrupted = dataclasses.replace(sample, image=image)
+            shares = tallies.clean_agreement[corruption]
+            for method, labels in self._add(corrupted, tallies.corrupted[corruption]).items():
+                shares[method] += agreement(labels, clean[method])
+
+    def _add(
+        self,
+        sample: Sample,
+        tallies: Mapping[Method, MethodTally],
+        pictures: KeptPictures | None = None,
+    ) -> dict[Method, LabelMap]:
+        """Segment the sample's image and tally that; each method's labels."""
         measured = {
             method: measure(segmenter, sample.image, self._memory)
             for method, segmenter in self._segmenters.items()
         }
         full = self._full_labels(sample, measured)
-        for method, tally in tallies.plain.items():
+        for method, tally in tallies.items():
             tally.add(
                 sample.place, sample.name, sample.stamp_ns, measured[method], sample.labels, full
             )
-        if tallies.pictures is not None:
-            ranked = tallies.plain[ranking_method(list(tallies.plain))]
-            predicted = {method: entry.result.labels for method, entry in measured.items()}
-            tallies.pictures.add(
+        predicted = {method: entry.result.labels for method, entry in measured.items()}
+        if pictures is not None:
+            ranked = tallies[ranking_method(list(tallies))]
+            pictures.add(
                 sample.place,
                 ranked.figures[-1].score,
                 lambda: self._picture(sample, predicted, full),
             )
+        return predicted
 
     def _picture(
         self, sample: Sample, predicted: Mapping[Method, LabelMap], full: LabelMap | None

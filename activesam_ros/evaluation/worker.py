@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from activesam_ros.evaluation.corruptions import Corrupter, CorruptionPlan
 from activesam_ros.evaluation.evaluate import Evaluator, Reference, Tallies
 from activesam_ros.evaluation.metrics import IdMap
 from activesam_ros.evaluation.results import machine
@@ -24,8 +25,9 @@ class Task:
 
     settings: of each method, in the order in which they run. label_ids: from the ids of the ground
     truth to class indices, None without one. reference: settings of the method without pruning and
-    on every how many-th image it runs; None where it does not. threads: of the network on a CPU,
-    None for PyTorch's own choice. pictures: keep some for a report.
+    on every how many-th image it runs; None where it does not. corruptions: None for none.
+    threads: of the network on a CPU, None for PyTorch's own choice. pictures: keep some for a
+    report.
     """
 
     source: Source
@@ -34,6 +36,7 @@ class Task:
     settings: Mapping[Method, Settings]
     label_ids: IdMap | None
     reference: tuple[Settings, int] | None = None
+    corruptions: CorruptionPlan | None = None
     threads: int | None = None
     pictures: bool = False
 
@@ -57,6 +60,7 @@ class Worker:
     def __init__(self, task: Task) -> None:
         if task.threads is not None:
             torch.set_num_threads(task.threads)
+        corrupter = None if task.corruptions is None else Corrupter(task.corruptions)
         network = load_network(task.network)
         reference = None
         if task.reference is not None:
@@ -73,6 +77,7 @@ class Worker:
             network.device,
             reference,
             task.pictures,
+            corrupter,
         )
         self._reader = task.source.open()
         self.machine: dict[str, Any] = machine(network.device, network.dtype)

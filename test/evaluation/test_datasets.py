@@ -270,7 +270,7 @@ def test_the_command_evaluates_a_dataset_with_the_real_network(
         write(benchmark, data / benchmark.folder, stem, np.full((20, 30), 7, np.uint8))
     command = (
         f"evaluate dataset voc20 --root {data} --n-images 1 --weights {weights} "
-        f"--cache-dir {tmp_path} --method activesam --output {output}"
+        f"--cache-dir {tmp_path} --method activesam,full,segearth,sam3 --output {output}"
     )
     assert main(command.split()) == 0
     content = json.loads((output / "results.json").read_text())
@@ -280,6 +280,7 @@ def test_the_command_evaluates_a_dataset_with_the_real_network(
     labelled = dict(zip(matrix["classes"], map(sum, matrix["counts"]), strict=False))
     assert {name: pixels for name, pixels in labelled.items() if pixels} == {"car": 600}
     assert results["temporal_flicker"] is None
+    assert list(content["methods"]) == ["activesam", "full", "segearth", "sam3"]
     assert content["published"]["activesam"]["miou"] == pytest.approx(0.97)
     assert content["dataset"]["images"] == 1
     assert "published" in capsys.readouterr().out

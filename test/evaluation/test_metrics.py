@@ -112,6 +112,34 @@ def test_predictions_on_ids_of_no_class_count_as_wrong_ones_as_in_mmsegmentation
     assert found.pixel_accuracy() == 1.0
 
 
+def test_figures_equal_those_of_mmsegmentation_on_the_same_predictions() -> None:
+    # given by IoUMetric's intersect_and_union and total_area_to_metrics of mmsegmentation 1.2.2
+    iou = [
+        0.6793141189346954, 0.6284067085953878, 0.6360406091370558, 0.5505716798592788,
+        0.5792682926829268, 0.4076607387140903, 0.0,
+    ]  # fmt: skip
+    accuracy = [
+        0.7448, 0.7306520414381474, 0.744503862150921, 0.7443519619500595, 0.7768691588785047,
+        0.7339901477832512, math.nan,
+    ]  # fmt: skip
+    random = np.random.RandomState(11)
+    ids = IdMap.of({index: index for index in range(7)}, 7, (IGNORE_INDEX,))
+    total = ConfusionMatrix.empty(7)
+    for _ in range(5):
+        shape = random.randint(20, 60, 2)
+        shares = [0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05]
+        labels = random.choice([0, 1, 2, 3, 4, 5, IGNORE_INDEX], shape, p=shares).astype(np.uint8)
+        right = random.random_sample(shape) < 0.7
+        prediction = np.where(right, labels, random.randint(0, 7, shape)).astype(np.uint8)
+        prediction[prediction == IGNORE_INDEX] = 6
+        total += ConfusionMatrix.of(labels, prediction, ids, ids)
+    np.testing.assert_allclose(total.iou(), iou, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(total.class_accuracy(), accuracy, rtol=0, atol=1e-12)
+    assert total.miou() == pytest.approx(float(np.mean(iou)), abs=1e-12)
+    assert total.pixel_accuracy() == pytest.approx(0.7446701147975274, abs=1e-12)
+    assert total.mean_class_accuracy() == pytest.approx(float(np.nanmean(accuracy)), abs=1e-12)
+
+
 def test_nothing_labelled_gives_nan() -> None:
     nothing = np.full((2, 2), IGNORE_INDEX, np.uint8)
     found = matrix(nothing, np.zeros((2, 2), np.uint8))

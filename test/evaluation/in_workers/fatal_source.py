@@ -1,0 +1,44 @@
+"""A source that ends its worker: in a file of its own, since workers have to import it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from activesam_ros.evaluation.bag_samples import BagSource
+from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.sources import Part, Reader, SourceCount
+
+
+@dataclasses.dataclass(frozen=True)
+class FatalSource:
+    """A source of which reading image ``place`` kills the process once, or raises every time.
+
+    mark: the file that says it has happened.
+    """
+
+    source: BagSource
+    place: int
+    mark: Path | None
+
+    def open(self) -> Reader:
+        return FatalReader(self)
+
+
+class FatalReader:
+    def __init__(self, fatal: FatalSource) -> None:
+        self._fatal = fatal
+        self._reader = fatal.source.open()
+
+    def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
+        for sample in self._reader.samples(part, count):
+            if sample.place == self._fatal.place:
+                if self._fatal.mark is None:
+                    raise ZeroDivisionError("on purpose")
+                if not self._fatal.mark.exists():
+                    self._fatal.mark.touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            yield sample

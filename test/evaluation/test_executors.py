@@ -1,0 +1,243 @@
+"""Work in parts: equal to the work of one process, also when workers are lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activesam_ros.cli import main
+from activesam_ros.errors import ExecutorError
+from activesam_ros.evaluation.bag_samples import BagSource
+from activesam_ros.evaluation.corruptions import Corruption, CorruptionPlan
+from activesam_ros.evaluation.evaluate import Tallies
+from activesam_ros.evaluation.executors import (
+    Event,
+    InProcess,
+    Outcome,
+    Parts,
+    What,
+    part_size,
+    run_crew,
+)
+from activesam_ros.evaluation.executors_local import LocalExecutor
+from activesam_ros.evaluation.sources import Part, SourceCount
+from activesam_ros.evaluation.tally import prediction_ids
+from activesam_ros.evaluation.worker import PartResult, Task
+from activesam_ros.pipeline import NetworkOptions
+from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.segmentation.baselines import Method, default_settings
+
+TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib")
+
+
+@pytest.fixture
+def fatal(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that workers can import too, as they cannot a test's: they get this path along."""
+    monkeypatch.syspath_prepend(repository / "test/evaluation/in_workers")
+    return importlib.import_module("fatal_source")
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bag = tmp_path_factory.mktemp("drive") / "drive.mcap"
+    assert main(f"demo drive --frames 6 --size 96x64 --output {bag}".split()) == 0
+    return bag
+
+
+@pytest.fixture
+def task(drive: Path, weights: Path, tmp_path: Path) -> Task:
+    """One thread for each network, since the sums of a network depend on how it is divided."""
+    vocabulary = vocabulary_from_names(["road", "sky", "car", "building"])
+    return Task(
+        BagSource(drive, "/camera/image_raw", "/ground_truth/labels"),
+        NetworkOptions(weights, device="cpu", cache_dir=tmp_path),
+        vocabulary,
+        {Method.ACTIVESAM: default_settings(Method.ACTIVESAM)},
+        prediction_ids(vocabulary),
+        (default_settings(Method.FULL), 2),
+        CorruptionPlan((Corruption("gaussian_noise", 3),)),
+        threads=1,
+    )
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """Everything that is no timing."""
+    tallies = outcome.result.tallies
+    entries = [tallies.plain, *tallies.corrupted.values()]
+    results = [
+        {key: value for key, value in tally.results().items() if key not in TIMINGS}
+        for entry in entries
+        for tally in entry.values()
+    ]
+    return {
+        "results": results,
+        "clean": tallies.clean_agreement,
+        "count": dataclasses.asdict(outcome.result.count),
+    }
+
+
+def test_two_processes_give_what_one_gives_though_one_is_killed(
+    task: Task, fatal: Any, tmp_path: Path
+) -> None:
+    assert isinstance(task.source, BagSource)
+    alone = InProcess().run(task, 6, lambda more: None)
+    done: list[int] = []
+    deadly = fatal.FatalSource(task.source, 3, tmp_path / "killed")
+    outcome = LocalExecutor(2, restarts=1).run(
+        dataclasses.replace(task, source=deadly), 6, done.append
+    )
+    assert told(outcome) == told(alone)
+    assert sum(done) == 6
+    executor = outcome.executor
+    assert (executor["name"], executor["workers"], executor["lost_workers"]) == ("local", 2, 1)
+    assert outcome.machine == alone.machine
+    results = told(outcome)["results"]
+    assert [entry["frames"] for entry in results] == [6, 6]
+    assert results[0] != results[1]
+
+
+def test_workers_are_replaced_no_more_often_than_stated(
+    task: Task, fatal: Any, tmp_path: Path
+) -> None:
+    assert isinstance(task.source, BagSource)
+    deadly = fatal.FatalSource(task.source, 1, tmp_path / "killed")
+    with pytest.raises(
+        ExecutorError, match=r"at images 1 to 1: worker 0 was killed by SIGKILL; 1 .* than 0 are"
+    ):
+        LocalExecutor(1, restarts=0).run(
+            dataclasses.replace(task, source=deadly), 6, lambda more: None
+        )
+
+
+def test_what_a_worker_raises_is_told_in_one_sentence(task: Task, fatal: Any, drive: Path) -> None:
+    assert isinstance(task.source, BagSource)
+    broken = fatal.FatalSource(task.source, 0, None)
+    executor = LocalExecutor(1, restarts=3)
+    with pytest.raises(
+        ExecutorError, match=r"^The evaluation stopped at .*: ZeroDivisionError: on purpose\.$"
+    ):
+        executor.run(dataclasses.replace(task, source=broken), 6, lambda more: None)
+    missing = dataclasses.replace(task.network, weights=drive.with_name("missing.pt"))
+    with pytest.raises(ExecutorError, match=r"^A worker .* could not start: .*missing\.pt"):
+        executor.run(dataclasses.replace(task, network=missing), 6, lambda more: None)
+
+
+def test_the_command_divides_its_work(
+    drive: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("road\nsky\ncar\n")
+    command = (
+        f"evaluate bag {drive} --image-topic /camera/image_raw --weights {weights} --device cpu "
+        f"--vocabulary {names} --cache-dir {tmp_path} --corruption fog --output {tmp_path}"
+    )
+    assert main(f"{command} --executor local --workers 1 --threads 1".split()) == 0
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["executor"]["name"] == "local"
+    assert content["machine"]["threads"] == 1
+    assert content["methods"]["activesam"]["frames"] == 6
+    assert list(content["corruptions"]["runs"]) == ["fog:5"]
+    assert "fog:5" in capsys.readouterr().out
+    for wrong, message in {
+        "--workers 2": "--workers 2 needs --executor",
+        "--executor local --workers 0": "--workers 0 must be 1 or more",
+        "--threads 0": "--threads 0 must be",
+        "--worker-restarts -1": "--worker-restarts -1 must be 0",
+    }.items():
+        assert main(f"{command} {wrong}".split()) == 2
+        assert message in capsys.readouterr().err
+
+
+def part_result(part: Part, images: int) -> PartResult:
+    """The result of a part of a source of ``images`` images."""
+    stop = images if part.stop is None else min(part.stop, images)
+    places = list(range(part.start, stop))
+    count = SourceCount(images=len(places), ended=part.stop is None or part.stop > images)
+    count.problems.update(map(str, places))
+    return PartResult(Tallies({}, {}, {}), count)
+
+
+class FakeCrew:
+    """Workers that answer in any order and are lost as often as told."""
+
+    def __init__(self, images: int, losses: int, choose: Callable[[int], int]) -> None:
+        self.images, self.losses, self.choose = images, losses, choose
+        self.pending: list[Event] = []
+        self.given: list[Part] = []
+
+    def start(self, worker: int) -> None:
+        self.pending.append(Event(worker, What.READY, {"worker": worker}))
+
+    def give(self, worker: int, part: Part) -> None:
+        self.given.append(part)
+        if self.losses and self.choose(2):
+            self.losses -= 1
+            begun = min(part_result(part, self.images).count.images, 1)
+            self.pending.append(Event(worker, What.ADVANCED, begun))
+            self.pending.append(Event(worker, What.LOST, "gone"))
+            return
+        result = part_result(part, self.images)
+        self.pending.append(Event(worker, What.ADVANCED, result.count.images))
+        self.pending.append(Event(worker, What.FINISHED, result))
+
+    def listen(self) -> Sequence[Event]:
+        assert self.pending, "nobody works and the source is not done"
+        worker = self.pending[self.choose(len(self.pending))].worker
+        event = next(event for event in self.pending if event.worker == worker)
+        self.pending.remove(event)
+        return [event]
+
+    def dismiss(self) -> None:
+        pass
+
+
+@given(
+    images=st.integers(0, 40),
+    workers=st.integers(1, 4),
+    guess=st.one_of(st.none(), st.integers(0, 60)),
+    losses=st.integers(0, 5),
+    seed=st.integers(0, 1000),
+)
+def test_every_image_counts_once_and_in_order(
+    images: int, workers: int, guess: int | None, losses: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    crew = FakeCrew(images, losses, lambda below: int(random.integers(below)))
+    progress: list[int] = []
+    total, machine, lost = run_crew(crew, workers, 5, guess, progress.append)
+    assert list(total.count.problems) == [str(place) for place in range(images)]
+    assert set(total.count.problems.values()) <= {1}
+    assert sum(progress) == images
+    assert lost <= losses - crew.losses  # one may be lost beyond the end, when all is done
+    assert machine["worker"] < workers
+
+
+def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:
+    parts = Parts(2, 4)
+    first, second = parts.take(), parts.take()
+    assert (first, second) == (Part(0, 2), Part(2, 4))
+    assert parts.take() is None  # four images are expected, and more may show
+    assert second is not None
+    assert first is not None
+    parts.lost(second)
+    assert parts.take() == second
+    parts.done(second, part_result(second, 3))
+    assert parts.take() is None
+    assert not parts.finished
+    parts.done(first, part_result(first, 3))
+    assert parts.finished
+    assert parts.total is not None
+    assert parts.total.count.images == 3
+
+
+def test_parts_are_small_enough_for_all_workers_and_bounded() -> None:
+    assert [part_size(2, count) for count in (None, 0, 50, 10_000)] == [16, 1, 3, 32]
