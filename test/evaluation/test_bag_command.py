@@ -217,9 +217,15 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     assert main(f"demo drive --frames 2 --size 96x64 --output {bag}".split()) == 0
     command = (
         f"evaluate bag {bag} --image-topic {IMAGES} --label-topic {LABELS} --weights {weights} "
-        f"--vocabulary {names} --cache-dir {tmp_path} --method activesam,sam3 --output {output}"
+        f"--vocabulary {names} --cache-dir {tmp_path} --method activesam,sam3 "
+        f"--report {tmp_path}/report --output {output}"
     )
     assert main(command.split()) == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count('class="layer answer"') == 2
+    assert (tmp_path / "report" / "results.json").read_bytes() == (
+        output / "results.json"
+    ).read_bytes()
     content = json.loads((output / "results.json").read_text())
     for results in content["methods"].values():
         assert results["frames"] == results["labelled_frames"] == 2
@@ -230,3 +236,5 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     capsys.readouterr()
     assert main([*command.split()[:-1], str(bag)]) == 2
     assert capsys.readouterr().err.startswith("activesam: --output")
+    assert main([*command.split(), "--report", str(bag)]) == 2
+    assert capsys.readouterr().err.startswith("activesam: --report")
