@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 
@@ -21,11 +22,15 @@ class Step(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Level:
-    """How frames are segmented at one level: settings, and frames from one preview to the next."""
+    """How frames are segmented at one level: settings, and frames from one preview to the next.
+
+    fewer_classes: whether ``settings`` have a lower max_active than without the budget.
+    """
 
     step: Step
     settings: Settings
     preview_interval: int
+    fewer_classes: bool = False
 
     def describe(self) -> str:
         """The level in words, for diagnostics and log."""
@@ -34,7 +39,7 @@ class Level:
         words = []
         if self.preview_interval > 1:
             words.append(f"a preview every {self.preview_interval} frames")
-        if self.step >= Step.CLASSES and self.preview_interval > 1:
+        if self.fewer_classes:
             words.append(f"at most {self.settings.max_active} active classes beside pinned ones")
         if self.step >= Step.RESOLUTION:
             words.append(f"resolution {self.settings.resolution}")
@@ -64,7 +69,9 @@ def levels(
     fewer = min(settings.max_active, options.budget_max_active)
     if prunes and fewer < min(queries, settings.max_active):
         settings = settings.replace({"max_active": fewer})
-        found.append(Level(Step.CLASSES, settings, options.budget_preview_interval))
+        found.append(
+            Level(Step.CLASSES, settings, options.budget_preview_interval, fewer_classes=True)
+        )
     wanted = options.budget_resolution or resolution * 2 // 3
     lower = wanted // patch_size * patch_size
     if patch_size <= lower < resolution:
@@ -72,7 +79,7 @@ def levels(
         settings = settings.replace(
             {"resolution": lower, "preview_resolution": min(preview, lower)}
         )
-        found.append(Level(Step.RESOLUTION, settings, found[-1].preview_interval))
+        found.append(dataclasses.replace(found[-1], step=Step.RESOLUTION, settings=settings))
     return tuple(found)
 
 

@@ -63,6 +63,8 @@ def test_a_step_that_changes_nothing_is_skipped(fields: dict[str, Any], steps: l
     assert [level.step for level in found] == steps
     assert all(level.settings.resolution % 14 == 0 for level in found)
     assert all(level.settings.preview_resolution <= 1008 for level in found)
+    words = {0: "nothing", 1: "a preview every", 2: "active classes", 3: "resolution"}
+    assert all(words[level.step] in level.describe() for level in found)
 
 
 def result(presence: tuple[float | None, ...], active: tuple[int, ...]) -> Segmentation:

@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.degradation import Level, Step
-from activesam_ros.node.engine import Mode, Prompted
+from activesam_ros.node.engine import Mode, Prompted, warm_up
 from activesam_ros.node.images import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.options import NodeOptions
@@ -291,6 +291,13 @@ def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() 
     assert "a preview every 3 frames" in outputs.notes[0]
     assert "nothing is left out" in outputs.notes[-1]
     assert len(outputs.notes) == 4
+
+
+def test_every_level_is_warmed_alone_and_in_a_batch() -> None:
+    state = running(label=1, version=1, levels=(PREVIEWS, CLASSES))
+    warm_up(state.prompted, batch=3)
+    for level in range(3):
+        assert segmenter_of(state, level).batches == [1, 3]
 
 
 @pytest.mark.parametrize(

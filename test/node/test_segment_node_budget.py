@@ -27,7 +27,6 @@ def node(start_node: StartNode, tmp_path_factory: pytest.TempPathFactory) -> Nod
         {
             "vocabulary": str(vocabulary),
             "max_latency_ms": LONG_MS,
-            "warm_up": True,
             "quantile_alpha": 0.9,
             "max_active": 6,
             "pinned": ["sky"],
