@@ -94,7 +94,7 @@ class Playback:
         """``report`` is told of each message just before it is published, and of the end.
 
         Raises RecordingError when a topic asked for is not in the recording, or nothing can be
-        played. ``skipped`` holds a sentence for each topic whose type is not installed.
+        played. ``skipped`` holds a sentence for each topic that is left out.
         """
         self._bag = bag
         self._options = options
@@ -103,7 +103,10 @@ class Playback:
         self.skipped: tuple[str, ...] = ()
         topics = _chosen(bag, options.topics)
         for topic in topics:
-            self._add(node, topic)
+            if options.clock_hz and topic.name == CLOCK_TOPIC:
+                self.skipped += (f"{CLOCK_TOPIC} is not played: --clock publishes it.",)
+            else:
+                self._add(node, topic)
         if not sum(topic.messages for topic in topics if topic.name in self._outputs):
             reason = " ".join(self.skipped) or "it has no messages."
             raise RecordingError(f"Nothing in {bag.path} can be played: {reason}")

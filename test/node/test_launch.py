@@ -1,4 +1,4 @@
-"""segment.launch.py: what can be read of it everywhere, and a real launch where launch_ros is."""
+"""The launch files: what can be read of them everywhere, and real launches where launch_ros is."""
 
 from __future__ import annotations
 
@@ -8,19 +8,29 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from activesam_ros.node.options import parameter_named
+from activesam_ros.node.playback import main as playback
 
 if TYPE_CHECKING:
     from test.node.conftest import OpenCamera, Peer
 
+FILES = ("segment.launch.py", "replay.launch.py")
 TIMEOUT_S = 60
 LAUNCHER = """
 import sys
@@ -37,92 +47,232 @@ service.include_launch_description(
 )
 sys.exit(service.run())
 """
+IMAGE = "sensor_msgs/msg/Image"
+START_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 100_000_000
+FRAMES = 11
+Launch: TypeAlias = "Callable[..., AbstractContextManager[Launched]]"
 
 
-@pytest.fixture(scope="module")
-def launch_file(repository: Path) -> Path:
-    return repository / "launch" / "segment.launch.py"
+@dataclass(frozen=True)
+class Launched:
+    """A running launch file and what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def log(self) -> str:
+        """All it wrote so far."""
+        return self.log_file.read_text("utf-8")
+
+    def started(self) -> list[int]:
+        """Process ids of what it started, in order."""
+        return [int(pid) for pid in re.findall(r"process started with pid \[(\d+)\]", self.log())]
 
 
-@pytest.fixture(scope="module")
-def tables(launch_file: Path) -> dict[str, Any]:
-    """The constants of the launch file, read without running it."""
-    tree = ast.parse(launch_file.read_text("utf-8"))
-    return {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-
-
-def test_every_argument_has_a_description(tables: dict[str, Any]) -> None:
-    names = [name for name, _, _ in tables["ARGUMENTS"]]
-    assert len(names) == len(set(names))
-    wanted = "image_topic image_transport vocabulary weights device params_file namespace"
-    assert {*wanted.split(), "use_sim_time", "log_level"} <= set(names)
-    for name, default, description in tables["ARGUMENTS"]:
-        assert isinstance(default, str), name
-        assert description.endswith("."), name
-
-
-def test_arguments_that_are_parameters_are_known_to_the_node(tables: dict[str, Any]) -> None:
-    names = [name for name, _, _ in tables["ARGUMENTS"]]
-    for name in tables["PARAMETERS"]:
-        assert parameter_named(name) is not None
-        assert name in names
-
-
-def test_a_launched_node_segments_and_comes_back_after_a_crash(
-    launch_file: Path,
-    golden: Path,
-    small_vocabulary: Path,
-    namespace: str,
-    peer: Peer,
-    open_camera: OpenCamera,
-    photo: NDArray[np.uint8],
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def launch(repository: Path, tmp_path: Path) -> Launch:
+    """Launch a file with arguments; whatever it started is gone afterwards."""
     pytest.importorskip("launch_ros", reason="launch_ros is not installed")
+
+    @contextmanager
+    def run(file: str, **arguments: object) -> Iterator[Launched]:
+        command = [sys.executable, "-c", LAUNCHER, str(repository / "launch" / file)]
+        command += [f"{name}:={value}" for name, value in arguments.items()]
+        log_file = tmp_path / "launch.txt"
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        launched = Launched(process, log_file)
+        try:
+            yield launched
+        finally:
+            process.kill()
+            process.wait()
+            for pid in launched.started():
+                if Path(f"/proc/{pid}").exists():
+                    os.kill(pid, signal.SIGKILL)
+
+    return run
+
+
+@pytest.fixture
+def small_network(golden: Path, small_vocabulary: Path, tmp_path: Path) -> dict[str, object]:
+    """Launch arguments for the golden network, some by a params file."""
     params_file = tmp_path / "params.yaml"
     params_file.write_text(
         "/**:\n  ros__parameters:\n    hypernym_tokens: 0\n    vocabulary: no_such_vocabulary\n"
     )
-    arguments = {
-        "image_topic": "camera/image_raw",
+    return {
         "weights": golden / "model.pt",
         "vocabulary": small_vocabulary,
         "params_file": params_file,
-        "namespace": namespace,
-        "respawn_delay": 0.1,
     }
-    command = [sys.executable, "-c", LAUNCHER, str(launch_file)]
-    command += [f"{name}:={value}" for name, value in arguments.items()]
-    log_file = tmp_path / "launch.txt"
-    with (
-        log_file.open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT) as launcher,
-    ):
-        try:
-            camera = open_camera(Image, "camera/image_raw")
-            camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
-            (pid,) = started(log_file)
-            os.kill(pid, signal.SIGKILL)
-            peer.wait_for(lambda: len(started(log_file)) == 2, "a new process")
-            peer.wait_for(camera.publisher.get_subscription_count, "its subscription")
-            camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
-            launcher.send_signal(signal.SIGINT)
-            assert launcher.wait(TIMEOUT_S) == 0
-        finally:
-            launcher.kill()
-            for pid in started(log_file):
-                if Path(f"/proc/{pid}").exists():
-                    os.kill(pid, signal.SIGKILL)
-    assert "process has finished cleanly" in log_file.read_text("utf-8")
 
 
-def started(log_file: Path) -> list[int]:
-    """Process ids of the nodes the launcher started, in order."""
-    return [
-        int(pid)
-        for pid in re.findall(r"process started with pid \[(\d+)\]", log_file.read_text("utf-8"))
-    ]
+def tables(repository: Path, file: str) -> dict[str, Any]:
+    """The constants of a launch file, read without running it."""
+    constants = {}
+    for node in ast.parse((repository / "launch" / file).read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            constants[node.targets[0].id] = ast.literal_eval(node.value)
+    return constants
+
+
+def strings(repository: Path, file: str) -> list[str]:
+    """Every text in a launch file."""
+    tree = ast.parse((repository / "launch" / file).read_text("utf-8"))
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [value for value in constants if isinstance(value, str)]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_argument_has_a_description(repository: Path, file: str) -> None:
+    constants = tables(repository, file)
+    names = [name for name, _, _ in constants["ARGUMENTS"]]
+    assert len(names) == len(set(names))
+    assert set(constants["SWITCHES"]) <= set(names)
+    for name, default, description in constants["ARGUMENTS"]:
+        assert default is None or isinstance(default, str), name
+        assert description.endswith("."), name
+
+
+def test_arguments_that_are_parameters_are_known_to_the_node(repository: Path) -> None:
+    constants = tables(repository, "segment.launch.py")
+    names = [name for name, _, _ in constants["ARGUMENTS"]]
+    for name in (*constants["PARAMETERS"], "autostart"):
+        assert parameter_named(name) is not None
+        assert name in names
+
+
+def test_the_replay_gives_arguments_that_exist(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {name for name, _, _ in tables(repository, "segment.launch.py")["ARGUMENTS"]}
+    assert {"image_topic", "image_transport", "use_sim_time", "respawn"} <= names
+    given = {text for text in strings(repository, "replay.launch.py") if text.startswith("--")}
+    with pytest.raises(SystemExit):
+        playback(["--help"])
+    options = capsys.readouterr().out
+    assert given - {"--ros-args"}
+    assert {name for name in given - {"--ros-args"} if name not in options} == set()
+
+
+def test_rviz_shows_topics_that_the_launch_file_remaps(repository: Path) -> None:
+    constants = tables(repository, "segment.launch.py")
+    config = yaml.safe_load((repository / constants["RVIZ_FILE"]).read_text("utf-8"))
+    displays = config["Visualization Manager"]["Displays"]
+    assert {display["Class"] for display in displays} == {"rviz_default_plugins/Image"}
+    shown = [display["Topic"]["Value"] for display in displays]
+    outputs = [f"/activesam/{name}" for name in constants["RVIZ_OUTPUTS"]]
+    assert sorted(shown) == sorted(["/image", "/image/compressed", *outputs])
+    on = [display["Topic"]["Value"] for display in displays if display["Enabled"]]
+    assert sorted(on) == ["/activesam/overlay", "/activesam/semantic_mask", "/image"]
+
+
+def test_a_launched_node_segments_and_comes_back_after_a_crash(
+    launch: Launch,
+    small_network: dict[str, object],
+    namespace: str,
+    peer: Peer,
+    open_camera: OpenCamera,
+    photo: NDArray[np.uint8],
+) -> None:
+    place = {"image_topic": "camera/image_raw", "namespace": namespace, "respawn_delay": 0.1}
+    with launch("segment.launch.py", **small_network, **place) as launched:
+        camera = open_camera(Image, "camera/image_raw")
+        camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
+        (pid,) = launched.started()
+        os.kill(pid, signal.SIGKILL)
+        peer.wait_for(lambda: len(launched.started()) == 2, "a new process")
+        peer.wait_for(camera.publisher.get_subscription_count, "its subscription")
+        camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
+        launched.process.send_signal(signal.SIGINT)
+        assert launched.process.wait(TIMEOUT_S) == 0
+        assert "process has finished cleanly" in launched.log()
+
+
+def test_without_respawning_the_launch_ends_with_the_node(launch: Launch) -> None:
+    with launch("segment.launch.py", method="no_such_method", respawn="false") as launched:
+        launched.process.wait(TIMEOUT_S)
+        assert "segment_node: " in launched.log()
+        assert len(launched.started()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments", "reason"),
+    [
+        ("segment.launch.py", {"respawn": "perhaps"}, '"perhaps" is not valid'),
+        ("replay.launch.py", {}, "missing required argument 'bag'"),
+        ("replay.launch.py", {"bag": "/no/such.mcap"}, "There is no recording /no/such.mcap."),
+    ],
+)
+def test_a_bad_argument_starts_nothing(
+    launch: Launch, file: str, arguments: dict[str, str], reason: str
+) -> None:
+    with launch(file, **arguments) as launched:
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert reason in launched.log()
+        assert launched.started() == []
+
+
+def test_rviz_is_asked_for_where_it_is_missing(launch: Launch) -> None:
+    packages = pytest.importorskip("ament_index_python.packages")
+    if "rviz2" in packages.get_packages_with_prefixes():
+        pytest.skip("rviz2 is installed")
+    with launch("segment.launch.py", rviz="true") as launched:
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert "install ros-<distribution>-rviz2" in launched.log()
+        assert launched.started() == []
+
+
+def test_a_replay_segments_on_the_recordings_time_and_ends_with_it(
+    launch: Launch,
+    small_network: dict[str, object],
+    namespace: str,
+    peer: Peer,
+    masks: list[Any],
+    photo: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    bag = tmp_path / "drive"
+    write_drive(bag, photo)
+    clocks: list[Any] = []
+    peer.node.create_subscription(Clock, "/clock", clocks.append, 10)
+    times: list[Any] = []
+    peer.node.create_subscription(DiagnosticArray, "/diagnostics", times.append, 10)
+    with launch("replay.launch.py", bag=bag, **small_network, namespace=namespace) as launched:
+        peer.wait_for(lambda: launched.process.poll() is not None, "the end of the launch")
+        assert launched.process.returncode == 0
+        assert "process[playback-1] was required" in launched.log()
+        assert "Traceback" not in launched.log()
+    stamps = [peer.stamp_of(mask) for mask in masks if mask.header.frame_id == "recorded"]
+    assert stamps
+    assert set(stamps) <= {START_NS + index * PERIOD_NS for index in range(FRAMES)}
+    seconds = {message.clock.sec for message in clocks}
+    assert seconds <= {START_NS // 10**9 + second for second in range(3)}
+    assert START_NS // 10**9 in seconds
+    assert {message.header.stamp.sec for message in times} & seconds, "the node took that time"
+
+
+def write_drive(bag: Path, photo: NDArray[np.uint8]) -> None:
+    """A recording of one camera, one second long."""
+    types = get_typestore(Stores.ROS2_JAZZY)
+    with Writer(bag, version=8) as writer:
+        topic = writer.add_connection("/camera/image_raw", IMAGE, typestore=types)
+        for index in range(FRAMES):
+            stamp_ns = START_NS + index * PERIOD_NS
+            message = types.types[IMAGE](
+                header=types.types["std_msgs/msg/Header"](
+                    stamp=types.types["builtin_interfaces/msg/Time"](
+                        sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9
+                    ),
+                    frame_id="recorded",
+                ),
+                height=photo.shape[0],
+                width=photo.shape[1],
+                encoding="rgb8",
+                is_bigendian=0,
+                step=photo.shape[1] * 3,
+                data=photo.ravel(),
+            )
+            writer.write(topic, stamp_ns, types.serialize_cdr(message, IMAGE))

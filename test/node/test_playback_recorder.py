@@ -310,6 +310,21 @@ def test_bad_input_is_refused_in_one_sentence(
     assert "Traceback" not in errors
 
 
+def test_a_recorded_clock_does_not_compete_with_the_published_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = "rosgraph_msgs/msg/Clock"
+    time_type = TYPES.types["builtin_interfaces/msg/Time"]
+    with Writer(tmp_path / "bag", version=8) as writer:
+        topic = writer.add_connection("/clock", kind, typestore=TYPES)
+        clock = TYPES.types[kind](clock=time_type(sec=1, nanosec=0))
+        writer.write(topic, START_NS, TYPES.serialize_cdr(clock, kind))
+    code, errors = run_playback(capfd, str(tmp_path / "bag"), "--clock")
+    assert code == 2
+    assert "/clock is not played: --clock publishes it." in errors
+    assert run_playback(capfd, str(tmp_path / "bag")) == (0, "")
+
+
 def test_what_is_no_recording_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "broken.mcap").write_bytes(b"nothing")
     assert run_playback(capfd, str(tmp_path / "none.mcap"))[0] == 2

@@ -50,6 +50,26 @@ def test_cmake_finds_only_declared_packages(repository: Path) -> None:
     assert found - {"ament_cmake_python"} == declared
 
 
+# What the manifest has to name; rclpy brings rcl_interfaces for its own use only.
+ROS_MODULES = re.compile(
+    r"\w+_(?:msgs|interfaces|srvs)|rclpy|launch|launch_ros|cv_bridge|ament_index_python"
+)
+
+
+def test_every_ros_package_that_is_imported_is_declared(repository: Path) -> None:
+    manifest = ElementTree.parse(repository / "package.xml").getroot()
+    declared = {element.text for element in manifest if element.tag in ("depend", "exec_depend")}
+    files = [*repository.glob("activesam_ros/**/*.py"), *repository.glob("launch/*.py")]
+    imported = {
+        name
+        for path in files
+        for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text("utf-8"), re.MULTILINE)
+        if ROS_MODULES.fullmatch(name)
+    }
+    assert {"rclpy", "launch", "sensor_msgs"} <= imported
+    assert imported - declared == set()
+
+
 def test_lock_pins_everything_but_torch(repository: Path) -> None:
     lines = (repository / "requirements/lock.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

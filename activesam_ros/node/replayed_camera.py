@@ -1,0 +1,48 @@
+"""Which images of a recording a replay gives to the node, and under which topic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.bags import open_recording
+from activesam_ros.evaluation.message_types import COMPRESSED_IMAGE
+from activesam_ros.evaluation.topic_choice import chosen_topics
+
+COMPRESSED_SUFFIX = "/compressed"
+
+
+@dataclass(frozen=True)
+class ReplayedCamera:
+    """The topic as recorded, and the node's ``image`` and ``image_transport`` for it."""
+
+    recorded_topic: str
+    image_topic: str
+    transport: str
+
+    @property
+    def subscribed_topic(self) -> str:
+        """What the node subscribes to; compressed images always have their suffix there."""
+        compressed = self.transport == "compressed"
+        return self.image_topic + (COMPRESSED_SUFFIX if compressed else "")
+
+
+def replayed_camera(bag: Path, topic: str) -> ReplayedCamera:
+    """The camera ``topic`` of the recording, or its only one where ``topic`` is empty.
+
+    Raises RecordingError when there is no such topic, or several cameras to choose from.
+    """
+    recording = open_recording(bag)
+    names = chosen_topics(recording, [topic] if topic else [])
+    if len(names) > 1:
+        raise RecordingError(
+            f"{bag} has several cameras, {', '.join(names)}; say which with image_topic."
+        )
+    chosen = recording.image_topic(names[0])
+    compressed = chosen.message_type == COMPRESSED_IMAGE
+    return ReplayedCamera(
+        recorded_topic=chosen.name,
+        image_topic=chosen.name.removesuffix(COMPRESSED_SUFFIX) if compressed else chosen.name,
+        transport="compressed" if compressed else "raw",
+    )
