@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -32,6 +33,8 @@ EXECUTOR_THREADS = 4
 IMPATIENT_SIGNALS = 4
 # Nothing but work, not even Executor.wake(), ends a spin without a time limit.
 SPIN_TIMEOUT_S = 0.1
+# Requests that came while the frame in work was awaited are refused within this time.
+REFUSAL_S = 0.3
 
 
 def run_node(make: Callable[[], SegmentNode], arguments: Sequence[str] | None) -> int:
@@ -61,6 +64,7 @@ def _run(make: Callable[[], SegmentNode]) -> int:
         stop.wait()
         node.get_logger().info("Shutting down when the frame in work is done.")
         node.request_shutdown().wait()
+        time.sleep(REFUSAL_S)
     finally:
         spinner.stop()
     node.destroy_node()

@@ -44,6 +44,7 @@ from activesam_ros.node.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
+from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.srv import SetVocabulary
 
@@ -65,6 +66,7 @@ class SegmentNode(LifecycleNode):
         self._failure: str | None = None
         self._version = 0
         self._stopping = False
+        self._ending = False
         self._stopped = threading.Event()
         parameters = declare_parameters(self)
         names = [source.name for source in parameters.inputs]
@@ -82,14 +84,12 @@ class SegmentNode(LifecycleNode):
         self._diagnostics_timer = self._timer(
             parameters.options.diagnostics_period_s, self._diagnose, self._diagnosing
         )
-        self._periodic = (
-            self._diagnostics_timer,
-            self._timer(FOLLOW_PERIOD_S, self._follow, self._watching),
-        )
+        self._timer(FOLLOW_PERIOD_S, self._follow, self._watching)
         self.create_service(
             SetVocabulary, "~/set_vocabulary", self._set_vocabulary, callback_group=self._compiling
         )
         self.create_service(SetBool, "~/enable", self._enable)
+        answer_every_transition(self, lambda: self._stopping)
         if parameters.options.autostart:
             self._once(self._autostart, self.default_callback_group)
 
@@ -207,8 +207,9 @@ class SegmentNode(LifecycleNode):
     def _shut_down(self) -> None:
         if self._state != "finalized":
             self.trigger_shutdown()
-        for timer in self._periodic:
-            timer.cancel()
+        # Not cancelled: rclpy never ends the turn of a cancelled timer that one of the executor's
+        # threads was about to call, and its group would be stuck.
+        self._ending = True
         self._finish([self._compiling, self._watching, self._diagnosing])
 
     def _finish(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
@@ -221,6 +222,8 @@ class SegmentNode(LifecycleNode):
     # Services and parameters
 
     def _apply(self, parameters: NodeParameters) -> None:
+        if self._stopping:
+            raise UsageError("The node is shutting down.")
         if self._session is not None:
             self._session.apply(parameters)
         period_s = parameters.options.diagnostics_period_s
@@ -275,19 +278,25 @@ class SegmentNode(LifecycleNode):
     def _once(self, callback: Callable[[], None], group: Any) -> None:
         """Call ``callback`` once in ``group``, when its turn comes."""
 
+        made = threading.Event()
+
         def call() -> None:
+            made.wait()  # a thread may come here before this one has the timer
             timer.cancel()
             self.destroy_timer(timer)
             callback()
 
         timer = self._timer(0.0, call, group)
+        made.set()
 
     def _follow(self) -> None:
         session = self._session
-        if session is not None:
+        if session is not None and not self._ending:
             session.follow()
 
     def _diagnose(self) -> None:
+        if self._ending:
+            return
         options = self._live.current.options
         name = self.get_fully_qualified_name().lstrip("/")
         network = self._network_view()

@@ -96,15 +96,10 @@ def test_transitions(
     peer.node.destroy_publisher(camera.publisher)
 
 
-def test_a_transition_that_is_not_possible_does_not_end_the_node(
-    peer: Peer, node: NodeProcess
-) -> None:
-    client = peer.node.create_client(ChangeState, peer.name("activesam/change_state"))
-    peer.wait_for(client.service_is_ready, "the service")
-    client.call_async(ChangeState.Request(transition=Transition(id=CONFIGURE)))
-    peer.wait_for(lambda: "could not be served" in node.log(), "the refusal in the log")
+def test_a_transition_that_is_not_possible_is_refused(peer: Peer, node: NodeProcess) -> None:
+    assert not change(peer, CONFIGURE)
+    assert "The transition 1 is refused" in node.log()
     assert state(peer) == "active"
-    peer.node.destroy_client(client)
 
 
 def test_a_forced_profile_that_nobody_offers_is_an_error_with_both_profiles(
