@@ -23,6 +23,9 @@ from activesam_ros.errors import ImageError, MissingDependencyError
 MAX_COMPRESSED_PIXELS = 1 << 26
 """A compressed image that claims more pixels than this is refused before it is decoded."""
 
+# No encoding or format that exists has a longer name.
+MAX_QUOTED = 60
+
 
 class Cause(enum.Enum):
     """Why an image message cannot be used."""
@@ -225,7 +228,7 @@ def _known_encoding(name: str) -> _Encoding:
     )
     raise RejectedImageError(
         Cause.UNKNOWN_ENCODING,
-        f"encoding {name!r} cannot be turned into colours: {hint}; publish rgb8 or bgr8.",
+        f"encoding {quoted(name)} cannot be turned into colours: {hint}; publish rgb8 or bgr8.",
     )
 
 
@@ -319,9 +322,14 @@ def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
     return height, width
 
 
+def quoted(name: str) -> str:
+    """A name from a message as it may stand in a sentence: a broken one can be endless."""
+    return repr(name if len(name) <= MAX_QUOTED else name[:MAX_QUOTED] + "...")
+
+
 def _corrupt(format_name: str, length: int, reason: str) -> RejectedImageError:
     return RejectedImageError(
         Cause.CORRUPT_DATA,
-        f"the compressed image (format {format_name!r}, {length} bytes) cannot be decoded: "
+        f"the compressed image (format {quoted(format_name)}, {length} bytes) cannot be decoded: "
         f"{reason}; only whole JPEG and PNG images are read.",
     )
