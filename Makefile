@@ -11,7 +11,7 @@ IN_ENV := source ./env.sh &&
 PYTEST := pytest
 PYTEST_ARGS ?=
 
-.PHONY: help setup test test-slow test-full-size lint format demo lock clean
+.PHONY: help setup test test-slow test-soak test-full-size lint format demo lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -24,6 +24,9 @@ test: setup ## every test but the slow and the full-size ones (PYTEST_ARGS=... f
 
 test-slow: setup ## the slow tests: soak runs, long recordings
 	@$(IN_ENV) $(PYTEST) -m 'slow and not full_size' $(PYTEST_ARGS) test
+
+test-soak: setup ## 10,000 frames through the node: memory, threads and handles stay
+	@$(IN_ENV) $(PYTEST) -m slow -s $(PYTEST_ARGS) test/node/test_soak.py
 
 test-full-size: setup ## parity of the full-size network: minutes and 8 GB of memory
 	@$(IN_ENV) $(PYTEST) -m full_size $(PYTEST_ARGS) test

@@ -27,7 +27,12 @@ CLOCK_S = 1_000
 
 @pytest.fixture(scope="module")
 def parameters() -> dict[str, Any]:
-    return {"resolution": 56, "preview_resolution": 28, "diagnostics_period_s": 0.05}
+    return {
+        "resolution": 56,
+        "preview_resolution": 28,
+        "diagnostics_period_s": 0.05,
+        "image_timeout_s": 60.0,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +233,15 @@ def broken_pictures(photo: Pixels) -> list[tuple[str, bytes]]:
 
 
 def test_broken_compressed_images(
-    start_node: StartNode, open_camera: OpenCamera, peer: Peer, node: NodeProcess, photo: Pixels
+    start_node: StartNode,
+    parameters: dict[str, Any],
+    open_camera: OpenCamera,
+    peer: Peer,
+    node: NodeProcess,
+    photo: Pixels,
 ) -> None:
     assert node.interrupt() == 0
-    second = start_node(
-        {"resolution": 56, "diagnostics_period_s": 0.05, "image_transport": "compressed"}
-    )
+    second = start_node({**parameters, "image_transport": "compressed"})
     camera = open_camera(CompressedImage, "image/compressed")
     good = array.array("B", cv2.imencode(".png", photo)[1].tobytes())
 
