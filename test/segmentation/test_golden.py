@@ -19,7 +19,7 @@ SEGEARTH_CASES = ("background", "no_background")
 MIN_LABEL_AGREEMENT = 0.9995
 MAX_PRESENCE_ERROR = 1e-3
 MAX_SCORE_ERROR = 5e-3
-# The golden network's random decoder amplifies rounding: computed in float64, scores are up to 3.9e-3
+# The golden network's random decoder amplifies rounding: in float64, scores are up to 3.9e-3 away
 # from the golden float32 ones, and CPUs round apart. With AVX-512 all are within MAX_SCORE_ERROR,
 # with AVX2 alone 6 of 760,000 are up to 6.8e-3 away.
 MIN_SCORE_AGREEMENT = 0.9999
