@@ -15,6 +15,8 @@ from activesam_ros.sam3.config import Sam3Config
 INVERSE_SIGMOID_EPS = 1e-3
 # Box offsets are scaled by this before the logarithm, and the logarithm by that of the same number.
 BOX_BIAS_SCALE = 8.0
+# Largest number of box bias values alive at once: 16 million floats are 64 MB.
+BOX_BIAS_VALUES = 1 << 24
 
 
 class DecoderOutput(NamedTuple):
@@ -51,14 +53,14 @@ class DecoderLayer(nn.Module):
         x: Tensor,
         position: Tensor,
         scene: Scene,
-        box_bias: Tensor | None,
+        box_bias: BoxBias | None,
         *,
         kept: int,
     ) -> Tensor:
         """One layer for the first ``kept`` tokens; all tokens serve as their context.
 
-        x and position: [K, 1 + queries, d]; box_bias: additive [K, heads, kept, N] or None.
-        Returns [K, kept, d].
+        x and position: [K, 1 + queries, d]; box_bias: of all queries, or None where only the
+        presence token is kept. Returns [K, kept, d].
         """
         located = x + position
         attended = self.self_attn.exactly(located[:, :kept], located, x)
@@ -66,10 +68,29 @@ class DecoderLayer(nn.Module):
         x = self.norm2(x[:, :kept] + attended)
         attended = self.ca_text.exactly(x + position, scene.prompt, scene.prompt, scene.prompt_mask)
         x = self.catext_norm(x + attended)
-        attended = self.cross_attn(x + position, scene.located_memory, scene.memory, box_bias)
-        x = self.norm1(x + attended)
+        x = self.norm1(x + self._read_image(x + position, scene, box_bias))
         output: Tensor = self.norm3(x + self.linear2(F.relu(self.linear1(x))))
         return output
+
+    def _read_image(self, located: Tensor, scene: Scene, box_bias: BoxBias | None) -> Tensor:
+        """Cross-attention, some pairs at a time, since the bias of all pairs would be large."""
+        if box_bias is None:
+            attended: Tensor = self.cross_attn(located, scene.located_memory, scene.memory)
+            return attended
+        pairs = located.shape[0]
+        step = max(1, BOX_BIAS_VALUES // box_bias.values_per_pair)
+        parts = [slice(start, start + step) for start in range(0, pairs, step)]
+        return torch.cat(
+            [
+                self.cross_attn(
+                    located[part],
+                    scene.located_memory[part],
+                    scene.memory[part],
+                    box_bias.mask(part),
+                )
+                for part in parts
+            ]
+        )
 
 
 class Scene(NamedTuple):
@@ -85,6 +106,27 @@ class Scene(NamedTuple):
     prompt_mask: Tensor
     height: int
     width: int
+
+
+class BoxBias(NamedTuple):
+    """Additive attention bias of the image tokens for each query: a row term and a column term.
+
+    vertical: [K, heads, queries, height]; horizontal: [K, heads, queries, width].
+    """
+
+    vertical: Tensor
+    horizontal: Tensor
+
+    @property
+    def values_per_pair(self) -> int:
+        """How many values :meth:`mask` makes of one pair."""
+        _, heads, queries, height = self.vertical.shape
+        return heads * (1 + queries) * height * self.horizontal.shape[-1]
+
+    def mask(self, pairs: slice) -> Tensor:
+        """The bias of these pairs, with zeros for the presence token -> [k, heads, 1 + Q, N]."""
+        bias = self.vertical[pairs, ..., :, None] + self.horizontal[pairs, ..., None, :]
+        return F.pad(bias.flatten(-2), (0, 0, 1, 0))
 
 
 class Decoder(nn.Module):
@@ -155,18 +197,14 @@ class Decoder(nn.Module):
         sines = torch.cat((cy, cx, w, h), dim=-1).to(self.query_embed.weight.dtype)
         return F.pad(self.ref_point_head(sines), (0, 0, 1, 0))
 
-    def _box_bias(self, boxes: Tensor, scene: Scene) -> Tensor:
-        """Log-distance of every image token to the box edges, as an additive attention bias.
-
-        A row term plus a column term -> [K, heads, 1 + queries, N]; zero for the presence token.
-        """
+    def _box_bias(self, boxes: Tensor, scene: Scene) -> BoxBias:
+        """Log-distance of every image token to the box edges [K, queries, 4]."""
         cx, cy, w, h = boxes.unbind(-1)
         columns = torch.arange(scene.width, device=boxes.device) / scene.width
         rows = torch.arange(scene.height, device=boxes.device) / scene.height
         horizontal = self._axis_bias(self.boxRPB_embed_x, columns, cx - w / 2, cx + w / 2)
         vertical = self._axis_bias(self.boxRPB_embed_y, rows, cy - h / 2, cy + h / 2)
-        bias = vertical[..., :, None] + horizontal[..., None, :]
-        return F.pad(bias.flatten(-2), (0, 0, 1, 0))
+        return BoxBias(vertical, horizontal)
 
     def _axis_bias(self, mlp: Mlp, steps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """steps [L], low and high [K, queries] -> [K, heads, queries, L]."""

@@ -18,11 +18,22 @@ class Context(NamedTuple):
     value: Tensor
 
 
+class Prepared(NamedTuple):
+    """The fusion encoder's prompt-independent start.
+
+    tokens: [B, N, d] after the first self-attention; query: [B, heads, N, d / heads], what they
+    ask the prompt in the first layer.
+    """
+
+    tokens: Tensor
+    query: Tensor
+
+
 class FusionLayer(nn.Module):
     """Pre-norm layer: self-attention, cross-attention to the context, ReLU MLP.
 
-    The halves are methods of their own, since the first layer's self-attention does not see the
-    prompt.
+    The parts are methods of their own, since the first layer's self-attention and what it asks the
+    context do not depend on the prompt.
     """
 
     def __init__(self, *, width: int, heads: int, hidden: int) -> None:
@@ -47,11 +58,21 @@ class FusionLayer(nn.Module):
         attention = self.cross_attn_image
         return Context(attention.project_key(key), attention.project_value(value))
 
-    def attend_context(self, x: Tensor, context: Context, mask: Tensor | None) -> Tensor:
-        """x [B, N, width]; mask bool [B, 1, 1, M], True = attend."""
-        attention = self.cross_attn_image
-        query = attention.project_query(self.norm2(x))
-        x = x + attention.attend(query, context.key, context.value, mask)
+    def ask_context(self, x: Tensor) -> Tensor:
+        """The queries of the cross-attention: x [B, N, width] -> [B, heads, N, width / heads]."""
+        return self.cross_attn_image.project_query(self.norm2(x))
+
+    def attend_context(
+        self, x: Tensor, query: Tensor, context: Context, mask: Tensor | None
+    ) -> Tensor:
+        """x [B, N, width]; query from :meth:`ask_context`; mask bool [B, 1, 1, M], True = attend.
+
+        x and query of one image serve any number of prompts.
+        """
+        pairs = context.key.shape[0]
+        query = query.expand(pairs, -1, -1, -1)
+        attended = self.cross_attn_image.attend(query, context.key, context.value, mask)
+        x = x + attended
         fed: Tensor = self.linear2(F.relu(self.linear1(self.norm3(x))))
         return x + fed
 
@@ -66,23 +87,27 @@ class FusionEncoder(nn.Module):
             for _ in range(config.encoder_layers)
         )
 
-    def prepare(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """The prompt-independent start, once per image: tokens [B, N, d] -> [B, N, d]."""
+    def prepare(self, tokens: Tensor, position: Tensor) -> Prepared:
+        """The prompt-independent start, once per image: tokens [B, N, d]."""
         first, *_ = _typed(self.layers)
-        return first.attend_self(tokens, position)
+        tokens = first.attend_self(tokens, position)
+        return Prepared(tokens, first.ask_context(tokens))
 
-    def forward(self, prepared: Tensor, position: Tensor, prompt: Tensor, valid: Tensor) -> Tensor:
-        """Finish the fusion for each prompt.
+    def forward(
+        self, prepared: Prepared, position: Tensor, prompt: Tensor, valid: Tensor
+    ) -> Tensor:
+        """Finish the fusion for each of K pairs of image and prompt.
 
-        prepared: [B, N, d] from :meth:`prepare`; position: [N, d]; prompt: [B, T, d]; valid: bool
-        [B, T]. Returns the memory [B, N, d].
+        prepared: from :meth:`prepare`, of each pair's image or of the one image of all pairs;
+        position: [N, d]; prompt: [K, T, d]; valid: bool [K, T]. Returns the memory [K, N, d].
         """
         mask = valid[:, None, None]
-        x = prepared
+        x, query = prepared
         for index, layer in enumerate(_typed(self.layers)):
             if index > 0:
                 x = layer.attend_self(x, position)
-            x = layer.attend_context(x, layer.read_context(prompt, prompt), mask)
+                query = layer.ask_context(x)
+            x = layer.attend_context(x, query, layer.read_context(prompt, prompt), mask)
         return x
 
 
@@ -120,7 +145,7 @@ class GeometryEncoder(nn.Module):
         for layer, reading in zip(_typed(self.encode), readings, strict=True):
             x = layer.attend_self(x, None)
             key, value = (per_pair(part, prompts) for part in reading)
-            x = layer.attend_context(x, Context(key, value), None)
+            x = layer.attend_context(x, layer.ask_context(x), Context(key, value), None)
         normed: Tensor = self.encode_norm(x)
         return normed
 

@@ -12,34 +12,66 @@ from activesam_ros.errors import ImageError
 from activesam_ros.sam3.attention import sine_position_grid
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import Decoder, DecoderOutput, Scene
-from activesam_ros.sam3.fusion_encoder import Context, FusionEncoder, GeometryEncoder, per_pair
+from activesam_ros.sam3.fusion_encoder import (
+    Context,
+    FusionEncoder,
+    GeometryEncoder,
+    Prepared,
+    per_pair,
+)
 from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead, Skips
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
-    """All that depends on the images alone, computed once for every prompt.
+class ImageTokens:
+    """What presence needs of B images, computed once for every prompt.
 
-    pyramid: features of B images; position: [N, d] sine position of the N coarse tokens; geometry:
-    what the geometry encoder's layers read; prepared: [B, N, d] tokens after the fusion encoder's
-    first self-attention; skips: what the mask head takes of the pyramid.
+    height, width: the grid of N coarse tokens; position: [N, d] their sine position; geometry: what
+    the geometry encoder's layers read; prepared: the fusion encoder's start.
     """
 
-    pyramid: Pyramid
+    height: int
+    width: int
     position: Tensor
     geometry: tuple[Context, ...]
-    prepared: Tensor
+    prepared: Prepared
+
+    @property
+    def images(self) -> int:
+        """How many images: B."""
+        return self.prepared.tokens.shape[0]
+
+    def image(self, index: int) -> ImageTokens:
+        """What belongs to one of the images alone, as views."""
+        one = slice(index, index + 1)
+        return ImageTokens(
+            height=self.height,
+            width=self.width,
+            position=self.position,
+            geometry=tuple(Context(layer.key[one], layer.value[one]) for layer in self.geometry),
+            prepared=Prepared(*(part[one] for part in self.prepared)),
+        )
+
+
+@dataclass(frozen=True)
+class ImageFeatures(ImageTokens):
+    """All that depends on the images alone; skips: what the mask head takes of the pyramid."""
+
+    pyramid: Pyramid
     skips: Skips
 
     def image(self, index: int) -> ImageFeatures:
         """The features of one of the images alone, as views."""
         one = slice(index, index + 1)
+        tokens = super().image(index)
         return ImageFeatures(
-            pyramid=Pyramid(*(level[one] for level in self.pyramid)),
+            height=self.height,
+            width=self.width,
             position=self.position,
-            geometry=tuple(Context(layer.key[one], layer.value[one]) for layer in self.geometry),
-            prepared=self.prepared[one],
+            geometry=tokens.geometry,
+            prepared=tokens.prepared,
+            pyramid=Pyramid(*(level[one] for level in self.pyramid)),
             skips=Skips(*(level[one] for level in self.skips)),
         )
 
@@ -114,26 +146,46 @@ class Sam3ImageModel(nn.Module):
 
         Raises ImageError when a side is not a multiple of the patch size.
         """
+        self._check(pixels)
+        pyramid = self.vision_encoder(pixels)
+        tokens = self._tokens(pyramid.coarse)
+        return ImageFeatures(
+            height=tokens.height,
+            width=tokens.width,
+            position=tokens.position,
+            geometry=tokens.geometry,
+            prepared=tokens.prepared,
+            pyramid=pyramid,
+            skips=self.mask_head.skips(pyramid),
+        )
+
+    def encode_tokens(self, pixels: Tensor) -> ImageTokens:
+        """As :meth:`encode_image`, but only what :meth:`presence` reads."""
+        self._check(pixels)
+        return self._tokens(self.vision_encoder.coarse(pixels))
+
+    def _check(self, pixels: Tensor) -> None:
         patch = self.config.patch_size
         if pixels.ndim != 4 or pixels.shape[-1] % patch or pixels.shape[-2] % patch:
             raise ImageError(
                 f"The network takes pixels [B, 3, H, W] with sides that are multiples of {patch}, "
                 f"not {tuple(pixels.shape)}."
             )
-        pyramid = self.vision_encoder(pixels)
-        height, width = pyramid.coarse.shape[-2:]
-        tokens = pyramid.coarse.flatten(2).transpose(1, 2)
-        position = sine_position_grid(height, width, self.config.d_model, pixels.device)
-        position = position.to(pixels.dtype)
-        return ImageFeatures(
-            pyramid=pyramid,
+
+    def _tokens(self, coarse: Tensor) -> ImageTokens:
+        height, width = coarse.shape[-2:]
+        tokens = coarse.flatten(2).transpose(1, 2)
+        position = sine_position_grid(height, width, self.config.d_model, coarse.device)
+        position = position.to(coarse.dtype)
+        return ImageTokens(
+            height=height,
+            width=width,
             position=position,
             geometry=self.geometry_encoder.read_image(tokens, position),
             prepared=self.fusion_encoder.prepare(tokens, position),
-            skips=self.mask_head.skips(pyramid),
         )
 
-    def presence(self, features: ImageFeatures, prompts: Prompts) -> Tensor:
+    def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
         """Presence logits [B, K] alone: no scores, boxes or masks are computed."""
         scene, _ = self.fuse(features, prompts)
         logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
@@ -145,7 +197,7 @@ class Sam3ImageModel(nn.Module):
         decoded: DecoderOutput = self.decoder(scene)
         pairs = (-1, len(prompts))
         skips = features.skips
-        if features.prepared.shape[0] > 1:
+        if features.images > 1:
             skips = Skips(*(per_pair(level, len(prompts)) for level in skips))
         pixels = self.mask_head.pixels(scene.memory, scene.prompt, scene.prompt_mask, skips)
         hidden = decoded.hidden[-1]
@@ -160,22 +212,22 @@ class Sam3ImageModel(nn.Module):
             offsets=offsets.unflatten(0, pairs),
         )
 
-    def fuse(self, features: ImageFeatures, prompts: Prompts) -> tuple[Scene, Tensor]:
+    def fuse(self, features: ImageTokens, prompts: Prompts) -> tuple[Scene, Tensor]:
         """The fused scene of every image-prompt pair, images outermost, and valid bool [BK, T]."""
-        images, count = features.prepared.shape[0], len(prompts)
+        images, count = features.images, len(prompts)
         tokens = prompts.tokens.repeat(images, 1, 1)
         prompt = torch.cat((tokens, self.geometry_encoder(features.geometry, count)), dim=1)
         valid = F.pad(~prompts.padding, (0, 1), value=True).repeat(images, 1)
-        memory = self.fusion_encoder(
-            per_pair(features.prepared, count), features.position, prompt, valid
-        )
-        height, width = features.pyramid.coarse.shape[-2:]
+        prepared = features.prepared
+        if images > 1:
+            prepared = Prepared(*(per_pair(part, count) for part in prepared))
+        memory = self.fusion_encoder(prepared, features.position, prompt, valid)
         scene = Scene(
             memory=memory,
             located_memory=memory + features.position,
             prompt=prompt,
             prompt_mask=valid[:, None, None],
-            height=height,
-            width=width,
+            height=features.height,
+            width=features.width,
         )
         return scene, valid

@@ -46,17 +46,14 @@ def convolve_upsampled(x: Tensor, conv: nn.Conv2d, convolved_skip: Tensor) -> Te
     count, width, rows, columns = x.shape
     x = x.contiguous(memory_format=torch.channels_last)
     kernel = fold(conv.weight).contiguous(memory_format=torch.channels_last)
-    # Position p of the padded grid sees the small pixels p - 1 and p.
+    # Position p of the padded grid sees the small pixels p - 1 and p: an even output row 2r is the
+    # even phase at p = r, the odd row 2r + 1 the odd phase at p = r + 1.
     around = F.conv2d(x, kernel, padding=1).permute(0, 2, 3, 1).unflatten(-1, (2, 2, width))
-    phases = torch.stack(
-        [
-            torch.stack(
-                [around[:, a : a + rows, b : b + columns, a, b] for b in (0, 1)],
-                dim=3,
-            )
-            for a in (0, 1)
-        ],
-        dim=2,
+    pair, row, column, row_phase, column_phase, _ = around.stride()
+    phases = around.as_strided(
+        (count, rows, 2, columns, 2, width),
+        (pair, row, row + row_phase, column, column + column_phase, 1),
     )
-    upsampled = phases.view(count, 2 * rows, 2 * columns, width).permute(0, 3, 1, 2)
-    return upsampled.add_(convolved_skip)
+    skip = convolved_skip.permute(0, 2, 3, 1).unflatten(2, (columns, 2)).unflatten(1, (rows, 2))
+    upsampled: Tensor = (skip + phases).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    return upsampled

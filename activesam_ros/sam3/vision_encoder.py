@@ -223,3 +223,9 @@ class VisionEncoder(nn.Module):
         tokens = self.trunk(pixels).permute(0, 3, 1, 2)
         fine, middle, coarse = (level(tokens) for level in self.convs)
         return Pyramid(fine, middle, coarse)
+
+    def coarse(self, pixels: Tensor) -> Tensor:
+        """The pyramid's coarse level alone, [B, d_model, H / patch, W / patch]."""
+        *_, level = self.convs
+        coarse: Tensor = level(self.trunk(pixels).permute(0, 3, 1, 2))
+        return coarse

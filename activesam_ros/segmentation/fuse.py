@@ -26,7 +26,7 @@ def fused_score_map(decoded: DecodedQuery, size: tuple[int, int]) -> Tensor:
     """Instance and semantic evidence, gated by presence -> float32 [H, W]."""
     maps = torch.cat((decoded.masks, decoded.semantic[None]))
     weights = torch.cat((decoded.probabilities, decoded.probabilities.new_ones(1)))
-    return strongest(maps, weights, size).mul_(decoded.presence)
+    return strongest(maps, weights * decoded.presence, size)
 
 
 def instance_score_map(decoded: DecodedQuery, size: tuple[int, int]) -> Tensor:
@@ -42,27 +42,31 @@ def strongest(maps: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
     maps: logits [n, Hm, Wm], n > 0; weights: [n]. Bilinear, corners not aligned.
     """
     height, width = size
-    result = maps.new_empty(size)
+    wide = widened(maps, width)
     rows = max(1, STRIP_VALUES // (len(maps) * width))
+    strips = []
     for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        strip = upsampled_rows(maps, size, top, bottom).sigmoid_()
-        result[top:bottom] = strip.mul_(weights[:, None, None]).amax(dim=0)
-    return result
+        strip = upsampled_rows(wide, height, top, min(top + rows, height)).sigmoid_()
+        strip.mul_(weights[:, None, None])
+        strips.append(strip[0] if len(strip) == 1 else strip.amax(dim=0))
+    return strips[0] if len(strips) == 1 else torch.cat(strips)
 
 
-def upsampled_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
-    """Rows top..bottom of ``maps`` [n, Hm, Wm] resized to ``size`` -> [n, bottom - top, W]."""
-    height, width = size
+def widened(maps: Tensor, width: int) -> Tensor:
+    """``maps`` [n, Hm, Wm] resized along their rows -> [n, Hm, width]; done first: few values."""
+    size = (maps.shape[1], width)
+    return F.interpolate(maps[None], size=size, mode="bilinear")[0]
+
+
+def upsampled_rows(maps: Tensor, height: int, top: int, bottom: int) -> Tensor:
+    """Rows top..bottom of ``maps`` [n, Hm, W] resized to ``height`` -> [n, bottom - top, W]."""
     source_rows = maps.shape[1]
     row = torch.arange(top, bottom, device=maps.device, dtype=torch.float32)
     position = ((row + 0.5) * (source_rows / height) - 0.5).clamp(min=0)
     above = position.long().clamp(max=source_rows - 1)
     below = (above + 1).clamp(max=source_rows - 1)
     fraction = (position - above)[:, None]
-    rows = torch.lerp(maps[:, above], maps[:, below], fraction)
-    resized = F.interpolate(rows[None], size=(bottom - top, width), mode="bilinear")
-    return resized[0]
+    return torch.lerp(maps[:, above], maps[:, below], fraction)
 
 
 class ClassScores:

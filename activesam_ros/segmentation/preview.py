@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageTokens, Prompts, Sam3ImageModel
 
 
 def presence_probabilities(
-    model: Sam3ImageModel, features: ImageFeatures, prompts: Prompts, bucket_size: int
+    model: Sam3ImageModel, features: ImageTokens, prompts: Prompts, bucket_size: int
 ) -> Tensor:
     """Presence probability of every prompt in one image -> float32 [K] on the model's device."""
     logits = [

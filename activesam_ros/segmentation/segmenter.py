@@ -122,14 +122,14 @@ class Segmenter:
             sources = [upload(image, self.model.device) for image in images]
         choices = self._choose(sources, carried, timer)
         with timer.stage("encode"):
-            features = self._encode(sources, self.resolution)
+            features = self.model.encode_image(self._pixels(sources, self.resolution))
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
 
-    def _encode(self, sources: Sequence[Tensor], resolution: int) -> ImageFeatures:
-        pixels = [network_pixels(source, resolution, self.model.dtype) for source in sources]
-        return self.model.encode_image(torch.cat(pixels))
+    def _pixels(self, sources: Sequence[Tensor], resolution: int) -> Tensor:
+        dtype = self.model.dtype
+        return torch.cat([network_pixels(source, resolution, dtype) for source in sources])
 
     def _finish(
         self,
@@ -203,7 +203,8 @@ class Segmenter:
         if not sources:
             return []
         with timer.stage("preview_encode"):
-            features = self._encode(sources, self.preview_resolution)
+            pixels = self._pixels(sources, self.preview_resolution)
+            features = self.model.encode_tokens(pixels)
         with timer.stage("preview"):
             return [
                 presence_probabilities(

@@ -29,7 +29,7 @@ def test_rows_equal_those_of_the_whole_upsampling(
     whole = F.interpolate(maps[None], size=(height, width), mode="bilinear")[0]
     top = data.draw(st.integers(0, height - 1))
     bottom = data.draw(st.integers(top + 1, height))
-    rows = fuse.upsampled_rows(maps, (height, width), top, bottom)
+    rows = fuse.upsampled_rows(fuse.widened(maps, width), height, top, bottom)
     torch.testing.assert_close(rows, whole[:, top:bottom], rtol=1e-4, atol=1e-5)
 
 
