@@ -1,14 +1,97 @@
 """The straightforward computations that cheaper ones stand for: the oracle of tests, benchmarks.
 
-Nothing that segments images imports this file.
+Everything is computed for every pair of an image and a prompt, and every mask is formed. Nothing
+that segments images imports this file.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import cast
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from activesam_ros.sam3.attention import sine_position_grid
+from activesam_ros.sam3.decoder import DecoderOutput, Scene
+from activesam_ros.sam3.fusion_encoder import FusionLayer
 from activesam_ros.sam3.mask_head import PixelDecoder
+from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.vision_encoder import Pyramid
+
+
+@dataclass(frozen=True)
+class PlainDetections:
+    """What the model says about one image and K prompts, Q queries each.
+
+    presence_logits: [K]; logits: [K, Q]; masks: logits [K, Q, Hm, Wm]; semantic: logits
+    [K, Hm, Wm].
+    """
+
+    presence_logits: Tensor
+    logits: Tensor
+    masks: Tensor
+    semantic: Tensor
+
+
+def presence(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> Tensor:
+    """Presence logits [K] of one image, from the whole decoder."""
+    scene, _ = fuse(model, pyramid, prompts)
+    decoded: DecoderOutput = model.decoder(scene)
+    return decoded.presence_logits[-1]
+
+
+def detect(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> PlainDetections:
+    """Everything about one image, pyramid of B = 1, and K prompts."""
+    scene, valid = fuse(model, pyramid, prompts)
+    decoded: DecoderOutput = model.decoder(scene)
+    head = model.mask_head
+    attended = head.cross_attend_prompt(
+        head.cross_attn_norm(scene.memory), scene.prompt, scene.prompt, scene.prompt_mask
+    )
+    memory = (scene.memory + attended).transpose(1, 2).unflatten(-1, (scene.height, scene.width))
+    pixels = decode_pixels(
+        head.pixel_decoder,
+        memory,
+        pyramid.middle.expand(len(prompts), -1, -1, -1),
+        pyramid.fine.expand(len(prompts), -1, -1, -1),
+    )
+    hidden = decoded.hidden[-1]
+    return PlainDetections(
+        presence_logits=decoded.presence_logits[-1],
+        logits=model.scoring(hidden, scene.prompt, valid),
+        masks=torch.einsum(
+            "kqd,kdhw->kqhw", head.mask_predictor(hidden), head.instance_seg_head(pixels)
+        ),
+        semantic=head.semantic_seg_head(pixels)[:, 0],
+    )
+
+
+def fuse(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> tuple[Scene, Tensor]:
+    """The whole fusion encoder, and the geometry encoder before it, for every prompt."""
+    count = len(prompts)
+    height, width = pyramid.coarse.shape[-2:]
+    tokens = pyramid.coarse.flatten(2).transpose(1, 2).repeat(count, 1, 1)
+    position = sine_position_grid(height, width, tokens.shape[-1], tokens.device).to(tokens.dtype)
+    geometry = model.geometry_encoder
+    prompt = torch.cat((prompts.tokens, geometry(geometry.read_image(tokens, position), 1)), dim=1)
+    valid = F.pad(~prompts.padding, (0, 1), value=True)
+    mask = valid[:, None, None]
+    memory = tokens
+    for layer in cast("list[FusionLayer]", list(model.fusion_encoder.layers)):
+        memory = layer.attend_self(memory, position)
+        context = layer.read_context(prompt, prompt)
+        memory = layer.attend_context(memory, layer.ask_context(memory), context, mask)
+    scene = Scene(
+        memory=memory,
+        located_memory=memory + position,
+        prompt=prompt,
+        prompt_mask=mask,
+        height=height,
+        width=width,
+    )
+    return scene, valid
 
 
 def decode_pixels(decoder: PixelDecoder, memory: Tensor, middle: Tensor, fine: Tensor) -> Tensor:

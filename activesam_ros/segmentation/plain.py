@@ -1,0 +1,138 @@
+"""A frame's straightforward way: the oracle of tests and the yardstick of benchmarks.
+
+Two encodes, buckets, every query's maps at image size in a Python loop, a score map of every class
+(methods.md section 2, decode). Nothing that segments images imports this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from activesam_ros.sam3 import plain
+from activesam_ros.sam3.model import Prompts
+from activesam_ros.sam3.plain import PlainDetections
+from activesam_ros.segmentation import background
+from activesam_ros.segmentation.active_set import select, with_pinned
+from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.timing import StageTimer
+
+
+@dataclass(frozen=True)
+class PlainSegmentation:
+    """labels: [H, W] class ids; scores: float32 [classes, H, W]; the others as in Segmentation."""
+
+    labels: NDArray[np.int32]
+    scores: Tensor
+    active_queries: tuple[int, ...]
+    timings_ms: Mapping[str, float]
+
+
+class PlainSegmenter:
+    """Segments as ``segmenter`` does, with its network, prompts, settings and method."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._recipe = recipe(segmenter.method)
+        table = segmenter.prompts
+        self._text = Prompts(table.features, table.padding)
+        self._full = self._text
+        if self._recipe.expands:
+            self._full = Prompts(
+                torch.cat((table.features, table.context), dim=1),
+                torch.cat((table.padding, table.context_padding), dim=1),
+            )
+
+    @torch.inference_mode()
+    def segment(self, image: NDArray[np.uint8]) -> PlainSegmentation:
+        """Segment one image, uint8 RGB [H, W, 3]."""
+        segmenter, settings = self._segmenter, self._segmenter.settings
+        model, vocabulary = segmenter.model, segmenter.prompts.vocabulary
+        timer = StageTimer(model.device)
+        source = upload(image, model.device)
+        active = self._active(source, timer)
+        with timer.stage("encode"):
+            pixels = network_pixels(source, segmenter.resolution, model.dtype)
+            pyramid = model.vision_encoder(pixels)
+        size = (image.shape[0], image.shape[1])
+        scores = torch.zeros((len(vocabulary.classes), *size), device=model.device)
+        bucket_size = 1 if self._recipe.one_by_one else settings.bucket_size
+        for start in range(0, len(active), bucket_size):
+            bucket = active[start : start + bucket_size]
+            with timer.stage("decode"):
+                index = torch.tensor(bucket, device=model.device)
+                detections = plain.detect(model, pyramid, self._full[index])
+            with timer.stage("fuse"):
+                for position, query in enumerate(bucket):
+                    score_map = self._score_map(detections, position, size)
+                    row = scores[vocabulary.query_class[query]]
+                    torch.maximum(row, score_map, out=row)
+        with timer.stage("background"):
+            labels = self._labels(scores).cpu().numpy()
+        return PlainSegmentation(labels, scores, active, timer.finish())
+
+    def _active(self, source: Tensor, timer: StageTimer) -> tuple[int, ...]:
+        segmenter, settings = self._segmenter, self._segmenter.settings
+        model, queries = segmenter.model, len(self._text)
+        if not segmenter.previews:
+            return tuple(range(queries))
+        with timer.stage("preview_encode"):
+            pixels = network_pixels(source, segmenter.preview_resolution, model.dtype)
+            pyramid = model.vision_encoder(pixels)
+        with timer.stage("preview"):
+            logits = [
+                plain.presence(model, pyramid, self._text[start : start + settings.bucket_size])
+                for start in range(0, queries, settings.bucket_size)
+            ]
+            found = torch.cat(logits).float().sigmoid().cpu()
+        selected = select(
+            found, quantile_alpha=settings.quantile_alpha, max_active=settings.max_active
+        )
+        vocabulary = segmenter.prompts.vocabulary
+        return with_pinned(selected, vocabulary.pinned_queries(settings.pinned))
+
+    def _score_map(
+        self, detections: PlainDetections, position: int, size: tuple[int, int]
+    ) -> Tensor:
+        presence = detections.presence_logits[position].float().sigmoid()
+        probabilities = detections.logits[position].float().sigmoid() * presence
+        kept = probabilities > self._segmenter.settings.confidence_threshold
+        score_map = torch.zeros(size, device=probabilities.device)
+        if kept.any():
+            masks = _upsampled(detections.masks[position, kept], size)
+            score_map = (masks * probabilities[kept, None, None]).amax(dim=0)
+        if self._segmenter.method is Method.SAM3:
+            return score_map
+        semantic = _upsampled(detections.semantic[position, None], size)[0]
+        return torch.maximum(score_map, semantic) * presence
+
+    def _labels(self, scores: Tensor) -> Tensor:
+        """Class ids, int32 [H, W]."""
+        settings = self._segmenter.settings
+        classes = self._segmenter.prompts.vocabulary.classes
+        ids = torch.tensor([entry.id for entry in classes], dtype=torch.int32, device=scores.device)
+        labels = ids[scores.argmax(dim=0)]
+        threshold = settings.background_threshold
+        if threshold <= 0:
+            return labels
+        # A vocabulary of one class has no second: nothing scores 0.
+        best, second = F.pad(scores, (0, 0, 0, 0, 0, 1)).topk(2, dim=0).values
+        if self._recipe.calibrates:
+            empty = background.margin_aware(best, second, threshold, settings.mabc_exponent)
+        else:
+            empty = background.below_threshold(best, threshold)
+        return labels.masked_fill(empty, settings.background_id)
+
+
+def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Probabilities at image size: logits [n, Hm, Wm] -> [n, H, W]."""
+    resized = F.interpolate(logits[None].float(), size=size, mode="bilinear")
+    return resized[0].sigmoid()
