@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import MissingDependencyError, UsageError
 
-WIDTH, HEIGHT, MARGIN = 960, 540, 60
+WIDTH, HEIGHT, MARGIN, LEGEND = 960, 540, 60, 110
 # Logged every few steps, the curve is noisy: each point is the mean of its neighbours.
 SMOOTHED_OVER = 9
 SHOWN = {
     "loss": (40, 40, 40),
+    "probes": (140, 140, 140),
     "presence": (200, 60, 40),
     "semantic_dice": (40, 130, 60),
+    "competition": (200, 150, 30),
     "mask_dice": (40, 90, 200),
     "box": (160, 80, 180),
 }
@@ -47,7 +49,7 @@ def draw_curve(log: Path, picture: Path) -> None:
     canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
 
     def place(step: float, value: float) -> tuple[int, int]:
-        x = MARGIN + step / steps[-1] * (WIDTH - 2 * MARGIN)
+        x = MARGIN + step / steps[-1] * (WIDTH - 2 * MARGIN - LEGEND)
         y = HEIGHT - MARGIN - (np.log10(value) - low) / (high - low) * (HEIGHT - 2 * MARGIN)
         return round(x), round(float(y))
 
@@ -66,7 +68,7 @@ def draw_curve(log: Path, picture: Path) -> None:
         kept = np.isfinite(curves[name]) & (curves[name] > 0)
         points = [place(*point) for point in zip(steps[kept], curves[name][kept], strict=True)]
         cv2.polylines(canvas, [np.array(points, np.int32)], False, color, 2, cv2.LINE_AA)
-        write(name, (WIDTH - MARGIN - 130, MARGIN + 20 * row), color)
+        write(name, (WIDTH - MARGIN - LEGEND + 24, MARGIN + 20 * row), color)
     write("step", (WIDTH // 2 - 20, HEIGHT - 12), (90, 90, 90))
     cv2.imwrite(str(picture), canvas[..., ::-1])
 
