@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias, cast, get_type_hints
 
 from activesam_ros.errors import SettingsError
 
-SettingValue: TypeAlias = int | float | tuple[str, ...]
-SettingKind: TypeAlias = Literal["int", "float", "names"]
+SettingValue: TypeAlias = int | float | str | tuple[str, ...]
+SettingKind: TypeAlias = Literal["int", "float", "text", "names"]
 
 MAX_LABEL_ID = 65534
 
@@ -24,8 +24,9 @@ MAX_LABEL_ID = 65534
 class Setting:
     """One row of the table of settings.
 
-    ``live`` settings may change between two frames; the others shape the prompts or the network's
-    buffers and need a restart.
+    ``choices`` are all that a text may be, ``minimum`` to ``maximum`` bound a number. ``live``
+    settings may change between two frames; the others shape the prompts or the network's buffers
+    and need a restart.
     """
 
     name: str
@@ -36,12 +37,15 @@ class Setting:
     unit: str
     description: str
     live: bool
+    choices: tuple[str, ...] = ()
 
     def parse(self, text: str) -> SettingValue:
         """Read the value from ``text`` as written on a command line; raises SettingsError."""
         text = text.strip()
         if self.kind == "names":
             return self.check(tuple(part.strip() for part in text.split(",") if part.strip()))
+        if self.kind == "text":
+            return self.check(text)
         try:
             return self.check(int(text) if self.kind == "int" else float(text))
         except ValueError:
@@ -53,6 +57,8 @@ class Setting:
         """Return ``value`` in the setting's own type, or raise SettingsError naming the bound."""
         if self.kind == "names":
             return self._check_names(value)
+        if self.kind == "text":
+            return self._check_text(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise SettingsError(
                 f"{self.name}={value!r} is not {_article(self.kind)}; give {self._range()}."
@@ -75,13 +81,20 @@ class Setting:
             raise SettingsError(f"{self.name}={value!r} is not a list of class names.")
         return tuple(name for name in names if name.strip())
 
+    def _check_text(self, value: object) -> str:
+        if not isinstance(value, str) or value not in self.choices:
+            raise SettingsError(
+                f"{self.name}={value!r} is unknown; give one of {', '.join(self.choices)}."
+            )
+        return value
+
     def _range(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
         return f"{_article(self.kind)} from {self.minimum:g} to {self.maximum:g}{unit}"
 
 
 def _article(kind: SettingKind) -> str:
-    return {"int": "an integer", "float": "a number", "names": "a list of class names"}[kind]
+    return "an integer" if kind == "int" else "a number"
 
 
 def _setting(
@@ -92,6 +105,7 @@ def _setting(
     maximum: float | None = None,
     unit: str = "",
     live: bool = True,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     return field(
         default=default,
@@ -101,13 +115,14 @@ def _setting(
             "maximum": maximum,
             "unit": unit,
             "live": live,
+            "choices": choices,
         },
     )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of the method (methods.md section 2), validated on construction.
+    """The numbers of the method (methods.md sections 2 and 4), validated on construction.
 
     Raises SettingsError when a value has the wrong type or is out of range.
     """
@@ -193,6 +208,46 @@ class Settings:
         (),
         "Class names that are always decoded, beside those the vocabulary pins.",
     )
+    encoder_attention_density: float = _setting(
+        1.0,
+        "Share of the keys that a query of the image encoder attends to beside its own block; "
+        "1 attends densely.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    encoder_mlp_density: float = _setting(
+        1.0,
+        "Share of the tokens that go through the MLP in the image encoder's window blocks; "
+        "the others pass it by.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    encoder_sparse_from_block: int = _setting(
+        -1,
+        "First block of the image encoder that may be sparse; -1 takes the one after the first "
+        "block with global attention, 8 in SAM 3.",
+        minimum=-1,
+        maximum=1023,
+    )
+    stripe_order: str = _setting(
+        "content",
+        "How sparse parts rank tokens: by what each image shows, or evenly spread.",
+        choices=("content", "static"),
+    )
+    fusion_density: float = _setting(
+        1.0,
+        "Share of the keys that an image token attends to in the fusion encoder beside its own "
+        "block; 1 attends densely.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    fusion_mlp_density: float = _setting(
+        1.0,
+        "Share of the image tokens that go through the MLP in the fusion encoder's layers but the "
+        "last; the others pass it by.",
+        minimum=0.1,
+        maximum=1.0,
+    )
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:
@@ -234,7 +289,12 @@ def setting_named(name: str) -> Setting:
 
 
 def _table() -> tuple[Setting, ...]:
-    kinds: dict[Any, SettingKind] = {int: "int", float: "float", tuple[str, ...]: "names"}
+    kinds: dict[Any, SettingKind] = {
+        int: "int",
+        float: "float",
+        str: "text",
+        tuple[str, ...]: "names",
+    }
     hints = get_type_hints(Settings)
     return tuple(
         Setting(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from activesam_ros.errors import SettingsError
 from activesam_ros.settings import SETTINGS, Setting, Settings, setting_named
 
-NUMBERS = [setting for setting in SETTINGS if setting.kind != "names"]
+NUMBERS = [setting for setting in SETTINGS if setting.kind in ("int", "float")]
 
 
 def test_the_table_and_the_dataclass_are_one() -> None:
@@ -71,6 +71,7 @@ def test_assignments_read_like_a_command_line() -> None:
         ("bucket_size=2.5", "not an integer"),
         ("quantile_alpha=1.5", "out of range; give a number from 0 to 1"),
         ("quantile_alpha=nan", "out of range"),
+        ("stripe_order=sorted", "'sorted' is unknown; give one of content, static"),
     ],
 )
 def test_bad_assignments_name_value_and_bound(assignment: str, message: str) -> None:
@@ -82,6 +83,13 @@ def test_bad_assignments_name_value_and_bound(assignment: str, message: str) -> 
 def test_pinned_wants_a_list_of_names(value: object) -> None:
     with pytest.raises(SettingsError, match="list of class names"):
         Settings().replace({"pinned": value})
+
+
+@pytest.mark.parametrize("value", ["Content", "", 5, None, ("content",)])
+def test_a_choice_wants_one_of_its_texts(value: object) -> None:
+    assert Settings().assign(["stripe_order= static"]).stripe_order == "static"
+    with pytest.raises(SettingsError, match=r"stripe_order=.* give one of content, static"):
+        Settings().replace({"stripe_order": value})
 
 
 def test_nothing_changes_when_one_value_is_bad() -> None:

@@ -120,4 +120,5 @@ def from_setting(setting: Setting) -> Parameter:
         minimum=setting.minimum,
         maximum=setting.maximum,
         unit=setting.unit,
+        choices=setting.choices,
     )

@@ -43,7 +43,12 @@ class MultiheadAttention(nn.Module):
 
         mask: broadcastable to [B, heads, N, M]; bool with True = attend, or an additive bias.
         """
-        x = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.project_output(
+            F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        )
+
+    def project_output(self, x: Tensor) -> Tensor:
+        """Attended heads [B, heads, N, width / heads] -> [B, N, width]."""
         projected: Tensor = self.out_proj(x.transpose(1, 2).flatten(2))
         return projected
 
@@ -66,10 +71,7 @@ class MultiheadAttention(nn.Module):
         scores = (heads[0] * heads[0].shape[-1] ** -0.5) @ heads[1].transpose(-1, -2)
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
-        projected: Tensor = self.out_proj(
-            (scores.softmax(dim=-1) @ heads[2]).transpose(1, 2).flatten(2)
-        )
-        return projected
+        return self.project_output(scores.softmax(dim=-1) @ heads[2])
 
     def _project(self, x: Tensor, part: int) -> Tensor:
         width = x.shape[-1]

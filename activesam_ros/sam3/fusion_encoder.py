@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import MultiheadAttention
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.plan import DENSE, Attend, Feed, FusionPlan
 
 
 class Context(NamedTuple):
@@ -28,6 +29,12 @@ class Prepared(NamedTuple):
     tokens: Tensor
     query: Tensor
 
+    def arranged(self, order: Tensor) -> Prepared:
+        """With the tokens of each image in an order, int64 [B, N]."""
+        heads = self.query.shape[1]
+        query = arranged(self.query.flatten(0, 1), per_pair(order, heads))
+        return Prepared(arranged(self.tokens, order), query.view_as(self.query))
+
 
 class FusionLayer(nn.Module):
     """Pre-norm layer: self-attention, cross-attention to the context, ReLU MLP.
@@ -46,12 +53,26 @@ class FusionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
 
-    def attend_self(self, x: Tensor, position: Tensor | None) -> Tensor:
-        """x [B, N, width]; position [N, width] is added to queries and keys, not to values."""
+    def attend_self(
+        self, x: Tensor, position: Tensor | None, attend: Attend | None = None
+    ) -> Tensor:
+        """x [B, N, width]; position [N, width] is added to queries and keys, not to values.
+
+        ``attend`` may replace the dense attention.
+        """
         value = self.norm1(x)
         located = value if position is None else value + position
-        attended: Tensor = self.self_attn(located, located, value)
-        return x + attended
+        if attend is None:
+            attended: Tensor = self.self_attn(located, located, value)
+            return x + attended
+        attention = self.self_attn
+        key = attention.project_key(located)
+        heads = attend(attention.project_query(located), key, attention.project_value(value), key)
+        return x + attention.project_output(heads)
+
+    def content_keys(self, x: Tensor) -> Tensor:
+        """What self-attention's keys are without position: x [B, N, width] -> [B, N, width]."""
+        return self.self_attn.project_key(self.norm1(x)).transpose(1, 2).flatten(2)
 
     def read_context(self, key: Tensor, value: Tensor) -> Context:
         """Project key and value [B, M, width] for :meth:`attend_context`."""
@@ -63,18 +84,27 @@ class FusionLayer(nn.Module):
         return self.cross_attn_image.project_query(self.norm2(x))
 
     def attend_context(
-        self, x: Tensor, query: Tensor, context: Context, mask: Tensor | None
+        self,
+        x: Tensor,
+        query: Tensor,
+        context: Context,
+        mask: Tensor | None,
+        feed: Feed | None = None,
     ) -> Tensor:
         """x [B, N, width]; query from :meth:`ask_context`; mask bool [B, 1, 1, M], True = attend.
 
-        x and query of one image serve any number of prompts.
+        x and query of one image serve any number of prompts. ``feed`` may choose the tokens that go
+        through the MLP.
         """
         pairs = context.key.shape[0]
         query = query.expand(pairs, -1, -1, -1)
         attended = self.cross_attn_image.attend(query, context.key, context.value, mask)
         x = x + attended
+        return x + self._fed(x) if feed is None else feed(x, self._fed)
+
+    def _fed(self, x: Tensor) -> Tensor:
         fed: Tensor = self.linear2(F.relu(self.linear1(self.norm3(x))))
-        return x + fed
+        return fed
 
 
 class FusionEncoder(nn.Module):
@@ -93,22 +123,42 @@ class FusionEncoder(nn.Module):
         tokens = first.attend_self(tokens, position)
         return Prepared(tokens, first.ask_context(tokens))
 
+    def content_keys(self, tokens: Tensor) -> Tensor:
+        """The first self-attention's keys without position [B, N, d]: what a plan ranks by."""
+        first, *_ = _typed(self.layers)
+        return first.content_keys(tokens)
+
     def forward(
-        self, prepared: Prepared, position: Tensor, prompt: Tensor, valid: Tensor
+        self,
+        prepared: Prepared,
+        position: Tensor,
+        prompt: Tensor,
+        valid: Tensor,
+        plan: FusionPlan | None = None,
     ) -> Tensor:
         """Finish the fusion for each of K pairs of image and prompt.
 
         prepared: from :meth:`prepare`, of each pair's image or of the one image of all pairs;
-        position: [N, d]; prompt: [K, T, d]; valid: bool [K, T]. Returns the memory [K, N, d].
+        position: [N, d]; prompt: [K, T, d]; valid: bool [K, T]; plan: of the images, in whose order
+        prepared is. Returns the memory [K, N, d] in grid order.
         """
         mask = valid[:, None, None]
         x, query = prepared
-        for index, layer in enumerate(_typed(self.layers)):
+        layers = _typed(self.layers)
+        plans = (DENSE,) * len(layers) if plan is None else plan.layers
+        if plan is not None:
+            position = position[plan.order]
+            if len(position) > 1:
+                position = per_pair(position, len(x) // len(position))
+        for index, (layer, part) in enumerate(zip(layers, plans, strict=True)):
             if index > 0:
-                x = layer.attend_self(x, position)
+                x = layer.attend_self(x, position, part.attend)
                 query = layer.ask_context(x)
-            x = layer.attend_context(x, query, layer.read_context(prompt, prompt), mask)
-        return x
+            context = layer.read_context(prompt, prompt)
+            x = layer.attend_context(x, query, context, mask, part.feed)
+        if plan is None:
+            return x
+        return arranged(x, per_pair(plan.places, len(x) // len(plan.places)))
 
 
 class GeometryEncoder(nn.Module):
@@ -152,6 +202,11 @@ class GeometryEncoder(nn.Module):
 
 def _typed(layers: nn.ModuleList) -> list[FusionLayer]:
     return cast("list[FusionLayer]", list(layers))
+
+
+def arranged(x: Tensor, order: Tensor) -> Tensor:
+    """Tokens of x [B, N, d] in each row's order, int64 [B, N]."""
+    return x.gather(1, order[..., None].expand_as(x))
 
 
 def per_pair(x: Tensor, prompts: int) -> Tensor:

@@ -20,6 +20,7 @@ from activesam_ros.sam3.fusion_encoder import (
     per_pair,
 )
 from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead, Skips
+from activesam_ros.sam3.plan import FusionPlan, ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 
 
@@ -28,7 +29,8 @@ class ImageTokens:
     """What presence needs of B images, computed once for every prompt.
 
     height, width: the grid of N coarse tokens; position: [N, d] their sine position; geometry: what
-    the geometry encoder's layers read; prepared: the fusion encoder's start.
+    the geometry encoder's layers read; prepared: the fusion encoder's start; fusion: how it goes
+    on, None for dense, and the order in which prepared is.
     """
 
     height: int
@@ -36,6 +38,7 @@ class ImageTokens:
     position: Tensor
     geometry: tuple[Context, ...]
     prepared: Prepared
+    fusion: FusionPlan | None
 
     @property
     def images(self) -> int:
@@ -51,6 +54,7 @@ class ImageTokens:
             position=self.position,
             geometry=tuple(Context(layer.key[one], layer.value[one]) for layer in self.geometry),
             prepared=Prepared(*(part[one] for part in self.prepared)),
+            fusion=None if self.fusion is None else self.fusion.image(index),
         )
 
 
@@ -71,6 +75,7 @@ class ImageFeatures(ImageTokens):
             position=self.position,
             geometry=tokens.geometry,
             prepared=tokens.prepared,
+            fusion=tokens.fusion,
             pyramid=Pyramid(*(level[one] for level in self.pyramid)),
             skips=Skips(*(level[one] for level in self.skips)),
         )
@@ -141,28 +146,30 @@ class Sam3ImageModel(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.decoder.query_embed.weight.dtype
 
-    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+    def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures:
         """pixels [B, 3, H, W], normalised to -1..1, in the model's dtype and on its device.
 
+        plan: what to compute sparsely, None for nothing.
         Raises ImageError when a side is not a multiple of the patch size.
         """
         self._check(pixels)
-        pyramid = self.vision_encoder(pixels)
-        tokens = self._tokens(pyramid.coarse)
+        pyramid = self.vision_encoder(pixels, plan)
+        tokens = self._tokens(pyramid.coarse, plan)
         return ImageFeatures(
             height=tokens.height,
             width=tokens.width,
             position=tokens.position,
             geometry=tokens.geometry,
             prepared=tokens.prepared,
+            fusion=tokens.fusion,
             pyramid=pyramid,
             skips=self.mask_head.skips(pyramid),
         )
 
-    def encode_tokens(self, pixels: Tensor) -> ImageTokens:
+    def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens:
         """As :meth:`encode_image`, but only what :meth:`presence` reads."""
         self._check(pixels)
-        return self._tokens(self.vision_encoder.coarse(pixels))
+        return self._tokens(self.vision_encoder.coarse(pixels, plan), plan)
 
     def _check(self, pixels: Tensor) -> None:
         patch = self.config.patch_size
@@ -172,17 +179,22 @@ class Sam3ImageModel(nn.Module):
                 f"not {tuple(pixels.shape)}."
             )
 
-    def _tokens(self, coarse: Tensor) -> ImageTokens:
+    def _tokens(self, coarse: Tensor, plan: ImagePlan | None) -> ImageTokens:
         height, width = coarse.shape[-2:]
         tokens = coarse.flatten(2).transpose(1, 2)
         position = sine_position_grid(height, width, self.config.d_model, coarse.device)
         position = position.to(coarse.dtype)
+        prepared = self.fusion_encoder.prepare(tokens, position)
+        fusion = None
+        if plan is not None:
+            fusion = plan.fusion(self.fusion_encoder.content_keys(tokens), height, width)
         return ImageTokens(
             height=height,
             width=width,
             position=position,
             geometry=self.geometry_encoder.read_image(tokens, position),
-            prepared=self.fusion_encoder.prepare(tokens, position),
+            prepared=prepared if fusion is None else prepared.arranged(fusion.order),
+            fusion=fusion,
         )
 
     def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
@@ -221,7 +233,7 @@ class Sam3ImageModel(nn.Module):
         prepared = features.prepared
         if images > 1:
             prepared = Prepared(*(per_pair(part, count) for part in prepared))
-        memory = self.fusion_encoder(prepared, features.position, prompt, valid)
+        memory = self.fusion_encoder(prepared, features.position, prompt, valid, features.fusion)
         scene = Scene(
             memory=memory,
             located_memory=memory + features.position,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.plan import DENSE, Attend, BlockPlan, ImagePlan
 
 ROTARY_THETA = 10000.0
 LAYER_NORM_EPS = 1e-5
@@ -66,11 +67,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
-        """[B, tokens, width] -> [B, tokens, width]."""
+    def forward(self, x: Tensor, rotary: Rotary, attend: Attend | None = None) -> Tensor:
+        """[B, tokens, width] -> [B, tokens, width]; ``attend`` may replace the dense attention."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        x = F.scaled_dot_product_attention(rotate(query, rotary), rotate(key, rotary), value)
+        if attend is None:
+            x = F.scaled_dot_product_attention(rotate(query, rotary), rotate(key, rotary), value)
+        else:
+            x = attend(rotate(query, rotary), rotate(key, rotary), value, key)
         projected: Tensor = self.proj(x.transpose(1, 2).flatten(2))
         return projected
 
@@ -100,18 +104,23 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.mlp = FeedForward(width=width, hidden=hidden)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, plan: BlockPlan = DENSE) -> Tensor:
         """[B, height, width, channels] -> same; rotary covers one window or the whole grid."""
-        x = x + self._attention(self.norm1(x), rotary)
-        fed: Tensor = self.mlp(self.norm2(x))
-        return x + fed
+        x = x + self._attention(self.norm1(x), rotary, plan.attend)
+        if plan.feed is not None:
+            return plan.feed(x.flatten(1, 2), self._fed).view_as(x)
+        return x + self._fed(x)
 
-    def _attention(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def _fed(self, x: Tensor) -> Tensor:
+        fed: Tensor = self.mlp(self.norm2(x))
+        return fed
+
+    def _attention(self, x: Tensor, rotary: Rotary, attend: Attend | None) -> Tensor:
         batch, height, width, _ = x.shape
         if self.window_size is None:
-            attended: Tensor = self.attn(x.flatten(1, 2), rotary)
+            attended: Tensor = self.attn(x.flatten(1, 2), rotary, attend)
             return attended.view_as(x)
-        windows = self.attn(to_windows(x, self.window_size), rotary)
+        windows = self.attn(to_windows(x, self.window_size), rotary, attend)
         return from_windows(windows, self.window_size, batch, height, width)
 
 
@@ -167,7 +176,7 @@ class Trunk(nn.Module):
         )
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, plan: ImagePlan | None = None) -> Tensor:
         """[B, 3, H, W] -> [B, H / patch, W / patch, vision_width]."""
         x: Tensor = self.patch_embed(pixels)
         height, width = x.shape[1:3]
@@ -182,8 +191,9 @@ class Trunk(nn.Module):
             scale=(self.window_size / height, self.window_size / width),
             device=x.device,
         )
-        for block in self.blocks:
-            x = block(x, grid if block.window_size is None else window)
+        plans = (DENSE,) * len(self.blocks) if plan is None else plan.trunk(height, width)
+        for block, block_plan in zip(self.blocks, plans, strict=True):
+            x = block(x, grid if block.window_size is None else window, block_plan)
         return x
 
     def _absolute_position(self, height: int, width: int) -> Tensor:
@@ -218,14 +228,14 @@ class VisionEncoder(nn.Module):
         self.trunk = Trunk(config)
         self.convs = nn.ModuleList(_pyramid_level(config, upsampling) for upsampling in (2, 1, 0))
 
-    def forward(self, pixels: Tensor) -> Pyramid:
+    def forward(self, pixels: Tensor, plan: ImagePlan | None = None) -> Pyramid:
         """pixels [B, 3, H, W] normalised to -1..1, sides multiples of the patch size -> Pyramid."""
-        tokens = self.trunk(pixels).permute(0, 3, 1, 2)
+        tokens = self.trunk(pixels, plan).permute(0, 3, 1, 2)
         fine, middle, coarse = (level(tokens) for level in self.convs)
         return Pyramid(fine, middle, coarse)
 
-    def coarse(self, pixels: Tensor) -> Tensor:
+    def coarse(self, pixels: Tensor, plan: ImagePlan | None = None) -> Tensor:
         """The pyramid's coarse level alone, [B, d_model, H / patch, W / patch]."""
         *_, level = self.convs
-        coarse: Tensor = level(self.trunk(pixels).permute(0, 3, 1, 2))
+        coarse: Tensor = level(self.trunk(pixels, plan).permute(0, 3, 1, 2))
         return coarse

@@ -15,6 +15,7 @@ from activesam_ros.errors import SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
+from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
 from activesam_ros.segmentation.baselines import Method, recipe
@@ -25,6 +26,7 @@ from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
 from activesam_ros.segmentation.timing import StageTimer
 from activesam_ros.settings import Settings
+from activesam_ros.sparsity.plan import image_plan
 
 LABELS_ONLY = Wanted()
 MAX_CLASSES_UINT8 = 255
@@ -43,11 +45,14 @@ class Segmenter:
         prompts: PromptTable,
         settings: Settings,
         method: Method = Method.ACTIVESAM,
+        plan: ImagePlan | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype.
 
-        Raises SettingsError when a resolution is not a multiple of the patch size, VocabularyError
-        when a pinned name is not in the vocabulary.
+        plan: takes the place of what the settings say about sparsity.
+
+        Raises SettingsError when a resolution is not a multiple of the patch size or a setting does
+        not fit the network, VocabularyError when a pinned name is not in the vocabulary.
         """
         self.model = model
         self.prompts = prompts
@@ -60,6 +65,7 @@ class Segmenter:
         self._ids = np.array([entry.id for entry in self._classes])
         self._pinned = vocabulary.pinned_queries(settings.pinned)
         config = model.config
+        self._plan = image_plan(settings, config) if plan is None else plan
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
         self.preview_resolution = _resolution(
@@ -122,7 +128,7 @@ class Segmenter:
             sources = [upload(image, self.model.device) for image in images]
         choices = self._choose(sources, carried, timer)
         with timer.stage("encode"):
-            features = self.model.encode_image(self._pixels(sources, self.resolution))
+            features = self.model.encode_image(self._pixels(sources, self.resolution), self._plan)
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
@@ -204,7 +210,7 @@ class Segmenter:
             return []
         with timer.stage("preview_encode"):
             pixels = self._pixels(sources, self.preview_resolution)
-            features = self.model.encode_tokens(pixels)
+            features = self.model.encode_tokens(pixels, self._plan)
         with timer.stage("preview"):
             return [
                 presence_probabilities(

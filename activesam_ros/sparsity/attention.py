@@ -1,0 +1,145 @@
+"""Attention in stripe order: every block of queries sees the keep bar and its own block.
+
+The keep bar is the first floor(density x blocks) blocks of keys (methods.md section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+# Blocks are as large as leaves this many of them: larger are faster, smaller nearer the density.
+BLOCK_SIZES = (128, 64, 32, 16, 8)
+FEWEST_BLOCKS = 8
+# Densities such as 0.29 are a little less than they say: 0.29 x 100 is 28.999999999999996.
+_ROUNDING = 1e-9
+# Rows of keys that are copied at once on the way without a kernel; bounds its memory.
+_KEYS_PER_CALL = 8192
+# FlexAttention's kernels take tiles of this many tokens on every GPU, and no smaller heads.
+_TILE = 128
+_SMALLEST_HEAD = 16
+
+
+@dataclass(frozen=True)
+class BarPattern:
+    """Which keys a query sees: the first ``bar`` of ``tokens`` and those of its own ``block``."""
+
+    tokens: int
+    block: int
+    bar: int
+
+    @classmethod
+    def of(cls, tokens: int, density: float) -> BarPattern:
+        """The pattern of so many tokens at a density of 0 to 1."""
+        fitting = (size for size in BLOCK_SIZES if tokens >= size * FEWEST_BLOCKS)
+        block = next(fitting, BLOCK_SIZES[-1])
+        blocks = -(-tokens // block)
+        kept = math.floor(density * blocks + _ROUNDING)
+        return cls(tokens, block, min(kept * block, tokens))
+
+    @property
+    def density(self) -> float:
+        """Share of the query-key pairs that are computed, own blocks included."""
+        rest = self.tokens - self.bar
+        blocks, last = divmod(rest, self.block)
+        own = blocks * self.block**2 + last**2
+        return (self.tokens * self.bar + own) / self.tokens**2
+
+
+def gathered_attention(query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+    """Attention of tokens in stripe order by gathering the keys of some blocks at a time.
+
+    All [B, heads, N, d]. No mask is formed, and the memory does not grow with N x N.
+    """
+    bar, block, tokens = pattern.bar, pattern.block, pattern.tokens
+    parts = []
+    if bar:
+        inside = slice(0, bar)
+        parts.append(_attention(query, key, value, inside, bar))
+    ragged = bar + (tokens - bar) // block * block
+    step = max(_KEYS_PER_CALL // (bar + block), 1) * block
+    for start in range(bar, ragged, step):
+        span = slice(start, min(start + step, ragged))
+        parts.append(_blocks_attention(query, key, value, span, pattern))
+    if ragged < tokens:
+        parts.append(_attention(query, key, value, slice(ragged, tokens), bar))
+    return torch.cat(parts, dim=-2)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, span: slice, bar: int) -> Tensor:
+    """The queries of one span with the bar's keys and the span's own."""
+    if span.start == 0:
+        seen = key[..., span, :], value[..., span, :]
+    else:
+        seen = _seen(key, span, bar), _seen(value, span, bar)
+    return F.scaled_dot_product_attention(query[..., span, :], *seen)
+
+
+def _seen(x: Tensor, span: slice, bar: int) -> Tensor:
+    return torch.cat((x[..., :bar, :], x[..., span, :]), dim=-2)
+
+
+def _blocks_attention(
+    query: Tensor, key: Tensor, value: Tensor, span: slice, pattern: BarPattern
+) -> Tensor:
+    """The queries of whole blocks outside the bar, each block a head of its own to the kernel."""
+
+    def own(x: Tensor) -> Tensor:
+        blocks: Tensor = x[..., span, :].unflatten(-2, (-1, pattern.block))
+        return blocks
+
+    def seen(x: Tensor) -> Tensor:
+        blocks = own(x)
+        bar = x[..., None, : pattern.bar, :].expand(-1, -1, blocks.shape[2], -1, -1)
+        return torch.cat((bar, blocks), dim=-2).flatten(0, 1)
+
+    attended = F.scaled_dot_product_attention(own(query).flatten(0, 1), seen(key), seen(value))
+    return attended.unflatten(0, query.shape[:2]).flatten(2, 3)
+
+
+def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
+    """The pattern as FlexAttention takes it, for any batch and any heads."""
+    bar, block, tokens = pattern.bar, pattern.block, pattern.tokens
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key < bar) | (key // block == query // block)
+
+    return create_block_mask(sees, None, None, tokens, tokens, device=device, BLOCK_SIZE=_TILE)
+
+
+class PatternAttention:
+    """Attention of tokens in stripe order, by the way that fits the device.
+
+    On a GPU block-sparse kernels; they are compiled, and a pattern's mask is built, when first
+    needed. Elsewhere, and for heads too small for the kernels, by gathering.
+    """
+
+    def __init__(self) -> None:
+        self._masks: dict[tuple[BarPattern, torch.device], BlockMask] = {}
+        self._kernel: Callable[..., Any] | None = None
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+        """query, key and value [B, heads, N, d] -> [B, heads, N, d]."""
+        if not query.is_cuda or query.shape[-1] < _SMALLEST_HEAD:
+            return gathered_attention(query, key, value, pattern)
+        if self._kernel is None:
+            self._kernel = torch.compile(flex_attention, dynamic=False)
+        place = pattern, query.device
+        if place not in self._masks:
+            self._masks[place] = block_mask(*place)
+        attended: Tensor = self._kernel(query, key, value, block_mask=self._masks[place])
+        return attended
+
+
+def take(x: Tensor, order: Tensor) -> Tensor:
+    """Tokens of x [B, heads, N, d] in each head's order, int64 [B, heads, N]."""
+    first = torch.arange(order.shape[0] * order.shape[1], device=x.device) * order.shape[2]
+    rows = (order.flatten(0, 1) + first[:, None]).flatten()
+    return x.reshape(-1, x.shape[-1]).index_select(0, rows).view_as(x)
