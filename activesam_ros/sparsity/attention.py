@@ -101,7 +101,8 @@ def _blocks_attention(
         return torch.cat((bar, blocks), dim=-2).flatten(0, 1)
 
     attended = F.scaled_dot_product_attention(own(query).flatten(0, 1), seen(key), seen(value))
-    return attended.unflatten(0, query.shape[:2]).flatten(2, 3)
+    output: Tensor = attended.unflatten(0, query.shape[:2]).flatten(2, 3)
+    return output
 
 
 def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:

@@ -145,8 +145,8 @@ class SparsePlan:
     ) -> Tensor:
         pattern = BarPattern.of(grid[0] * grid[1], self.densities.encoder_attention)
         order = self.order_of(content, self.curves.of(*grid, content.device), pattern.bar)
-        striped = (take(part, order) for part in (query, key, value))
-        return take(self.attention(*striped, pattern), ranks(order))
+        attended = self.attention(take(query, order), take(key, order), take(value, order), pattern)
+        return take(attended, ranks(order))
 
     def _feed(self, last: _LastGlobal, x: Tensor, update: Update) -> Tensor:
         assert last.ranks is not None, "a global block comes before"

@@ -45,7 +45,10 @@ def expected_scores(keys: NDArray[np.float64]) -> NDArray[np.float64]:
             for i, mean in enumerate(means)
         ]
     )
-    return sum((part - part.mean()) / part.std() for part in (spreads, apart))
+    total = np.zeros(len(groups))
+    for part in (spreads, apart):
+        total += (part - part.mean()) / part.std()
+    return total
 
 
 @pytest.mark.parametrize("tokens", [12, 9, 30, 31, 144])
