@@ -14,6 +14,10 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 
 RELATIVE_TOLERANCE = 1e-4
+# The random decoder amplifies the last bit of what it reads about a hundred times, and CPUs without
+# AVX-512, on which the golden tensors were met bit by bit, round apart: up to 3.9e-4 with AVX2.
+AMPLIFIED = ("decoder.hidden", "pred_logits", "pred_boxes", "pred_masks")
+AMPLIFIED_TOLERANCE = 5e-4
 RESOLUTIONS = (168, 112)
 
 Stages = Mapping[str, NDArray[np.generic]]
@@ -68,6 +72,14 @@ def test_text_features_and_embeddings(golden_text_encoder: TextEncoder, stages: 
     )
 
 
+def tolerance(name: str) -> float:
+    """The bound of a golden tensor's relative error on this CPU."""
+    rounds_as_golden = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if rounds_as_golden or name.partition(".")[2] not in AMPLIFIED:
+        return RELATIVE_TOLERANCE
+    return AMPLIFIED_TOLERANCE
+
+
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_every_image_stage(
     golden_model: Sam3ImageModel, golden_prompts: Prompts, stages: Stages, resolution: int
@@ -79,7 +91,7 @@ def test_every_image_stage(
     expected = {name for name in stages if name.startswith(prefix)} - {f"{prefix}.pixels"}
     assert set(ours) == expected
     errors = {name: relative_error(tensor, stages[name]) for name, tensor in ours.items()}
-    too_far = {name: error for name, error in errors.items() if not error < RELATIVE_TOLERANCE}
+    too_far = {name: error for name, error in errors.items() if not error < tolerance(name)}
     assert not too_far
 
 
