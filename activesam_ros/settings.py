@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias, cast, get_type_hints
 
 from activesam_ros.errors import SettingsError
 
-SettingValue: TypeAlias = int | float | str | tuple[str, ...]
-SettingKind: TypeAlias = Literal["int", "float", "text", "names"]
+SettingValue: TypeAlias = bool | int | float | str | tuple[str, ...]
+SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
 
 MAX_LABEL_ID = 65534
 
@@ -46,6 +46,8 @@ class Setting:
             return self.check(tuple(part.strip() for part in text.split(",") if part.strip()))
         if self.kind == "text":
             return self.check(text)
+        if self.kind == "bool":
+            return self.check({"true": True, "false": False}.get(text.lower(), text))
         try:
             return self.check(int(text) if self.kind == "int" else float(text))
         except ValueError:
@@ -57,6 +59,12 @@ class Setting:
         """Return ``value`` in the setting's own type, or raise SettingsError naming the bound."""
         if self.kind == "names":
             return self._check_names(value)
+        if self.kind == "bool":
+            if not isinstance(value, bool):
+                raise SettingsError(
+                    f"{self.name}={value!r} is not a truth value; give true or false."
+                )
+            return value
         if self.kind == "text":
             return self._check_text(value)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -248,6 +256,66 @@ class Settings:
         minimum=0.1,
         maximum=1.0,
     )
+    preview_source: str = _setting(
+        "own",
+        "own encodes the image once more at preview_resolution for the preview; shared previews "
+        "with the encoding made for decoding, at more time a query.",
+        choices=("own", "shared"),
+    )
+    streaming: bool = _setting(
+        False,
+        "Keep the active set alive from frame to frame and preview a slice of the vocabulary for "
+        "each, for video; off previews all of it for every image.",
+    )
+    preview_interval: int = _setting(
+        8,
+        "With streaming every class is looked at at least once in so many frames; 1 previews all "
+        "that is not active for every frame.",
+        minimum=1,
+        maximum=1000,
+        unit="frames",
+    )
+    enter_threshold: float = _setting(
+        0.3,
+        "With streaming a class becomes active when its presence in the preview is at least this.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    leave_threshold: float = _setting(
+        0.1,
+        "With streaming an active class has evidence while the filtered presence of its own decode "
+        "is at least this, or its own decode at least enter_threshold.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    hold_frames: int = _setting(
+        5,
+        "With streaming a class leaves after so many frames in a row without evidence.",
+        minimum=1,
+        maximum=1000,
+        unit="frames",
+    )
+    presence_gain: float = _setting(
+        0.5,
+        "With streaming the share of a frame in the filtered presence; 1 does not filter.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    scene_change_threshold: float = _setting(
+        0.2,
+        "With streaming a frame whose thumbnail differs more than this from the one before is "
+        "previewed in full; 0 does not compare.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_gap_s: float = _setting(
+        2.0,
+        "With streaming a frame is previewed in full when its stamp is more than this after the "
+        "one before, or earlier.",
+        minimum=0.01,
+        maximum=3600.0,
+        unit="s",
+    )
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:
@@ -290,6 +358,7 @@ def setting_named(name: str) -> Setting:
 
 def _table() -> tuple[Setting, ...]:
     kinds: dict[Any, SettingKind] = {
+        bool: "bool",
         int: "int",
         float: "float",
         str: "text",

@@ -25,6 +25,7 @@ from activesam_ros.pipeline import load_network
 from activesam_ros.segmentation.overlay import overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 OVERLAY_OPACITY = 0.5
 
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
     segmenter = load_network(network_options(args)).segmenter(vocabulary, settings, method)
+    stream = StreamingSegmenter(segmenter) if settings.streaming else None
     args.output.mkdir(parents=True, exist_ok=True)
     failures = 0
     for path in args.images:
@@ -58,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"activesam: {error}", file=sys.stderr)
             failures += 1
             continue
-        result = segmenter.segment(image, Wanted(scores=args.save_scores))
+        wanted = Wanted(scores=args.save_scores)
+        if stream is None:
+            result = segmenter.segment(image, wanted)
+        else:  # the images, in the order given, are one camera's
+            result = stream.frame("", None).segment(image, wanted)
         write_result(args.output, path, image, result, segmenter)
         print(
             f"{path}: {len(result.classes)} classes of {len(vocabulary.classes)}, "

@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from activesam_ros.evaluation.corruptions import Corrupter, Corruption
 from activesam_ros.evaluation.kept_pictures import KeptPictures
-from activesam_ros.evaluation.measuring import FrameSegmenter, Measured, PeakMemory, measure
+from activesam_ros.evaluation.measuring import (
+    FrameSegmenter,
+    Measured,
+    PeakMemory,
+    for_frame,
+    measure,
+)
 from activesam_ros.evaluation.metrics import IdMap, LabelMap, Share, agreement
 from activesam_ros.evaluation.pictures import TRUTH, FramePicture, frame_picture
 from activesam_ros.evaluation.tally import MethodTally, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,14 @@ class Evaluator:
         self._warm = False
 
     def run(self, samples: Iterable[Sample], advance: Callable[[], object]) -> Tallies:
-        """Segment and tally ``samples``; ``advance`` is called after each."""
+        """Segment and tally ``samples``; ``advance`` is called after each.
+
+        With streaming they are the frames of one camera, and begin a stream; of
+        each corruption another.
+        """
+        for segmenter in self._segmenters.values():
+            if isinstance(segmenter, StreamingSegmenter):
+                segmenter.reset()
         corruptions = self._corrupter.corruptions if self._corrupter else ()
         tallies = Tallies(
             self._empty(),
@@ -137,7 +151,8 @@ class Evaluator:
         for corruption, image in made:
             corrupted = dataclasses.replace(sample, image=image)
             shares = tallies.clean_agreement[corruption]
-            for method, labels in self._add(corrupted, tallies.corrupted[corruption]).items():
+            tallied = tallies.corrupted[corruption]
+            for method, labels in self._add(corrupted, tallied, stream=str(corruption)).items():
                 shares[method] += agreement(labels, clean[method])
 
     def _add(
@@ -145,10 +160,11 @@ class Evaluator:
         sample: Sample,
         tallies: Mapping[Method, MethodTally],
         pictures: KeptPictures | None = None,
+        stream: str = "",
     ) -> dict[Method, LabelMap]:
         """Segment the sample's image and tally that; each method's labels."""
         measured = {
-            method: measure(segmenter, sample.image, self._memory)
+            method: measure(_next(segmenter, stream, sample), sample.image, self._memory)
             for method, segmenter in self._segmenters.items()
         }
         full = self._full_labels(sample, measured)
@@ -187,3 +203,10 @@ class Evaluator:
 def ranking_method(methods: Sequence[Method]) -> Method:
     """The method whose frames are ranked: the first, unless that is the unpruned one."""
     return next((method for method in methods if method is not Method.FULL), methods[0])
+
+
+def _next(segmenter: FrameSegmenter, stream: str, sample: Sample) -> FrameSegmenter:
+    """What segments the sample: samples without times are no stream."""
+    if sample.stamp_ns is None:
+        return segmenter
+    return for_frame(segmenter, stream, sample.stamp_ns)

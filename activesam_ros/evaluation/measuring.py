@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.segmentation.result import Segmentation
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 _MIB = 1 << 20
 _CLEAR_REFERENCES = Path("/proc/self/clear_refs")
@@ -23,6 +24,13 @@ class FrameSegmenter(Protocol):
     """What replay and evaluation need of a Segmenter."""
 
     def segment(self, image: NDArray[np.uint8], /) -> Segmentation: ...
+
+
+def for_frame(segmenter: FrameSegmenter, camera: str, stamp_ns: int | None) -> FrameSegmenter:
+    """What segments a camera's next frame: ``segmenter`` itself where nothing is carried on."""
+    if isinstance(segmenter, StreamingSegmenter):
+        return segmenter.frame(camera, stamp_ns)
+    return segmenter
 
 
 @dataclass(frozen=True)

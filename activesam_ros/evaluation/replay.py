@@ -32,12 +32,13 @@ from activesam_ros.evaluation.mask_bag import (
     output_topics,
     write_mask_bag,
 )
-from activesam_ros.evaluation.measuring import FrameSegmenter
+from activesam_ros.evaluation.measuring import FrameSegmenter, for_frame
 from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.evaluation.topic_choice import chosen_topics
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import weights_fingerprint
+from activesam_ros.streaming.streams import in_time
 
 SHOWN_PROBLEMS = 5
 
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
     network = load_network(network_options(args))
-    segmenter = network.segmenter(vocabulary, settings, method)
+    segmenter = in_time(network.segmenter(vocabulary, settings, method), settings)
     job = {
         "recording": recording_identity(recording),
         "topics": ", ".join(topics),
@@ -188,7 +189,8 @@ def _entry(
     frame: Frame, vocabulary: Vocabulary, segmenter: FrameSegmenter, decode: RgbDecoder
 ) -> Entry:
     try:
-        result = segmenter.segment(decode(frame))
+        image = decode(frame)
+        result = for_frame(segmenter, frame.topic, frame.stamp_ns).segment(image)
     except ImageError as error:
         problem = f"{frame.topic}: {error}"
         return Entry(frame.topic, frame.log_time_ns, None, None, problem, frame.stamp_is_log_time)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.segmentation.result import Segmentation
-from activesam_ros.settings import Settings
+from activesam_ros.settings import Settings, setting_named
 
 
 class Step(enum.IntEnum):
@@ -25,6 +25,8 @@ class Level:
     """How frames are segmented at one level: settings, and frames from one preview to the next.
 
     fewer_classes: whether ``settings`` have a lower max_active than without the budget.
+
+    With streaming, every frame previews a slice: the settings say in how many frames all had one.
     """
 
     step: Step
@@ -37,7 +39,9 @@ class Level:
         if self.step is Step.NOTHING:
             return "nothing is left out"
         words = []
-        if self.preview_interval > 1:
+        if self.settings.streaming:
+            words.append(f"every class looked at in {self.settings.preview_interval} frames")
+        elif self.preview_interval > 1:
             words.append(f"a preview every {self.preview_interval} frames")
         if self.fewer_classes:
             words.append(f"at most {self.settings.max_active} active classes beside pinned ones")
@@ -64,6 +68,10 @@ def levels(
     if options.max_latency_ms <= 0:
         return tuple(found)
     previews = prunes and queries > settings.max_active
+    if settings.streaming:
+        slower = settings.preview_interval * options.budget_preview_interval
+        longest = int(setting_named("preview_interval").maximum or slower)
+        settings = settings.replace({"preview_interval": min(slower, longest)})
     if previews and options.budget_preview_interval > 1:
         found.append(Level(Step.PREVIEWS, settings, options.budget_preview_interval))
     fewer = min(settings.max_active, options.budget_max_active)

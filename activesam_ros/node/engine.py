@@ -19,6 +19,7 @@ from activesam_ros.node.degradation import Level, levels
 from activesam_ros.node.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -34,7 +35,7 @@ class FrameSegmenter(Protocol):
         self,
         images: Sequence[NDArray[np.uint8]],
         wanted: Sequence[Wanted],
-        carried: Sequence[Sequence[int] | None],
+        choosers: Sequence[Chooser | None],
     ) -> Iterator[Segmentation]:
         """Segment images, uint8 RGB [H, W, 3] each; see Segmenter.segment_batch."""
         ...

@@ -251,7 +251,15 @@ class NodeOptions:
 
 
 OPTIONS: tuple[Parameter, ...] = rows_of(NodeOptions)
-PARAMETERS: tuple[Parameter, ...] = (*OPTIONS, *map(from_setting, SETTINGS))
+NODE_DEFAULTS: dict[str, bool] = {"streaming": True}
+"""Settings whose default is another in the node: a camera's frames follow each other."""
+PARAMETERS: tuple[Parameter, ...] = (
+    *OPTIONS,
+    *(
+        dataclasses.replace(row, default=NODE_DEFAULTS.get(row.name, row.default))
+        for row in map(from_setting, SETTINGS)
+    ),
+)
 """Every parameter but those of named cameras."""
 
 
@@ -265,7 +273,7 @@ class NodeParameters:
     """Every parameter's value: the node's options, those of cameras, and the method's settings."""
 
     options: NodeOptions = field(default_factory=NodeOptions)
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = field(default_factory=lambda: Settings().replace(NODE_DEFAULTS))
     cameras: tuple[CameraOptions, ...] = ()
 
     def __post_init__(self) -> None:
@@ -285,7 +293,8 @@ class NodeParameters:
         method = Method(str(_METHOD.check(values.get("method", _METHOD.default))))
         names = NodeOptions(cameras=values.get("cameras", ())).cameras  # type: ignore[arg-type]
         cameras = tuple(CameraOptions(name) for name in names)
-        return cls(settings=default_settings(method), cameras=cameras).replace(values)
+        settings = default_settings(method).replace(NODE_DEFAULTS)
+        return cls(settings=settings, cameras=cameras).replace(values)
 
     @property
     def rows(self) -> tuple[Parameter, ...]:

@@ -24,7 +24,9 @@ from activesam_ros.node.latency_budget import BudgetState, observe
 from activesam_ros.node.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.statistics import NO_ROOM, TOO_OLD, FrameStatistics
+from activesam_ros.segmentation.active_set import Carry, Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.streaming.streams import Streams, rules_of
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class FrameProcessor:
         self._buckets = BucketSizes()
         self._budget = BudgetState()
         self._active_sets = ActiveSets()
+        self._streams = Streams()
 
     @property
     def running(self) -> Running:
@@ -144,6 +147,7 @@ class FrameProcessor:
         with self._turn:
             if running.version != self._running.version:
                 self._outputs.publish_vocabulary(running)
+                self._streams.reset()  # queries are numbered anew
             self._running = running
             return 0 if self._last_stamp_ns is None else self._last_stamp_ns + 1
 
@@ -194,7 +198,7 @@ class FrameProcessor:
             results = segmenter.segment_batch(
                 [work.image for work in left],
                 [self._outputs.wanted(camera) for camera in cameras],
-                [self._active_sets.carried(camera, mode.segmenter, interval) for camera in cameras],
+                [self._chooser(work.frame, running, mode) for work in left],
             )
             for result in results:
                 work = left[0]
@@ -207,6 +211,18 @@ class FrameProcessor:
                 return FrameMemoryError(f"There is no memory for a frame: {error}")
             return error
         return None
+
+    def _chooser(self, frame: Frame, running: Running, mode: Mode) -> Chooser | None:
+        """Of the frame's active set, None where a preview of its own decides."""
+        vocabulary, settings = running.prompted.vocabulary, mode.level.settings
+        if settings.streaming:
+            rules = rules_of(vocabulary, settings)
+            return self._streams.chooser(frame.camera, frame.stamp_ns, rules)
+        interval = mode.level.preview_interval
+        carried = self._active_sets.carried(frame.camera, mode.segmenter, interval)
+        if carried is None:
+            return None
+        return Carry(carried, vocabulary.pinned_queries(settings.pinned))
 
     def _finish(self, work: _Work, segmented: SegmentedFrame) -> None:
         """Publish and count a frame, and look at its latency."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,10 @@ from torch import Tensor
 from activesam_ros.errors import SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageFeatures, ImageTokens, Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation import background
-from activesam_ros.segmentation.active_set import select, with_pinned
+from activesam_ros.segmentation.active_set import Chooser, PreviewAll
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.decode import DecodedQuery, decode
 from activesam_ros.segmentation.fuse import ClassScores, class_pixels
@@ -31,6 +32,9 @@ from activesam_ros.sparsity.plan import image_plan
 LABELS_ONLY = Wanted()
 MAX_CLASSES_UINT8 = 255
 MAX_ID_UINT8 = 255
+
+# Of a class with several queries; the first holds.
+_REASONS_BY_RANK = (Reason.UNPRUNED, Reason.CARRIED, Reason.PREVIEWED, Reason.PINNED)
 
 
 class Segmenter:
@@ -63,7 +67,7 @@ class Segmenter:
         self._classes = vocabulary.classes
         self._query_class = vocabulary.query_class
         self._ids = np.array([entry.id for entry in self._classes])
-        self._pinned = vocabulary.pinned_queries(settings.pinned)
+        self.pinned_queries = vocabulary.pinned_queries(settings.pinned)
         config = model.config
         self._plan = image_plan(settings, config) if plan is None else plan
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
@@ -100,14 +104,14 @@ class Segmenter:
         self,
         image: NDArray[np.uint8],
         wanted: Wanted = LABELS_ONLY,
-        carried: Sequence[int] | None = None,
+        chooser: Chooser | None = None,
     ) -> Segmentation:
         """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype.
 
-        carried: queries to decode instead of those a preview would find; pinned ones come beside
-        them. Without effect where nothing is pruned.
+        chooser: of the queries to decode, None for what a preview of this image finds. Without
+        effect where nothing is pruned.
         """
-        (result,) = self.segment_batch([image], [wanted], [carried])
+        (result,) = self.segment_batch([image], [wanted], [chooser])
         return result
 
     @torch.inference_mode()
@@ -115,20 +119,32 @@ class Segmenter:
         self,
         images: Sequence[NDArray[np.uint8]],
         wanted: Sequence[Wanted],
-        carried: Sequence[Sequence[int] | None],
+        choosers: Sequence[Chooser | None],
     ) -> Iterator[Segmentation]:
         """Encode several images of any sizes at once and decode one after the other.
 
-        One entry of ``wanted`` and ``carried`` an image, as for :meth:`segment`. A stage that
+        One entry of ``wanted`` and ``choosers`` an image, as for :meth:`segment`. A stage that
         several images share counts in full for each. Yields the results in the order given, each
         as soon as it is there; "total" is the time since the call.
         """
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
             sources = [upload(image, self.model.device) for image in images]
-        choices = self._choose(sources, carried, timer)
-        with timer.stage("encode"):
-            features = self.model.encode_image(self._pixels(sources, self.resolution), self._plan)
+        features = None
+        if self.settings.preview_source == "shared":
+            with timer.stage("encode"):
+                features = self.model.encode_image(
+                    self._pixels(sources, self.resolution), self._plan
+                )
+        everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
+        choices = self._choose(
+            sources, [chooser or everything for chooser in choosers], features, timer
+        )
+        if features is None:
+            with timer.stage("encode"):
+                features = self.model.encode_image(
+                    self._pixels(sources, self.resolution), self._plan
+                )
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
@@ -148,20 +164,23 @@ class Segmenter:
         """Decode and fuse one image of ``size`` [height, width]."""
         scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
         totals = ClassScores(size, self.model.device, scores)
-        decoded_presence: list[Tensor] = []
+        presences: list[Tensor] = []
         for decoded in self._decode(features, choice.active, timer):
             with timer.stage("fuse"):
                 score_map = self._recipe.score_map(decoded, size)
                 totals.add(self._query_class[decoded.query], score_map)
-            decoded_presence.append(decoded.presence)
+            presences.append(decoded.presence)
         with timer.stage("fuse"):
             totals.finish()
         with timer.stage("background"):
             labels = self._labels(totals)
             confidence = _confidence(totals.best) if wanted.confidence else None
         with timer.stage("summary"):
-            classes = self._active_classes(choice, torch.stack(decoded_presence).tolist(), labels)
+            presence = dict(zip(choice.active, torch.stack(presences).tolist(), strict=True))
+            classes = self._active_classes(choice, presence, labels)
             label_map = self._label_map(labels)
+        if choice.chooser is not None:
+            choice.chooser.settle(presence)
         return Segmentation(
             labels=label_map,
             presence=choice.presence,
@@ -173,51 +192,65 @@ class Segmenter:
         )
 
     def _choose(
-        self, sources: Sequence[Tensor], carried: Sequence[Sequence[int] | None], timer: StageTimer
+        self,
+        sources: Sequence[Tensor],
+        choosers: Sequence[Chooser],
+        shared: ImageFeatures | None,
+        timer: StageTimer,
     ) -> list[_Choice]:
-        """Which queries to decode: all, those carried over, or what the preview finds; and pins."""
+        """Which queries to decode: all of them, or what the choosers take.
+
+        shared: what the images were encoded to for decoding and is to be previewed; None to encode
+        them once more, smaller.
+        """
         queries = len(self._query_class)
-        unknown: tuple[float | None, ...] = (None,) * queries
         if not self.previews:
-            everything = tuple(range(queries))
-            return [_Choice(everything, frozenset(), unknown, Reason.UNPRUNED) for _ in sources]
-        previewed = iter(
-            self._preview(
-                [source for source, old in zip(sources, carried, strict=True) if old is None], timer
+            unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
+            return [_Choice(unpruned, (None,) * queries, None) for _ in sources]
+        with timer.stage("look"):
+            looks = [
+                chooser.look(functools.partial(self._pixels, [source], self.preview_resolution))
+                for source, chooser in zip(sources, choosers, strict=True)
+            ]
+        found = self._preview(sources, looks, shared, timer)
+        choices = []
+        for chooser, looked, presence in zip(choosers, looks, found, strict=True):
+            known = dict(zip(looked, presence.tolist(), strict=True))
+            choices.append(
+                _Choice(chooser.choose(presence), tuple(map(known.get, range(queries))), chooser)
             )
-        )
-        choices: list[_Choice] = []
-        for old in carried:
-            if old is None:
-                presence = next(previewed)
-                found = select(
-                    presence,
-                    quantile_alpha=self.settings.quantile_alpha,
-                    max_active=self.settings.max_active,
-                )
-                reason, known = Reason.PREVIEWED, tuple(presence.tolist())
-            else:
-                # A pin holds whatever was found before, so it is the better reason here.
-                found = tuple(set(old) - set(self._pinned))
-                reason, known = Reason.CARRIED, unknown
-            active = with_pinned(found, self._pinned)
-            choices.append(_Choice(active, frozenset(found), known, reason))
         return choices
 
-    def _preview(self, sources: Sequence[Tensor], timer: StageTimer) -> list[Tensor]:
-        """Presence probability of every query in each image, float32 [K] on the CPU."""
-        if not sources:
-            return []
-        with timer.stage("preview_encode"):
-            pixels = self._pixels(sources, self.preview_resolution)
-            features = self.model.encode_tokens(pixels, self._plan)
+    def _preview(
+        self,
+        sources: Sequence[Tensor],
+        looks: Sequence[Sequence[int]],
+        shared: ImageFeatures | None,
+        timer: StageTimer,
+    ) -> list[Tensor]:
+        """Presence probability of the queries in ``looks``, for each image float32 on the CPU."""
+        places = [place for place, looked in enumerate(looks) if looked]
+        features: ImageTokens | None = shared
+        if shared is None and places:
+            with timer.stage("preview_encode"):
+                previewed = [sources[place] for place in places]
+                pixels = self._pixels(previewed, self.preview_resolution)
+                features = self.model.encode_tokens(pixels, self._plan)
+        found = [torch.empty(0)] * len(sources)
+        if features is None or not places:
+            return found
         with timer.stage("preview"):
-            return [
-                presence_probabilities(
-                    self.model, features.image(place), self._text, self.settings.bucket_size
+            for order, place in enumerate(places):
+                prompts = self._text
+                if len(looks[place]) < len(prompts):
+                    prompts = prompts[torch.tensor(looks[place], device=self.model.device)]
+                found[place] = presence_probabilities(
+                    self.model,
+                    features.image(order if shared is None else place),
+                    prompts,
+                    self.settings.bucket_size,
                 ).cpu()
-                for place in range(len(sources))
-            ]
+        return found
 
     def _decode(
         self, features: ImageFeatures, active: Sequence[int], timer: StageTimer
@@ -260,17 +293,14 @@ class Segmenter:
         return numbers.astype(np.uint8) if self.small_labels else numbers.astype(np.uint16)
 
     def _active_classes(
-        self, choice: _Choice, decoded_presence: Sequence[float], labels: Tensor
+        self, choice: _Choice, presence: Mapping[int, float], labels: Tensor
     ) -> tuple[ActiveClass, ...]:
         best: dict[int, float] = {}
-        reasons: dict[int, Reason] = {}
-        for query, presence in zip(choice.active, decoded_presence, strict=True):
+        reasons: dict[int, list[Reason]] = {}
+        for query, reason in choice.reasons.items():
             index = self._query_class[query]
-            best[index] = max(best.get(index, 0.0), presence)
-            if choice.reason is Reason.UNPRUNED or query in choice.selected:
-                reasons[index] = choice.reason  # outranks a pin
-            else:
-                reasons.setdefault(index, Reason.PINNED)
+            best[index] = max(best.get(index, 0.0), presence[query])
+            reasons.setdefault(index, []).append(reason)
         pixels = class_pixels(labels, [entry.id for entry in self._classes])
         return tuple(
             ActiveClass(
@@ -278,7 +308,7 @@ class Segmenter:
                 name=entry.name,
                 presence=best.get(index),
                 pixels=pixels[index],
-                reason=reasons.get(index, Reason.UNPRUNED),
+                reason=min(reasons.get(index, [Reason.UNPRUNED]), key=_REASONS_BY_RANK.index),
             )
             for index, entry in enumerate(self._classes)
             if index in best or pixels[index]
@@ -287,12 +317,18 @@ class Segmenter:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Queries to decode, those of them selected and why, and what a preview said of every query."""
+    """Queries to decode, ascending, each with why; what the preview said of every query.
 
-    active: tuple[int, ...]
-    selected: frozenset[int]
+    chooser: who chose and is told of the outcome, None where nothing is pruned.
+    """
+
+    reasons: Mapping[int, Reason]
     presence: tuple[float | None, ...]
-    reason: Reason
+    chooser: Chooser | None
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        return tuple(self.reasons)
 
 
 def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:

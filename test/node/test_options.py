@@ -76,7 +76,7 @@ def test_replacing_takes_options_and_settings() -> None:
     before = NodeParameters()
     after = before.replace({"enabled": False, "max_active": 7, "pinned": ["car"]})
     assert after.options == NodeOptions(enabled=False)
-    assert after.settings == Settings(max_active=7, pinned=("car",))
+    assert after.settings == Settings(max_active=7, pinned=("car",), streaming=True)
     assert before == NodeParameters()
 
 

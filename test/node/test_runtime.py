@@ -30,6 +30,7 @@ from activesam_ros.node.runtime import (
 from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
+from activesam_ros.segmentation.active_set import Carry, Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.settings import Settings
 
@@ -56,10 +57,11 @@ class FakeSegmenter:
         self,
         images: Sequence[NDArray[np.uint8]],
         wanted: Sequence[Wanted],
-        carried: Sequence[Sequence[int] | None],
+        choosers: Sequence[Chooser | None],
     ) -> Iterator[Segmentation]:
         self.wanted += wanted
-        self.carried += [None if old is None else tuple(old) for old in carried]
+        carried = [chooser.queries if isinstance(chooser, Carry) else None for chooser in choosers]
+        self.carried += carried
         self.batches.append(len(images))
         self.buckets.append(self.bucket_size)
         self.entered.set()

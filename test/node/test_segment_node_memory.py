@@ -35,10 +35,10 @@ class ScarceSegmenter:
     def with_bucket_size(self, bucket_size):
         return ScarceSegmenter(self.inner.with_bucket_size(bucket_size), bucket_size)
 
-    def segment_batch(self, images, wanted, carried):
+    def segment_batch(self, images, wanted, choosers):
         if self.bucket_size > min(image[0, 0, 0] for image in images):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
-        return self.inner.segment_batch(images, wanted, carried)
+        return self.inner.segment_batch(images, wanted, choosers)
 
 
 class ScarceEngine:

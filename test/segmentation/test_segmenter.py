@@ -12,6 +12,7 @@ import pytest
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation.active_set import Carry
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.settings import Settings
@@ -64,7 +65,7 @@ def test_pinning_what_the_preview_finds_changes_nothing(network: Network) -> Non
 def test_carried_classes_are_decoded_without_a_preview(network: Network) -> None:
     segmenter = network.segmenter(vocabulary(50, pinned=(3, 7)), Settings(max_active=5))
     previewed = segmenter.segment(NOISE)
-    carried = segmenter.segment(NOISE, carried=previewed.active_queries)
+    carried = segmenter.segment(NOISE, chooser=Carry(previewed.active_queries, (3, 7)))
     assert carried.active_queries == previewed.active_queries
     assert np.array_equal(carried.labels, previewed.labels)
     assert carried.presence == (None,) * 50
@@ -72,14 +73,14 @@ def test_carried_classes_are_decoded_without_a_preview(network: Network) -> None
     assert reasons.pop(3) is reasons.pop(7) is Reason.PINNED
     assert set(reasons.values()) == {Reason.CARRIED}
     assert "preview" not in carried.timings_ms
-    few = segmenter.segment(NOISE, carried=(7, 20))
+    few = segmenter.segment(NOISE, chooser=Carry((7, 20), (3, 7)))
     assert few.active_queries == (3, 7, 20)
     reasons = {entry.id: entry.reason for entry in few.classes}
     assert reasons == {3: Reason.PINNED, 7: Reason.PINNED, 20: Reason.CARRIED}
 
 
 def test_nothing_is_carried_where_nothing_is_pruned(network: Network) -> None:
-    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, carried=(1,))
+    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, chooser=Carry((1,), ()))
     assert result.active_queries == (0, 1, 2)
     assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
 
@@ -88,7 +89,7 @@ def test_images_of_a_batch_are_as_segmented_alone(network: Network) -> None:
     segmenter = network.segmenter(vocabulary(50), Settings(max_active=5))
     images = [NOISE, np.ascontiguousarray(NOISE[:40, ::-1]), NOISE[::-1]]
     wanted = [Wanted(), Wanted(confidence=True), Wanted()]
-    carried = [None, (4, 9), None]
+    carried = [None, Carry((4, 9), ()), None]
     together = list(segmenter.segment_batch(images, wanted, carried))
     assert len(together) == 3
     for place, result in enumerate(together):
@@ -97,6 +98,18 @@ def test_images_of_a_batch_are_as_segmented_alone(network: Network) -> None:
         assert result.labels.shape == images[place].shape[:2]
         assert (result.labels == alone.labels).mean() > 0.99  # sums in another order
         assert (result.confidence is None) == (place != 1)
+
+
+def test_a_shared_encoding_is_previewed_and_decoded(network: Network) -> None:
+    settings = Settings(max_active=5, preview_source="shared")
+    shared = network.segmenter(vocabulary(50), settings).segment(NOISE)
+    assert "preview_encode" not in shared.timings_ms
+    # The same as a preview at the size of decoding, encoded twice.
+    own = Settings(max_active=5, preview_resolution=168)
+    twice = network.segmenter(vocabulary(50), own).segment(NOISE)
+    assert shared.presence == pytest.approx(twice.presence, abs=1e-5)
+    assert shared.active_queries == twice.active_queries
+    assert (shared.labels == twice.labels).mean() > 0.99
 
 
 def test_other_buckets_give_the_same(network: Network) -> None:

@@ -1,0 +1,1 @@
+"""The active set over time, for video."""
