@@ -4,6 +4,7 @@ Takes the arguments of segment.launch.py too; ``--show-args`` lists them all.
 """
 
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 from launch.actions import (
@@ -18,7 +19,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.node.replayed_camera import replayed_camera
+from activesam_ros.node.replayed_camera import ReplayedCamera, replayed_camera
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 # Name, default, description; without a default the argument has to be given.
@@ -31,22 +32,29 @@ ARGUMENTS = (
 )
 SWITCHES = ("loop",)
 SWITCH_VALUES = ("true", "false", "True", "False")
-# Launch configurations through which the chosen topic reaches segment.launch.py.
-TOPIC, TRANSPORT = "replayed_topic", "replayed_transport"
+# Launch configurations that hold the chosen camera; the last two reach segment.launch.py.
+RECORDED, TOPIC, TRANSPORT = "recorded_topic", "replayed_topic", "replayed_transport"
+
+
+def choose_camera(context: LaunchContext) -> None:
+    """Find the recorded camera; raises RuntimeError where there is none, or several."""
+    value = context.launch_configurations
+    try:
+        camera = replayed_camera(Path(value["bag"]).expanduser(), value["image_topic"])
+    except ActiveSamError as error:
+        raise RuntimeError(str(error)) from error
+    value[RECORDED], value[TOPIC], value[TRANSPORT] = astuple(camera)
 
 
 def playback_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The playback; raises RuntimeError where the recording or the topic cannot be played."""
+    """The playback, which ends when the node has segmented all it was sent."""
     value = context.launch_configurations
+    camera = ReplayedCamera(value[RECORDED], value[TOPIC], value[TRANSPORT])
+    node = "/".join(["", *filter(None, value["namespace"].split("/")), value["node_name"]])
     bag = Path(value["bag"]).expanduser()
-    try:
-        camera = replayed_camera(bag, value["image_topic"])
-    except ActiveSamError as error:
-        raise RuntimeError(str(error)) from error
-    value[TOPIC], value[TRANSPORT] = camera.image_topic, camera.transport
     command = [sys.executable, "-m", "activesam_ros.node.playback", str(bag), "--clock"]
     command += ["--rate", value["rate"], "--await-timeout", value["await_timeout"]]
-    command += ["--await-subscriber", camera.recorded_topic]
+    command += ["--await-subscriber", camera.recorded_topic, "--await-segmented", node]
     command += ["--loop"] if value["loop"].lower() == "true" else []
     if camera.subscribed_topic != camera.recorded_topic:
         command += ["--ros-args", "-r", f"{camera.recorded_topic}:={camera.subscribed_topic}"]
@@ -80,4 +88,6 @@ def generate_launch_description() -> LaunchDescription:
             ("respawn", "false"),
         ],
     )
-    return LaunchDescription([*declared, OpaqueFunction(function=playback_action), node])
+    chosen, played = (OpaqueFunction(function=make) for make in (choose_camera, playback_action))
+    # The node first: its arguments, with their defaults, name what the playback waits for.
+    return LaunchDescription([*declared, chosen, node, played])

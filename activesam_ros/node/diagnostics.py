@@ -20,6 +20,7 @@ from activesam_ros import __version__
 from activesam_ros.node import degradation
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.statistics import NO_ROOM, StatisticsSnapshot
+from activesam_ros.node.status_names import FRAMES_WAITING
 
 
 class Level(enum.IntEnum):
@@ -63,7 +64,8 @@ class CameraView:
 class NetworkView:
     """Network and vocabulary as the diagnostics see them; None where nothing is loaded.
 
-    level: what is left out to keep the latency budget; bucket_size: in use, by the memory there is.
+    level: what is left out to keep the latency budget; bucket_size: in use, by the memory there is;
+    frames_waiting: of all cameras, those in work among them.
     """
 
     state: str
@@ -79,6 +81,7 @@ class NetworkView:
     level: degradation.Level | None = None
     bucket_size: int = 0
     max_latency_ms: float = 0.0
+    frames_waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,7 @@ def network_health(view: NetworkView) -> Health:
         ("bucket_size", str(view.bucket_size)),
         ("max_latency_ms", f"{view.max_latency_ms:g}"),
         ("degradation", "nothing" if step is None else step.name.lower()),
+        (FRAMES_WAITING, str(view.frames_waiting)),
         ("image_converter", view.converter),
         ("version", __version__),
         ("torch_version", str(torch.__version__)),

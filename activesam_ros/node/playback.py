@@ -26,6 +26,7 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
+from activesam_ros.node.await_segmented import await_segmented
 from activesam_ros.node.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
 from activesam_ros.node.reports import Event, Report, print_report
@@ -46,7 +47,8 @@ class PlaybackOptions:
 
     topics: what is played, everything where empty. rate: recorded seconds per second. clock_hz:
     how often /clock tells the recording's time, 0 never. restamp: header stamps become the time of
-    publishing. awaited: topics that need a subscriber before anything is played.
+    publishing. awaited: topics that need a subscriber before anything is played. segmenter: full
+    name of a node that has to have segmented everything before the playback ends, empty for none.
     """
 
     topics: tuple[str, ...] = ()
@@ -56,6 +58,7 @@ class PlaybackOptions:
     restamp: bool = False
     awaited: tuple[str, ...] = ()
     await_timeout_s: float = 30.0
+    segmenter: str = ""
 
     def __post_init__(self) -> None:
         _check_range("rate", self.rate, 0.01, 100.0)
@@ -96,6 +99,7 @@ class Playback:
         Raises RecordingError when a topic asked for is not in the recording, or nothing can be
         played. ``skipped`` holds a sentence for each topic that is left out.
         """
+        self._node = node
         self._bag = bag
         self._options = options
         self._report = report
@@ -117,8 +121,8 @@ class Playback:
     def play(self, stop: StopFlag) -> None:
         """Publish everything; returns at the end, with ``loop`` when told to stop.
 
-        Raises UsageError when an awaited topic finds no subscriber, RecordingError at a damaged
-        place of the recording.
+        Raises UsageError when an awaited topic finds no subscriber or an awaited node is silent,
+        RecordingError at a damaged place of the recording.
         """
         if not self._await_subscribers(stop):
             return
@@ -126,6 +130,8 @@ class Playback:
             pass
         self._tell(Report(Event.FINISHED, "", None, time.monotonic_ns()))
         self._await_delivery(stop)
+        if self._options.segmenter:
+            await_segmented(self._node, self._options.segmenter, stop)
 
     def _add(self, node: Node, topic: BagTopic) -> None:
         message_class = _message_class(topic.message_type)
@@ -267,6 +273,13 @@ def _parser() -> argparse.ArgumentParser:
         "--await-timeout", type=float, default=30.0, metavar="S", help="default: 30 s"
     )
     parser.add_argument(
+        "--await-segmented",
+        dest="segmenter",
+        default="",
+        metavar="NODE",
+        help="end when the segment_node of this full name has no image left to segment",
+    )
+    parser.add_argument(
         "--report", action="store_true", help="print each message played as a line of JSON"
     )
     return parser
@@ -304,6 +317,7 @@ def _options(args: argparse.Namespace) -> PlaybackOptions:
         restamp=args.restamp,
         awaited=tuple(args.awaited),
         await_timeout_s=args.await_timeout,
+        segmenter=args.segmenter,
     )
 
 

@@ -44,6 +44,7 @@ from activesam_ros.node.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
+from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.srv import SetVocabulary
@@ -301,7 +302,7 @@ class SegmentNode(LifecycleNode):
         name = self.get_fully_qualified_name().lstrip("/")
         network = self._network_view()
         device = network.device or "none"
-        statuses = [status_message(f"{name}: network", device, network_health(network))]
+        statuses = [status_message(network_status_name(name), device, network_health(network))]
         session = self._session
         for view in () if session is None else session.camera_views():
             health = camera_health(view, options)
@@ -329,6 +330,7 @@ class SegmentNode(LifecycleNode):
             level=None if session is None else session.mode.level,
             bucket_size=0 if session is None else session.bucket_size,
             max_latency_ms=self._live.current.options.max_latency_ms,
+            frames_waiting=0 if session is None else session.frames_waiting,
         )
 
 

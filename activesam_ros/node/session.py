@@ -85,6 +85,12 @@ class Session:
         """How many queries go through the network at once, by the memory there is."""
         return self._processor.bucket_size
 
+    @property
+    def frames_waiting(self) -> int:
+        """Images of all cameras that wait or are in work."""
+        worker = self._worker
+        return 0 if worker is None else worker.unfinished
+
     def activate(self) -> None:
         """Publish the vocabulary and begin to segment what arrives."""
         self.publish_vocabulary(self.running)

@@ -28,7 +28,14 @@ class FrameWorker(Generic[T]):
         self._process = process
         self._failed = failed
         self._batch = batch
+        self._counting = threading.Lock()
+        self._unfinished = 0
         self._thread = threading.Thread(target=self._run, name="frame_worker")
+
+    @property
+    def unfinished(self) -> int:
+        """Frames that wait or are in work."""
+        return self._unfinished
 
     def start(self) -> None:
         """Begin; a worker starts once."""
@@ -36,7 +43,11 @@ class FrameWorker(Generic[T]):
 
     def put(self, camera: str, frame: T) -> T | None:
         """Hand over a frame; returns the one there is no place for."""
-        return self._frames.put(camera, frame)
+        self._count(1)  # before a thread can have finished it
+        placeless = self._frames.put(camera, frame)
+        if placeless is not None:
+            self._count(-1)
+        return placeless
 
     def stop(self) -> None:
         """Forget what waits and return when the frames in work are done."""
@@ -50,3 +61,9 @@ class FrameWorker(Generic[T]):
             except Exception as error:  # noqa: BLE001 - the one place where a frame's fault ends
                 for frame in frames:
                     self._failed(frame, error)
+            finally:
+                self._count(-len(frames))
+
+    def _count(self, frames: int) -> None:
+        with self._counting:
+            self._unfinished += frames

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -72,6 +72,10 @@ class Peer:
     def values_of(status: Any) -> dict[str, str]:
         """The key values of a diagnostic status."""
         return {entry.key: entry.value for entry in status.values}
+
+    def facing(self, namespace: str) -> Peer:
+        """The same ROS node, for the node under test of another namespace."""
+        return replace(self, namespace=namespace)
 
     def name(self, relative: str) -> str:
         """A name in the namespace of the node under test."""
@@ -266,6 +270,7 @@ def start_node(
         parameters: Mapping[str, Any],
         arguments: Sequence[str] = (),
         program: Sequence[str] = ("-m", "activesam_ros.node.segment_node"),
+        namespace: str = namespace,
     ) -> NodeProcess:
         values = {
             "weights": str(golden / "model.pt"),
@@ -325,9 +330,14 @@ def open_camera(peer: Peer, masks: list[Any]) -> OpenCamera:
     """Make a camera of a message type and topic that the node has found."""
 
     def make(
-        message_type: Any, topic: str, qos: QoSProfile | int = 10, mask_topic: str = MASK
+        message_type: Any,
+        topic: str,
+        qos: QoSProfile | int = 10,
+        mask_topic: str = MASK,
+        facing: Peer = peer,
     ) -> Camera:
-        own = masks if mask_topic == MASK else peer.collect(Image, mask_topic)
-        return Camera(peer, peer.publisher(message_type, topic, qos), own)
+        shared = mask_topic == MASK and facing is peer
+        own = masks if shared else facing.collect(Image, mask_topic, qos)
+        return Camera(facing, facing.publisher(message_type, topic, qos), own)
 
     return make

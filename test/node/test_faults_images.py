@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
+
+from activesam_ros.node.images import Cause
 
 if TYPE_CHECKING:
     from test.node.conftest import Camera, NodeProcess, OpenCamera, Peer, StartNode
@@ -119,26 +122,44 @@ def garbage(good: Image, number: int) -> Image:
 
 
 def test_half_a_minute_of_garbage(
-    camera: Camera, peer: Peer, node: NodeProcess, photo: Pixels
+    start_node: StartNode,
+    parameters: dict[str, Any],
+    open_camera: OpenCamera,
+    namespace: str,
+    peer: Peer,
+    photo: Pixels,
 ) -> None:
-    before = peer.values_of(peer.status("image", is_active, "active"))
+    """Every image is looked at: with keep_all none is replaced by the next."""
+    facing = peer.facing(f"{namespace}/garbage")
+    node = start_node({**parameters, "keep_all": True}, namespace=facing.namespace)
+    camera = open_camera(Image, "image", QoSProfile(depth=2 * BATCH), facing=facing)
+    picture = photo[:56, :56]
+    camera.first_mask(lambda stamp_ns: peer.image(picture, stamp_ns))
+    facing.wait_for(lambda: is_heard_once(facing), "one reliable subscription")
+    before = peer.values_of(facing.status("image", is_active, "active"))
     sent = 0
     while sent < GARBAGE:
         for number in range(sent, sent + BATCH):
-            stamp_ns = peer.next_stamp()
-            camera.publish(garbage(peer.image(photo[:56, :56], stamp_ns), number))
-            # one at a time, since the newest replaces what nobody has looked at
-            peer.executor.spin_once(timeout_sec=0.0)
+            camera.publish(garbage(peer.image(picture, facing.next_stamp()), number))
         sent += BATCH
-        camera.mask_of(peer.image(photo[:56, :56], peer.next_stamp()))
-    after = peer.values_of(peer.status("image", is_active, "active again"))
-    looked_at = refused(after) - refused(before)
-    assert 0 < looked_at <= GARBAGE
-    segmented = int(after["frames_segmented"]) - int(before["frames_segmented"])
-    assert segmented == GARBAGE / BATCH
-    causes = {name for name in after if name.startswith("dropped_")}
-    assert not {name for name in causes if name.startswith("dropped_failed")}, causes
+        camera.mask_of(peer.image(picture, facing.next_stamp()))
+    segmented = str(int(before["frames_segmented"]) + sent // BATCH)
+    status = facing.status(
+        "image", lambda _, values: values["frames_segmented"] == segmented, "all are segmented"
+    )
+    after = peer.values_of(status)
+    assert refused(after) - refused(before) == GARBAGE
+    causes = {name.removeprefix("dropped_") for name in after if name.startswith("dropped_")}
+    assert causes <= {cause.value for cause in Cause}, "each was refused for what is wrong with it"
     assert "Traceback" not in node.log()
+    assert node.interrupt() == 0
+
+
+def is_heard_once(peer: Peer) -> bool:
+    """Whether the node has replaced the subscription it began with."""
+    infos = peer.node.get_subscriptions_info_by_topic(peer.name("image"))
+    profiles = [info.qos_profile.reliability for info in infos]
+    return bool(profiles == [ReliabilityPolicy.RELIABLE])
 
 
 def is_active(_: Any, values: dict[str, str]) -> bool:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from rclpy.duration import Duration
+from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
+from activesam_ros.node.await_segmented import await_segmented
 from activesam_ros.node.publishers import KEEP_ALL_DEPTH
+from activesam_ros.node.stopping import StopFlag
 
 if TYPE_CHECKING:
     from test.node.conftest import Camera, NodeProcess, Peer, StartNode
@@ -44,6 +48,17 @@ def test_every_image_is_segmented_in_order(camera: Camera, peer: Peer) -> None:
     assert received[received.index(stamps[0]) :] == stamps
     status = peer.status("image", lambda _, values: True, "anything")
     assert peer.values_of(status)["frames_dropped"] == "0"
+
+
+def test_the_last_image_is_awaited(camera: Camera, peer: Peer) -> None:
+    stamps = [camera.publish(peer.image(SMALL, peer.next_stamp())) for _ in range(40)]
+    assert camera.publisher.wait_for_all_acked(Duration(seconds=60))
+    waiter = Node("waiter", context=peer.node.context)
+    await_segmented(waiter, peer.name("activesam"), StopFlag())
+    waiter.destroy_node()
+    values = peer.values_of(peer.status("image", lambda _, values: True, "anything"))
+    assert values["frames_received"] == values["frames_segmented"]
+    peer.wait_for(lambda: camera.find(stamps[-1]), "the last mask")
 
 
 def test_what_would_leave_out_images_is_refused(camera: Camera, peer: Peer) -> None:

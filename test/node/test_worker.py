@@ -31,12 +31,15 @@ def test_frames_that_arrive_during_work_are_superseded() -> None:
 
     worker = worker_of(process)
     worker.start()
+    assert worker.unfinished == 0
     worker.put("front", 1)
     assert entered.wait(TIMEOUT_S)
     assert [worker.put("front", number) for number in (2, 3, 4)] == [None, 2, 3]
+    assert worker.unfinished == 2
     go_on.set()
     assert [done.get(timeout=TIMEOUT_S) for _ in range(2)] == [1, 4]
     worker.stop()
+    assert worker.unfinished == 0
 
 
 def test_whatever_a_frame_raises_is_handed_over_and_the_next_frame_goes_on() -> None:
