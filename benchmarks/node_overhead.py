@@ -76,10 +76,10 @@ def result() -> Segmentation:
     return Segmentation(labels, (), (), classes, {})
 
 
-def timed(times_ms: list[tuple[float, float]], call: Callable[[], Any]) -> Any:
+def timed(times_ms: list[tuple[float, float]], call: Callable[..., Any], *arguments: Any) -> Any:
     """Call and note how long it took on the clock and on all processors [ms]."""
     began = time.perf_counter(), time.process_time()
-    value = call()
+    value = call(*arguments)
     ended = time.perf_counter(), time.process_time()
     times_ms.append(((ended[0] - began[0]) * 1e3, (ended[1] - began[1]) * 1e3))
     return value
@@ -106,6 +106,11 @@ def main() -> None:
     kinds = {name: (serialize_message(message), message) for name, message in messages().items()}
     times = {name: {step: list[tuple[float, float]]() for step in steps} for name in kinds}
 
+    def convert(message: Any) -> Any:
+        if isinstance(message, CompressedImage):
+            return compressed_to_rgb(message)
+        return to_rgb(message, converter)
+
     def resize(image: Any) -> None:
         source = upload(image, torch.device("cpu"))
         for resolution in RESOLUTIONS:
@@ -119,17 +124,10 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, (data, sample) in kinds.items():
             taken = times[name]
-            message = timed(
-                taken["deserialize"], lambda d=data, s=sample: deserialize_message(d, type(s))
-            )
-            image = timed(
-                taken["convert"],
-                lambda m=message: (
-                    compressed_to_rgb(m) if isinstance(m, CompressedImage) else to_rgb(m, converter)
-                ),
-            )
-            timed(taken["resize"], lambda i=image: resize(i))
-            timed(taken["publish"], lambda m=message: publish(m.header))
+            message = timed(taken["deserialize"], deserialize_message, data, type(sample))
+            image = timed(taken["convert"], convert, message)
+            timed(taken["resize"], resize, image)
+            timed(taken["publish"], publish, message.header)
     print(f"{arguments.threads} threads, {converter.name}, median of {arguments.rounds}")
     for kind, clock in enumerate(("on the clock", "of processor time")):
         print(f"{f'ms {clock}':22}" + "".join(f"{step:>13}" for step in (*steps, "sum")))

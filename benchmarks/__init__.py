@@ -1,0 +1,1 @@
+"""How fast the package is: ``python -m benchmarks --help``, from the root of the repository."""

@@ -1,0 +1,74 @@
+"""Frames per second, latency, memory and arithmetic rate of every engine, side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from activesam_ros.allocator import keep_freed_memory
+from activesam_ros.errors import ActiveSamError
+from activesam_ros.evaluation.results import text_table
+from benchmarks.engines import network
+from benchmarks.machine import describe
+from benchmarks.measure import Row, measure
+from benchmarks.options import parse
+
+EXIT_BAD_INPUT = 2
+COLUMNS = (
+    "engine",
+    "method",
+    "queries",
+    "active",
+    "frames/s",
+    "p50 ms",
+    "p95 ms",
+    "MiB",
+    "TFLOP/s",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print a table and, where asked for, write the JSON file."""
+    keep_freed_memory()
+    try:
+        options, file = parse(argv)
+        with tempfile.TemporaryDirectory() as folder:
+            loaded = network(options, Path(folder))
+            machine = describe(loaded.device, loaded.dtype)
+            rows = measure(options, loaded, Path(folder))
+    except ActiveSamError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    print(table(rows))
+    print(f"\n{machine.processor}, {machine.threads} threads, {machine.matrix_tflops:.3f} TFLOP/s")
+    if file is not None:
+        result = {"machine": asdict(machine), "rows": [asdict(row) for row in rows]}
+        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line a row."""
+    lines = [
+        (
+            row.engine,
+            row.method,
+            str(row.queries),
+            str(row.active),
+            f"{row.frames_per_second:.2f}",
+            f"{row.latency_ms['p50']:.0f}",
+            f"{row.latency_ms['p95']:.0f}",
+            f"{row.peak_memory_mib:.0f}",
+            f"{row.tflops:.3f}",
+        )
+        for row in rows
+    ]
+    return text_table([COLUMNS, *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Times engines frame by frame in turn, so that whatever disturbs the computer meets them all."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from activesam_ros.allocator import keep_freed_memory
+from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.sequence import Drive
+from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
+from activesam_ros.pipeline import Network
+from activesam_ros.segmentation.baselines import Method
+from benchmarks.engines import Engine, Frame, engine, network
+from benchmarks.options import Options
+
+WARM_UP_FRAMES = 1
+MEMORY_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine with one method. tflops: operations of matrix products, convolutions and attention
+    a second, in 10^12; peak_memory_mib: of the device, or of a CPU process of its own.
+    """
+
+    engine: str
+    method: str
+    preset: str
+    vocabulary: str
+    queries: int
+    active: int
+    frames_per_second: float
+    latency_ms: dict[str, float]
+    stages_ms: dict[str, float]
+    peak_memory_mib: float
+    tflops: float
+
+
+def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
+    """Frames of a drive that the demo weights were not trained on: uint8 RGB [H, W, 3] each."""
+    drive = Drive(
+        DriveOptions(
+            seed=TEST_SEEDS[0],
+            frames=count,
+            width=options.width,
+            height=options.height,
+            rate_hz=1 / SECONDS_BETWEEN_FRAMES,
+        )
+    )
+    return [drive.frame(index).images[0] for index in range(count)]
+
+
+def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
+    """A row for every method and engine, engines of a method one after the other."""
+    pairs = [(name, method) for method in options.methods for name in options.engines]
+    engines = {pair: engine(*pair, options, loaded) for pair in pairs}
+    pictures = images(options, options.frames)
+    for run, _ in engines.values():
+        for picture in pictures[:WARM_UP_FRAMES]:
+            run(picture)
+    timed: dict[tuple[str, Method], list[Frame]] = {pair: [] for pair in pairs}
+    for picture in pictures:
+        for pair, (run, _) in engines.items():
+            timed[pair].append(run(picture))
+    return [
+        _row(
+            options,
+            pair,
+            queries=queries,
+            frames=timed[pair],
+            operations=_operations(run, pictures[0]),
+            peak_memory_mib=_peak_memory_mib(
+                options, pair, run, pictures[0], folder, loaded.device
+            ),
+        )
+        for pair, (run, queries) in engines.items()
+    ]
+
+
+def _row(
+    options: Options,
+    pair: tuple[str, Method],
+    *,
+    queries: int,
+    frames: Sequence[Frame],
+    operations: int,
+    peak_memory_mib: float,
+) -> Row:
+    totals = [frame.timings_ms["total"] for frame in frames]
+    middle, late = (float(value) for value in np.quantile(totals, (0.5, 0.95)))
+    stages = {
+        stage: statistics.median(frame.timings_ms[stage] for frame in frames)
+        for stage in frames[0].timings_ms
+        if stage != "total"
+    }
+    name, method = pair
+    return Row(
+        engine=name,
+        method=method.value,
+        preset="exact",
+        vocabulary=options.vocabulary,
+        queries=queries,
+        active=round(statistics.median(frame.active for frame in frames)),
+        frames_per_second=1e3 / middle,
+        latency_ms={"p50": middle, "p95": late},
+        stages_ms=stages,
+        peak_memory_mib=peak_memory_mib,
+        tflops=operations / middle * 1e3 / 1e12,
+    )
+
+
+def _operations(run: Engine, picture: NDArray[np.uint8]) -> int:
+    """Operations of one frame, two for each multiply-add, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        run(picture)
+    return int(counter.get_total_flops())
+
+
+def _peak_memory_mib(
+    options: Options,
+    pair: tuple[str, Method],
+    run: Engine,
+    picture: NDArray[np.uint8],
+    folder: Path,
+    device: torch.device,
+) -> float:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        run(picture)
+        return torch.cuda.max_memory_allocated() / 2**20
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_process_peak_mib, (asdict(options), pair, folder))
+
+
+def _process_peak_mib(values: dict[str, object], pair: tuple[str, Method], folder: Path) -> float:
+    """The largest resident size of this process, which runs nothing else."""
+    keep_freed_memory()
+    options = Options(**values)  # type: ignore[arg-type]
+    run, _ = engine(*pair, options, network(options, folder))
+    for picture in images(options, MEMORY_FRAMES):
+        run(picture)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

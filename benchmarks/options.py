@@ -1,0 +1,121 @@
+"""What a benchmark is told, and how it is read from a command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.reference import require_packages
+from activesam_ros.segmentation.baselines import Method
+
+ENGINES = ("ours", "plain", "reference")
+PRESETS = ("exact", "fast")
+
+Name = TypeVar("Name")
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run: every engine with every method, frame by frame in turn.
+
+    weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
+    keeps, None for the method's own rule. vocabulary: a shipped name, a file, or "wide", the 150
+    classes of `activesam demo measure --question wide`. width, height: of the images [px]. seed: of
+    random weights.
+    """
+
+    engines: tuple[str, ...] = ("ours", "plain")
+    methods: tuple[Method, ...] = (Method.ACTIVESAM, Method.FULL)
+    device: str = "auto"
+    dtype: str = "auto"
+    weights: str = "demo"
+    vocabulary: str = "cityscapes"
+    active: int | None = None
+    bucket_size: int = 32
+    frames: int = 10
+    width: int = 640
+    height: int = 384
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "width", "height", "bucket_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name}={getattr(self, name)} must be at least 1.")
+        if self.active is not None and self.active < 1:
+            raise UsageError(f"--active={self.active} must be at least 1.")
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
+    """Options and the JSON file to write; raises UsageError for a value that cannot be used,
+    MissingDependencyError for an engine or a preset that is not there.
+    """
+    defaults = Options()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--engine", default=",".join(defaults.engines), help=f"of {', '.join(ENGINES)}"
+    )
+    parser.add_argument(
+        "--method",
+        default=",".join(method.value for method in defaults.methods),
+        help=f"of {', '.join(method.value for method in Method)}",
+    )
+    parser.add_argument("--device", default=defaults.device)
+    parser.add_argument("--dtype", default=defaults.dtype)
+    parser.add_argument(
+        "--weights", default=defaults.weights, help="demo, random-demo, random-full or a path"
+    )
+    parser.add_argument("--vocabulary", default=defaults.vocabulary, metavar="NAME|FILE|wide")
+    parser.add_argument("--active", type=int, help="queries that the preview keeps")
+    parser.add_argument("--bucket-size", type=int, default=defaults.bucket_size)
+    parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
+    parser.add_argument("--frames", type=int, default=defaults.frames)
+    parser.add_argument("--size", default=f"{defaults.width}x{defaults.height}", metavar="WxH")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args(argv)
+    engines = _chosen("--engine", args.engine, {name: name for name in ENGINES})
+    methods = _chosen("--method", args.method, {method.value: method for method in Method})
+    presets = _chosen("--preset", args.preset, {name: name for name in PRESETS})
+    if presets != ("exact",):
+        raise MissingDependencyError(
+            "--preset=fast: nothing approximate is built yet; give --preset exact."
+        )
+    if "reference" in engines:
+        require_packages()
+        raise MissingDependencyError(
+            "--engine reference: Meta's modules are compared by `activesam verify` but not timed "
+            "yet; give --engine ours,plain."
+        )
+    width, height = _size(args.size)
+    options = Options(
+        engines=engines,
+        methods=methods,
+        device=args.device,
+        dtype=args.dtype,
+        weights=args.weights,
+        vocabulary=args.vocabulary,
+        active=args.active,
+        bucket_size=args.bucket_size,
+        frames=args.frames,
+        width=width,
+        height=height,
+    )
+    return options, args.json
+
+
+def _chosen(flag: str, text: str, known: dict[str, Name]) -> tuple[Name, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise UsageError(f"{flag} {text!r} must name some of {', '.join(known)}.")
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.partition("x")
+    if not cross or not width.isdecimal() or not height.isdecimal():
+        raise UsageError(f"--size {text!r} must be WIDTHxHEIGHT in pixels, such as 640x384.")
+    return int(width), int(height)

@@ -1,0 +1,64 @@
+"""The command that times engines, on a network that takes no time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from activesam_ros.demo.untrained import write_untrained
+
+ROOT = Path(__file__).parents[2]
+COLUMNS = {
+    "engine",
+    "method",
+    "preset",
+    "vocabulary",
+    "queries",
+    "active",
+    "frames_per_second",
+    "latency_ms",
+    "stages_ms",
+    "peak_memory_mib",
+    "tflops",
+}
+
+
+def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as it is meant to be run: the package is not installed."""
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def test_a_row_for_each_engine(tmp_path: Path) -> None:
+    weights, file = write_untrained(tmp_path), tmp_path / "result.json"
+    choice = "--method activesam --active 5 --frames 1 --size 96x64 --device cpu"
+    ran = benchmarks("--weights", str(weights), *choice.split(), "--json", str(file))
+    assert ran.returncode == 0, ran.stderr
+    assert "plain" in ran.stdout
+    result = json.loads(file.read_text())
+    assert set(result) == {"machine", "rows"}
+    assert result["machine"]["matrix_tflops"] > 0
+    ours, plain = result["rows"]
+    assert (ours["engine"], plain["engine"]) == ("ours", "plain")
+    for row in (ours, plain):
+        assert set(row) == COLUMNS
+        assert (row["queries"], row["active"]) == (23, 5)
+        assert set(row["latency_ms"]) == {"p50", "p95"}
+        assert {"preview_encode", "preview", "encode", "decode", "fuse"} <= set(row["stages_ms"])
+        assert row["frames_per_second"] == pytest.approx(1e3 / row["latency_ms"]["p50"])
+        assert row["peak_memory_mib"] > 0
+    # Operations of a frame: what exact algebra saves is counted here, not timed.
+    assert ours["tflops"] / ours["frames_per_second"] < plain["tflops"] / plain["frames_per_second"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--preset", "fast"), ("--engine", "reference"), ("--frames", "0")]
+)
+def test_refuses_in_one_sentence(flag: str, value: str) -> None:
+    ran = benchmarks(flag, value)
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("benchmarks: ")
+    assert value in line
