@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from activesam_ros.cli_options import (
     add_methods_argument,
     add_network_arguments,
@@ -29,6 +27,8 @@ from activesam_ros.evaluation.corruption_options import (
     corruption_table,
 )
 from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
+from activesam_ros.evaluation.job_identity import evaluation_job
+from activesam_ros.evaluation.journaled_run import journaled_run
 from activesam_ros.evaluation.report_option import (
     add_report_argument,
     check_report,
@@ -104,30 +104,30 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         pictures=args.report is not None,
     )
+    job = evaluation_job(task, recording.files, {"topics": ", ".join(topics)})
     expected = recording.message_count(topics[:1])
-    with tqdm(total=expected, unit="frame", file=sys.stderr, disable=None) as progress:
-        outcome = executor.run(task, expected, progress.update)
-    count = outcome.result.count
-    _report_problems(count, meaning)
-    if count.images == count.unusable_images:
-        raise RecordingError(
-            f"None of the {count.images} images on {args.image_topic} can be used; no results "
-            "were written."
-        )
-    about = _about(source, count, meaning, vocabulary) | {
-        "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
-    }
-    tallies = outcome.result.tallies
-    content = document(tallies.plain, outcome.machine, about)
-    content["executor"] = outcome.executor
-    if corruptions is not None:
-        content["corruptions"] = corruption_results(tallies, corruptions.seed)
-    path = write_results(args.output, content)
-    print(summary_table(content))
-    if corruptions is not None:
-        print(corruption_table(content))
-    print(f"{path} written.")
-    write_report_of(args.report, content, vocabulary, tallies)
+    with journaled_run(executor, task, job, args.output, expected, "frame") as outcome:
+        count = outcome.result.count
+        _report_problems(count, meaning)
+        if count.images == count.unusable_images:
+            raise RecordingError(
+                f"None of the {count.images} images on {args.image_topic} can be used; no results "
+                "were written."
+            )
+        about = _about(source, count, meaning, vocabulary) | {
+            "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
+        }
+        tallies = outcome.result.tallies
+        content = document(tallies.plain, outcome.machine, about)
+        content["executor"] = outcome.executor
+        if corruptions is not None:
+            content["corruptions"] = corruption_results(tallies, corruptions.seed)
+        path = write_results(args.output, content)
+        print(summary_table(content))
+        if corruptions is not None:
+            print(corruption_table(content))
+        print(f"{path} written.")
+        write_report_of(args.report, content, vocabulary, tallies)
     return 0
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from activesam_ros.cli_options import (
     add_methods_argument,
@@ -32,6 +29,8 @@ from activesam_ros.evaluation.corruption_options import (
 )
 from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
 from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
+from activesam_ros.evaluation.job_identity import evaluation_job
+from activesam_ros.evaluation.journaled_run import journaled_run
 from activesam_ros.evaluation.report_option import (
     add_report_argument,
     check_report,
@@ -106,34 +105,35 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         pictures=args.report is not None,
     )
-    with tqdm(total=len(images), unit="image", file=sys.stderr, disable=None) as progress:
-        outcome = executor.run(task, len(images), progress.update)
-    about = {
-        "dataset": {
-            "name": benchmark.name,
-            "title": benchmark.title,
-            "root": str(args.root),
-            "images": len(images),
-        },
-        "vocabulary": about_vocabulary(vocabulary),
-        "published": {
-            method.value: dataclasses.asdict(figures)
-            for method, figures in benchmark.published.items()
-        },
-        "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
-    }
-    tallies = outcome.result.tallies
-    content = document(tallies.plain, outcome.machine, about)
-    content["executor"] = outcome.executor
-    if corruptions is not None:
-        content["corruptions"] = corruption_results(tallies, corruptions.seed)
-    path = write_results(args.output, content)
-    print(summary_table(content))
-    if corruptions is not None:
-        print(corruption_table(content))
-    print(published_table(benchmark, content["methods"]))
-    print(f"{path} written.")
-    write_report_of(args.report, content, vocabulary, tallies)
+    files = [file for image in images for file in (image.image, image.labels)]
+    job = evaluation_job(task, files, {"benchmark": benchmark.name})
+    with journaled_run(executor, task, job, args.output, len(images), "image") as outcome:
+        about = {
+            "dataset": {
+                "name": benchmark.name,
+                "title": benchmark.title,
+                "root": str(args.root),
+                "images": len(images),
+            },
+            "vocabulary": about_vocabulary(vocabulary),
+            "published": {
+                method.value: dataclasses.asdict(figures)
+                for method, figures in benchmark.published.items()
+            },
+            "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
+        }
+        tallies = outcome.result.tallies
+        content = document(tallies.plain, outcome.machine, about)
+        content["executor"] = outcome.executor
+        if corruptions is not None:
+            content["corruptions"] = corruption_results(tallies, corruptions.seed)
+        path = write_results(args.output, content)
+        print(summary_table(content))
+        if corruptions is not None:
+            print(corruption_table(content))
+        print(published_table(benchmark, content["methods"]))
+        print(f"{path} written.")
+        write_report_of(args.report, content, vocabulary, tallies)
     return 0
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from activesam_ros.errors import ExecutorError
+from activesam_ros.evaluation.part_journal import PartJournal
 from activesam_ros.evaluation.sources import Part
 from activesam_ros.evaluation.worker import PartResult, Task, Worker
 
@@ -33,11 +34,18 @@ class Outcome:
 class Executor(Protocol):
     """Does a task."""
 
-    def run(self, task: Task, expected: int | None, progress: Callable[[int], object]) -> Outcome:
+    def run(
+        self,
+        task: Task,
+        expected: int | None,
+        progress: Callable[[int], object],
+        journal: PartJournal | None = None,
+    ) -> Outcome:
         """Evaluate the whole source.
 
         expected: how many images it seems to have, None where that is not known. progress: called
-        with how many more (or, after the loss of a worker, fewer) images are done. Raises
+        with how many more (or, after the loss of a worker, fewer) images are done. journal: of the
+        same task; what it has is not done again, and what is done is kept in it. Raises
         ActiveSamError.
         """
         ...
@@ -46,9 +54,21 @@ class Executor(Protocol):
 class InProcess:
     """One network in this process."""
 
-    def run(self, task: Task, expected: int | None, progress: Callable[[int], object]) -> Outcome:
+    def run(
+        self,
+        task: Task,
+        expected: int | None,
+        progress: Callable[[int], object],
+        journal: PartJournal | None = None,
+    ) -> Outcome:
         worker = Worker(task)
-        return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
+        if journal is None:
+            return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
+        parts = Parts(1, expected, journal)  # an interruption costs no more than one image
+        while (part := parts.take()) is not None:
+            parts.done(part, worker.run(part, lambda: progress(1)))
+        assert parts.total is not None
+        return Outcome(parts.total, worker.machine)
 
 
 class What(enum.Enum):
@@ -97,10 +117,11 @@ class Crew(Protocol):
 class Parts:
     """Which parts are to do, and the sum of those that are done.
 
-    Where a source ends is not known before one of its parts has come to the end.
+    Where a source ends is not known before one of its parts has come to the end. Parts that are in
+    ``journal`` are not taken again, and others are put there.
     """
 
-    def __init__(self, size: int, expected: int | None) -> None:
+    def __init__(self, size: int, expected: int | None, journal: PartJournal | None = None) -> None:
         self._size = size
         self._expected = expected
         self._next = 0
@@ -108,7 +129,14 @@ class Parts:
         self._out: set[Part] = set()
         self._waiting: dict[int, tuple[Part, PartResult]] = {}
         self._added = 0
+        self._journal = journal
         self.total: PartResult | None = None
+        for part, result in journal.parts() if journal else ():
+            assert part.stop is not None
+            for start in range(self._next, part.start, size):  # a gap that was never done
+                self._again.append(Part(start, min(start + size, part.start)))
+            self._next = part.stop
+            self._add(part, result)
 
     @property
     def finished(self) -> bool:
@@ -132,6 +160,11 @@ class Parts:
     def done(self, part: Part, result: PartResult) -> None:
         """Add ``result`` as soon as all before it is added; raises RecordingError."""
         self._out.discard(part)
+        if self._journal is not None:
+            self._journal.keep(part, result)  # before others are added to it
+        self._add(part, result)
+
+    def _add(self, part: Part, result: PartResult) -> None:
         self._waiting[part.start] = (part, result)
         while self._added in self._waiting and not self.finished:
             following, made = self._waiting.pop(self._added)
@@ -164,13 +197,14 @@ def run_crew(
     restarts: int,
     expected: int | None,
     progress: Callable[[int], object],
+    journal: PartJournal | None = None,
 ) -> tuple[PartResult, dict[str, Any], int]:
     """Have a source evaluated by ``workers`` workers.
 
     restarts: how many lost workers are replaced, all in all. Returns the sum of all parts, the
     machine of the first worker that was ready, and how many were lost. Raises ExecutorError.
     """
-    parts = Parts(part_size(workers, expected), expected)
+    parts = Parts(part_size(workers, expected), expected, journal)
     doing: dict[int, Part] = {}
     idle: set[int] = set()
     advanced: dict[int, int] = dict.fromkeys(range(workers), 0)
@@ -178,7 +212,7 @@ def run_crew(
     lost = 0
     for worker in range(workers):
         crew.start(worker)
-    while not parts.finished:
+    while machine is None or not parts.finished:
         for event in crew.listen():
             worker = event.worker
             if event.what is What.READY:
@@ -215,7 +249,6 @@ def run_crew(
             doing[worker] = part
             crew.give(worker, part)
     assert parts.total is not None
-    assert machine is not None
     return parts.total, machine, lost
 
 

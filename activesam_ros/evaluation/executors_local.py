@@ -16,6 +16,7 @@ import torch
 
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.executors import Event, Outcome, What, run_crew
+from activesam_ros.evaluation.part_journal import PartJournal
 from activesam_ros.evaluation.sources import Part
 from activesam_ros.evaluation.worker import Task, Worker
 
@@ -33,13 +34,21 @@ class LocalExecutor:
     workers: int
     restarts: int
 
-    def run(self, task: Task, expected: int | None, progress: Callable[[int], object]) -> Outcome:
+    def run(
+        self,
+        task: Task,
+        expected: int | None,
+        progress: Callable[[int], object],
+        journal: PartJournal | None = None,
+    ) -> Outcome:
         threads = task.threads or max(torch.get_num_threads() // self.workers, 1)
         task = dataclasses.replace(task, threads=threads)
         started_s = time.perf_counter()
         crew = _Processes(task, self.workers)
         try:
-            result, machine, lost = run_crew(crew, self.workers, self.restarts, expected, progress)
+            result, machine, lost = run_crew(
+                crew, self.workers, self.restarts, expected, progress, journal
+            )
         finally:
             crew.dismiss()
         executor = {

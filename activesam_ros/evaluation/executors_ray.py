@@ -11,6 +11,7 @@ from typing import Any
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.executors import Event, Outcome, What, run_crew
 from activesam_ros.evaluation.executors_local import sentence
+from activesam_ros.evaluation.part_journal import PartJournal
 from activesam_ros.evaluation.sources import Part
 from activesam_ros.evaluation.worker import PartResult, Task, Worker
 
@@ -30,7 +31,13 @@ class RayExecutor:
     workers: int | None
     restarts: int
 
-    def run(self, task: Task, expected: int | None, progress: Callable[[int], object]) -> Outcome:
+    def run(
+        self,
+        task: Task,
+        expected: int | None,
+        progress: Callable[[int], object],
+        journal: PartJournal | None = None,
+    ) -> Outcome:
         ray = _ray()
         started_s = time.perf_counter()
         try:
@@ -43,7 +50,7 @@ class RayExecutor:
             crew = _Actors(ray, task, self.workers)
             try:
                 result, machine, lost = run_crew(
-                    crew, crew.workers, self.restarts, expected, progress
+                    crew, crew.workers, self.restarts, expected, progress, journal
                 )
             finally:
                 crew.dismiss()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
 import sys
 import time
 from collections import Counter
@@ -26,6 +24,7 @@ from activesam_ros.cli_options import (
 from activesam_ros.errors import ImageError, RecordingError, UsageError
 from activesam_ros.evaluation.bags import Frame, Recording, open_recording
 from activesam_ros.evaluation.frame_pixels import RgbDecoder, rgb_decoder
+from activesam_ros.evaluation.job_identity import files_identity, vocabulary_identity
 from activesam_ros.evaluation.mask_bag import (
     active_classes_message,
     mask_message,
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(network_options(args))
     segmenter = in_time(network.segmenter(vocabulary, settings, method), settings)
     job = {
-        "recording": recording_identity(recording),
+        "recording": files_identity(recording.files),
         "topics": ", ".join(topics),
         "weights": weights_fingerprint(args.weights),
         "configuration": repr(network.config),
@@ -168,21 +167,6 @@ def segment_rest(
     for frame in islice(recording.frames(topics), journal.done, None):
         journal.append(_entry(frame, vocabulary, segmenter, decode))
         advance()
-
-
-def recording_identity(recording: Recording) -> str:
-    """Changes when a file of the recording is changed, replaced or added."""
-    digest = hashlib.sha256()
-    for file in recording.files:
-        status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def vocabulary_identity(vocabulary: Vocabulary) -> str:
-    """Changes when a class, its id, a name, a colour or a pin changes."""
-    classes = [dataclasses.astuple(entry) for entry in vocabulary.classes]
-    return hashlib.sha256(repr(classes).encode()).hexdigest()
 
 
 def _entry(

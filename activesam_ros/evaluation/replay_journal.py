@@ -1,21 +1,17 @@
-"""What a replay has done so far, kept beside its output so that it can be taken up again.
-
-An SQLite file: a frame is in it wholly or not at all, whatever interrupts the replay.
-"""
+"""What a replay has done so far, kept beside its output so that it can be taken up again."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.journal_file import open_journal
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS job (description TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (
     place INTEGER PRIMARY KEY,
     topic TEXT NOT NULL,
@@ -50,23 +46,8 @@ class Journal:
         no journal.
         """
         self.path = path
-        try:
-            self._connection = sqlite3.connect(path, timeout=0)
-            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(_SCHEMA)
-            self._check_job(json.dumps(job, sort_keys=True))
-            (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
-        except sqlite3.OperationalError as error:
-            raise UsageError(
-                f"{path} cannot be written ({error}); let the replay that has it open end, or give "
-                "another --output."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise RecordingError(
-                f"{path} is in the way: it is not what an interrupted replay leaves ({error}); "
-                "remove it or give another --output."
-            ) from error
+        self._connection = open_journal(path, _SCHEMA, job, "replay")
+        (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
 
     def append(self, entry: Entry) -> None:
         """Add the next frame's entry; it is on disk when this returns.
@@ -122,18 +103,3 @@ class Journal:
         """Close the journal and delete it, its work being done."""
         self.close()
         self.path.unlink()
-
-    def _check_job(self, description: str) -> None:
-        rows = self._connection.execute("SELECT description FROM job").fetchall()
-        if not rows:
-            with self._connection:
-                self._connection.execute("INSERT INTO job VALUES (?)", (description,))
-            return
-        then, now = json.loads(rows[0][0]), json.loads(description)
-        changed = [name for name in now if now[name] != then.get(name)]
-        if changed:
-            self._connection.close()
-            raise UsageError(
-                f"{self.path} was left by a replay with another {' and '.join(changed)}; repeat "
-                "that one to finish it, or remove the file to begin anew."
-            )

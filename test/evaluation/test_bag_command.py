@@ -185,6 +185,55 @@ def test_bad_frames_are_counted_and_named(
     assert "labels must be mono8" in capsys.readouterr().err
 
 
+def untimed(content: dict[str, Any]) -> dict[str, Any]:
+    """All of results.json that is no timing."""
+    timings = ("frames_per_second", "latency_ms", "peak_memory_mib", "stage_latency_ms")
+    methods = [*content["methods"].values()]
+    for run in content["corruptions"]["runs"].values():
+        methods += run["methods"].values()
+    for entry in methods:
+        for key in timings:
+            del entry[key]
+    del content["finished"]
+    return content
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+    command: Command, bags: BagBuilder, fake: FakeSegmenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = []
+    for place in range(6):
+        image = np.random.default_rng(place).choice(np.array([0, 1, 7], np.uint8), (40, 40))
+        rgb = np.repeat(image[..., None], 3, axis=2)
+        messages.append(bags.image(place, rgb, data=b"short" if place == 1 else None))
+        messages.append(bags.image(place, image, LABELS, encoding="mono8"))
+    path = bags.mcap(messages)
+    options = ("--label-topic", LABELS, "--corruption", "contrast:2", "--agreement-every", "2")
+    whole = untimed(command(path, *options))
+    segmenter = command.segmenters[Method.ACTIVESAM]
+    assert len(segmenter.images) == 1 + 5 * 2  # the first is a warm-up
+    assert not (command.output / "evaluation.partial").exists()
+    segmenter.images.clear()
+
+    def interrupt(call: int) -> None:
+        if call == 6:  # the corrupted image of the third usable frame
+            raise KeyboardInterrupt
+
+    segmenter.before = interrupt
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        command(path, *options)
+    assert "2 images are kept in" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="evaluation with another corruptions and report"):
+        command(path, *options[:2], *options[4:], "--report", str(command.output / "page"))
+    segmenter.before = lambda call: None
+    segmenter.images.clear()
+    assert untimed(command(path, *options)) == whole
+    assert len(segmenter.images) == 1 + 3 * 2
+    assert "has 2 images of this evaluation" in capsys.readouterr().err
+    assert [entry.name for entry in command.output.iterdir()] == ["results.json"]
+
+
 def test_topics_whose_sizes_never_fit_are_refused(command: Command, bags: BagBuilder) -> None:
     path = bags.mcap([bags.image(0, picture(1, 1)), labels(bags, 0, 1, 1, 1)])
     with pytest.raises(RecordingError, match=r"are 3x1 and the images on .* 2x1"):

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
+import os
+import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activesam_ros.cli import main
-from activesam_ros.errors import ExecutorError
+from activesam_ros.errors import ExecutorError, RecordingError, UsageError
 from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.corruptions import Corruption, CorruptionPlan
 from activesam_ros.evaluation.evaluate import Tallies
@@ -29,6 +38,7 @@ from activesam_ros.evaluation.executors import (
     run_crew,
 )
 from activesam_ros.evaluation.executors_local import LocalExecutor
+from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
 from activesam_ros.evaluation.sources import Part, SourceCount
 from activesam_ros.evaluation.tally import prediction_ids
 from activesam_ros.evaluation.worker import PartResult, Task
@@ -103,6 +113,48 @@ def test_two_processes_give_what_one_gives_though_one_is_killed(
     results = told(outcome)["results"]
     assert [entry["frames"] for entry in results] == [6, 6]
     assert results[0] != results[1]
+
+
+INTERRUPTED = """
+import pickle, sys
+from pathlib import Path
+from activesam_ros.evaluation.executors_local import LocalExecutor
+from activesam_ros.evaluation.part_journal import PartJournal
+
+task, folder = pickle.loads(Path(sys.argv[1]).read_bytes())
+LocalExecutor(2, restarts=0).run(task, 6, lambda more: None, PartJournal(folder, {"job": 1}))
+"""
+
+
+def test_when_all_is_killed_its_finished_parts_are_not_done_again(
+    task: Task, fatal: Any, tmp_path: Path
+) -> None:
+    assert isinstance(task.source, BagSource)
+    task = dataclasses.replace(task, pictures=True)
+    alone = InProcess().run(task, 6, lambda more: None)
+    deadly = fatal.FatalSource(task.source, 3, tmp_path / "killed", parent=True)
+    job = tmp_path / "job.pickle"
+    job.write_bytes(pickle.dumps((dataclasses.replace(task, source=deadly), tmp_path / "out")))
+    paths = os.pathsep.join([str(Path(fatal.__file__).parent), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(job)],
+        env=os.environ | {"PYTHONPATH": paths},
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == -signal.SIGKILL
+    journal = PartJournal(tmp_path / "out", {"job": 1})
+    kept = journal.images
+    assert 2 <= kept < 6  # of two workers one got image 3 when two images were done
+    done: list[int] = []
+    outcome = LocalExecutor(2, restarts=0).run(task, 6, done.append, journal)
+    journal.close()
+    assert told(outcome) == told(alone)
+    assert sum(done) == 6 - kept
+    pictures, expected = outcome.result.tallies.pictures, alone.result.tallies.pictures
+    assert pictures is not None
+    assert expected is not None
+    assert pictures.choices() == expected.choices()
 
 
 def test_workers_are_replaced_no_more_often_than_stated(
@@ -219,6 +271,70 @@ def test_every_image_counts_once_and_in_order(
     assert sum(progress) == images
     assert lost <= losses - crew.losses  # one may be lost beyond the end, when all is done
     assert machine["worker"] < workers
+
+
+class Interrupted(Exception):
+    """What ends a crew's work early."""
+
+
+@settings(max_examples=25)
+@given(
+    images=st.integers(0, 20),
+    workers=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    guess=st.one_of(st.none(), st.integers(0, 60)),
+    events=st.integers(0, 30),
+    seed=st.integers(0, 1000),
+)
+def test_interrupted_anywhere_every_image_counts_once(
+    images: int, workers: tuple[int, int], guess: int | None, events: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+
+    def listened(below: int) -> int:
+        nonlocal events
+        events -= 1
+        if events < 0:
+            raise Interrupted
+        return int(random.integers(below))
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = PartJournal(Path(folder) / "out", {"job": 1})
+        with contextlib.suppress(Interrupted):
+            run_crew(
+                FakeCrew(images, 0, listened), workers[0], 0, guess, lambda more: None, journal
+            )
+        journal.close()
+        journal = PartJournal(Path(folder) / "out", {"job": 1})
+        before, progress = journal.images, [0]
+        crew = FakeCrew(images, 0, lambda below: int(random.integers(below)))
+        total, _, _ = run_crew(crew, workers[1], 0, guess, progress.append, journal)
+        journal.remove()
+        assert not (Path(folder) / "out").exists()
+    assert list(total.count.problems) == [str(place) for place in range(images)]
+    assert set(total.count.problems.values()) <= {1}
+    assert before + sum(progress) == images
+
+
+def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: Path) -> None:
+    journal = PartJournal(tmp_path, {"job": 1})
+    part = Part(0, 2)
+    journal.keep(part, part_result(part, 9))
+    with pytest.raises(UsageError, match="let the evaluation that has it open end"):
+        PartJournal(tmp_path, {"job": 1})
+    journal.close()
+    with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
+        PartJournal(tmp_path, {"job": 2})
+    evil = zlib.compress(pickle.dumps(os.getcwd))
+    for data, message in ((evil, "posix.getcwd is no part of a result"), (b"torn", "is damaged")):
+        with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
+            database.execute("UPDATE parts SET result = ?", (data,))
+        journal = PartJournal(tmp_path, {"job": 1})
+        with pytest.raises(RecordingError, match=message):
+            list(journal.parts())
+        journal.close()
+    (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
+    with pytest.raises(RecordingError, match="is in the way"):
+        PartJournal(tmp_path, {"job": 1})
 
 
 def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:

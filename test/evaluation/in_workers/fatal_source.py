@@ -17,12 +17,13 @@ from activesam_ros.evaluation.sources import Part, Reader, SourceCount
 class FatalSource:
     """A source of which reading image ``place`` kills the process once, or raises every time.
 
-    mark: the file that says it has happened.
+    mark: the file that says it has happened. parent: it is the parent process that is killed.
     """
 
     source: BagSource
     place: int
     mark: Path | None
+    parent: bool = False
 
     def open(self) -> Reader:
         return FatalReader(self)
@@ -40,5 +41,6 @@ class FatalReader:
                     raise ZeroDivisionError("on purpose")
                 if not self._fatal.mark.exists():
                     self._fatal.mark.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    victim = os.getppid() if self._fatal.parent else os.getpid()
+                    os.kill(victim, signal.SIGKILL)
             yield sample
