@@ -19,6 +19,8 @@ HIGHER_IS_BETTER = (
 )  # fmt: skip
 LOWER_IS_BETTER = ("temporal_flicker", "active_classes_mean", "peak_memory_mib")
 CLASS_PREFIX = "per_class_iou."
+CORRUPTION_PREFIX = "corruptions."
+CORRUPTION_KEYS = ("miou", "pixel_accuracy", "agreement_with_clean")
 LATENCY_PREFIXES = ("latency_ms.", "stage_latency_ms.")
 
 Run = Mapping[str, Any]
@@ -106,9 +108,15 @@ def higher_is_better(metric: str) -> bool:
     """Which direction of a metric is better; raises UsageError when there is no such metric."""
     if metric in HIGHER_IS_BETTER or metric.startswith(CLASS_PREFIX):
         return True
+    head, _, key = metric.rpartition(".")
+    if head.startswith(CORRUPTION_PREFIX) and key in CORRUPTION_KEYS:
+        return True
     if metric in LOWER_IS_BETTER or metric.startswith(LATENCY_PREFIXES):
         return False
-    known = (*HIGHER_IS_BETTER, *LOWER_IS_BETTER, "latency_ms.p95", "per_class_iou.NAME")
+    known = (
+        *HIGHER_IS_BETTER, *LOWER_IS_BETTER, "latency_ms.p95", "per_class_iou.NAME",
+        "corruptions.fog:5.miou", "corruptions.mean.miou",
+    )  # fmt: skip
     raise UsageError(f"There is no metric {metric!r}; give one of {', '.join(known)}.")
 
 
@@ -119,7 +127,10 @@ def differences(first: Run, second: Run) -> list[Difference]:
     """
     found = []
     for method in common_methods(first, second):
-        a, b = _metrics(first["methods"][method]), _metrics(second["methods"][method])
+        a, b = (
+            _metrics(run["methods"][method]) | _corruption_metrics(run, method)
+            for run in (first, second)
+        )
         for metric in dict.fromkeys((*a, *b)):
             values = a.get(metric), b.get(metric)
             if values != (None, None):
@@ -172,8 +183,12 @@ def violations(limits: Sequence[Limit], found: Sequence[Difference]) -> list[str
 def unlike(first: Run, second: Run) -> list[str]:
     """What, beside the results, differs between the runs, as dotted keys."""
     differing = []
-    for key in ("recording", "dataset", "vocabulary", "settings", "machine"):
-        a, b = _leaves(first.get(key), key), _leaves(second.get(key), key)
+    parts = [
+        dict(run) | {"corruptions": {"seed": (run.get("corruptions") or {}).get("seed")}}
+        for run in (first, second)
+    ]
+    for key in ("recording", "dataset", "vocabulary", "settings", "machine", "corruptions"):
+        a, b = (_leaves(part.get(key), key) for part in parts)
         differing += [name for name in dict.fromkeys((*a, *b)) if a.get(name) != b.get(name)]
     return differing
 
@@ -187,6 +202,20 @@ def _metrics(entry: Mapping[str, Any]) -> dict[str, float | None]:
         elif key in ("latency_ms", "stage_latency_ms", "per_class_iou") and value:
             metrics |= {name: _number(leaf) for name, leaf in _leaves(value, key).items()}
     return metrics
+
+
+def _corruption_metrics(run: Run, method: str) -> dict[str, float | None]:
+    """``corruptions.fog:5.miou`` for one corruption, ``corruptions.mean.miou`` for all."""
+    corruptions = run.get("corruptions")
+    if not corruptions:
+        return {}
+    entries = {name: entry["methods"][method] for name, entry in corruptions["runs"].items()}
+    entries["mean"] = corruptions["mean"][method]
+    return {
+        f"{CORRUPTION_PREFIX}{name}.{key}": _number(entry[key])
+        for name, entry in entries.items()
+        for key in CORRUPTION_KEYS
+    }
 
 
 def _leaves(value: Any, path: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from activesam_ros.evaluation.report_csv import csv_files
 from activesam_ros.evaluation.report_gallery import ShownFrame, shown_frame
 from activesam_ros.evaluation.report_tables import (
     class_rows,
+    corruption_figures,
     css_color,
     headline,
     matrices,
@@ -97,6 +98,7 @@ def page(evaluated: Evaluated) -> str:
         stages=stage_rows(content),
         class_rows=class_rows(content, colors),
         few_classes=FEW_CLASSES,
+        corruptions=corruption_figures(content),
         matrices=matrices(content),
         histogram=_histogram(evaluated.frames),
         latency=_lines(evaluated.frames, "latency_ms"),
@@ -164,6 +166,7 @@ def _sections(content: Mapping[str, Any], has_gallery: bool) -> list[tuple[str, 
         ("headline", "Methods", True),
         ("gallery", "Frames", has_gallery),
         ("classes", "Classes", labelled),
+        ("corruptions", "Corruptions", "corruptions" in content),
         ("latency", "Latency", True),
         ("active", "Active set", True),
         ("confusion", "Confusion", labelled),

@@ -1,4 +1,4 @@
-"""The figures as CSV: a line a method, a line a class, a line a frame."""
+"""The figures as CSV: a line a method, a line a class, a line a frame, a line a corruption."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 METHODS_NAME = "methods.csv"
 CLASSES_NAME = "classes.csv"
 FRAMES_NAME = "frames.csv"
+CORRUPTIONS_NAME = "corruptions.csv"
 
 _Cell = str | int | float | None
 
@@ -26,11 +27,14 @@ def csv_files(
 
     content: of results.json. frames: the figures of every frame by method.
     """
-    return {
+    files = {
         METHODS_NAME: _text(_methods(content["methods"])),
         CLASSES_NAME: _text(_classes(content["methods"])),
         FRAMES_NAME: _text(_frames(frames, [entry.name for entry in vocabulary.classes])),
     }
+    if "corruptions" in content:
+        files[CORRUPTIONS_NAME] = _text(_corruptions(content))
+    return files
 
 
 def _methods(methods: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
@@ -63,6 +67,25 @@ def _classes(methods: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
             labelled, predicted = sum(counts[index]), sum(row[index] for row in counts)
             iou = entry["per_class_iou"][name]
             yield [method, name, iou, labelled, predicted, counts[index][index]]
+
+
+def _corruptions(content: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
+    corruptions = content["corruptions"]
+    averaged = ("miou", "pixel_accuracy")
+    yield [
+        "method", "corruption", "severity", *averaged, *(f"{key}_drop" for key in averaged),
+        "agreement_with_clean",
+    ]  # fmt: skip
+    for method, clean in content["methods"].items():
+        runs = {name: run["methods"][method] for name, run in corruptions["runs"].items()}
+        for title, entry in (*runs.items(), ("mean", corruptions["mean"][method])):
+            name, _, severity = title.partition(":")
+            drops = [
+                None if None in (clean[key], entry[key]) else clean[key] - entry[key]
+                for key in averaged
+            ]
+            values = (entry[key] for key in averaged)
+            yield [method, name, severity, *values, *drops, entry["agreement_with_clean"]]
 
 
 def _frames(

@@ -136,6 +136,47 @@ def class_rows(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple
 
 
 @dataclass(frozen=True, slots=True)
+class CorruptionTable:
+    """Each method under each corruption, in per cent.
+
+    title: what the figures are. rows: name, and by method the figure and how much lower it is than
+    on the images as they are, "" where that says nothing.
+    """
+
+    title: str
+    rows: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+
+
+def corruption_figures(content: Mapping[str, Any]) -> CorruptionTable | None:
+    """Mean IoU, or without ground truth the share of pixels that keep their label.
+
+    None where nothing was corrupted.
+    """
+    if "corruptions" not in content:
+        return None
+    methods, corruptions = content["methods"], content["corruptions"]
+    labelled = any(entry["miou"] is not None for entry in methods.values())
+    key = "miou" if labelled else "agreement_with_clean"
+
+    def row(name: str, entries: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, str], ...]]:
+        cells = []
+        for method, clean in methods.items():
+            value = entries[method][key]
+            known = labelled and value is not None and clean["miou"] is not None
+            drop = f"{(value - clean['miou']) * 100:+.1f}" if known else ""
+            cells.append((percent(value), drop))
+        return name, tuple(cells)
+
+    rows = [row(name, run["methods"]) for name, run in corruptions["runs"].items()]
+    rows.append(row("mean", corruptions["mean"]))
+    if labelled:
+        clean = tuple((percent(entry["miou"]), "") for entry in methods.values())
+        rows.insert(0, ("clean", clean))
+    title = "Mean IoU, %" if labelled else "Pixels with the label of the clean image, %"
+    return CorruptionTable(title, tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """A confusion matrix by row: of each label's pixels the share that was given each class.
 

@@ -182,3 +182,26 @@ def test_runs_without_a_common_method_are_refused(runs: Runs) -> None:
     runs.write("b", {"sam3": entry()})
     assert runs.compare() == 2
     assert "no method in common" in runs.err
+
+
+def test_figures_under_corruptions_are_compared_too(runs: Runs) -> None:
+    def corruptions(miou: float) -> dict[str, Any]:
+        figures = {"miou": miou, "pixel_accuracy": None, "agreement_with_clean": 0.5}
+        methods = {"activesam": figures}
+        return {"seed": 3, "runs": {"fog:5": {"methods": methods}}, "mean": methods}
+
+    runs.write("a", {"activesam": entry()}, corruptions=corruptions(0.4))
+    runs.write("b", {"activesam": entry()}, corruptions=corruptions(0.3))
+    assert runs.compare("corruptions.fog:5.miou:0.2", "corruptions.mean.miou:50%") == 0
+    assert "corruptions.fog:5.miou" in runs.out
+    assert runs.compare("activesam/corruptions.mean.miou:0.05") == 1
+    assert "corruptions.mean.miou of activesam got worse by 0.1" in runs.err
+    assert runs.compare("corruptions.snow:5.miou:0.1") == 2
+    assert "neither run knows corruptions.snow:5.miou" in runs.err
+    assert runs.compare("corruptions.fog:5.latency:0.1") == 2
+    assert "There is no metric" in runs.err
+    runs.write("b", {"activesam": entry()})
+    assert runs.compare("corruptions.mean.miou:0.1") == 2
+    assert "null in B" in runs.err
+    assert runs.compare() == 0
+    assert "the runs differ in corruptions.seed" in runs.err

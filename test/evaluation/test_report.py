@@ -15,8 +15,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.evaluation.corruption_options import corruption_results
+from activesam_ros.evaluation.corruptions import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.evaluate import Evaluator, Sample, Tallies
 from activesam_ros.evaluation.report import Evaluated, page, write_report
+from activesam_ros.evaluation.report_tables import corruption_figures
 from activesam_ros.evaluation.results import document, machine, percent
 from activesam_ros.evaluation.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -42,7 +45,10 @@ CHROMIUM_FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-SECTIONS = ("headline", "gallery", "classes", "latency", "active", "confusion", "settings")
+SECTIONS = (
+    "headline", "gallery", "classes", "corruptions", "latency", "active", "confusion", "settings",
+)  # fmt: skip
+CORRUPTIONS = CorruptionPlan((Corruption("jpeg_compression", 5), Corruption("contrast", 2)))
 
 
 class Shifted:
@@ -67,12 +73,17 @@ def samples(labelled: bool) -> Iterator[Sample]:
         yield Sample(image, labels if labelled else None, stamp_ns, place, "/camera")
 
 
-def evaluated(labelled: bool) -> Evaluated:
+def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
     segmenters = {Method.ACTIVESAM: Shifted(3, (0, 1)), Method.FULL: Shifted(1, (0, 1, 2, 3))}
     ids = prediction_ids(VOCABULARY)
     evaluator = Evaluator(
-        segmenters, VOCABULARY, ids if labelled else None, CPU, pictures=True
-    )  # fmt: skip
+        segmenters,
+        VOCABULARY,
+        ids if labelled else None,
+        CPU,
+        pictures=True,
+        corrupter=Corrupter(CORRUPTIONS) if corrupted else None,
+    )
     tallies: Tallies = evaluator.run(samples(labelled), lambda: None)
     about = {
         "recording": {
@@ -87,6 +98,8 @@ def evaluated(labelled: bool) -> Evaluated:
         "published": {"activesam": {"miou": 0.697, "frames_per_second": 4.04}},
     }
     content = document(tallies.plain, machine(CPU, torch.float32), about)
+    if corrupted:
+        content["corruptions"] = corruption_results(tallies, CORRUPTIONS.seed)
     frames = {method.value: tally.figures for method, tally in tallies.plain.items()}
     assert tallies.pictures is not None
     return Evaluated(content, VOCABULARY, frames, tallies.pictures)
@@ -115,6 +128,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 def test_the_files_of_a_report(folder: Path, labelled: Evaluated) -> None:
     names = {"index.html", "results.json", "methods.csv", "classes.csv", "frames.csv"}
+    names.add("corruptions.csv")
     assert {path.name for path in folder.iterdir()} == names
     assert json.loads((folder / "results.json").read_text()) == labelled.content
     assert (folder / "index.html").stat().st_size < 300_000
@@ -138,6 +152,41 @@ def test_the_csv_files_hold_what_results_json_holds(folder: Path, labelled: Eval
     assert (frames[0]["flicker"], frames[0]["encode_ms"]) == ("", "1.0")
     mean = np.mean([float(row["latency_ms"]) for row in frames[:FRAMES]])
     assert mean == pytest.approx(1e3 / methods["activesam"]["frames_per_second"])
+
+
+def test_corruptions_have_a_csv_file_and_means(folder: Path, labelled: Evaluated) -> None:
+    corruptions = labelled.content["corruptions"]
+    rows = table((folder / "corruptions.csv").read_text())
+    assert [(row["method"], row["corruption"], row["severity"]) for row in rows[:4]] == [
+        ("activesam", "jpeg_compression", "5"),
+        ("activesam", "contrast", "2"),
+        ("activesam", "mean", ""),
+        ("full", "jpeg_compression", "5"),
+    ]
+    run, mean = corruptions["runs"]["contrast:2"]["methods"], corruptions["mean"]
+    clean = labelled.content["methods"]["activesam"]
+    assert float(rows[1]["miou"]) == run["activesam"]["miou"]
+    assert float(rows[1]["miou_drop"]) == clean["miou"] - run["activesam"]["miou"] > 0
+    assert float(rows[1]["agreement_with_clean"]) == run["activesam"]["agreement_with_clean"] < 1
+    assert float(rows[5]["pixel_accuracy_drop"]) == mean["full"]["pixel_accuracy_drop"]
+
+
+def test_without_corruptions_nothing_is_said_of_them(tmp_path: Path) -> None:
+    clean = evaluated(labelled=True, corrupted=False)
+    write_report(tmp_path, clean)
+    assert not (tmp_path / "corruptions.csv").exists()
+    assert "corruption" not in page(clean).lower()
+
+
+def test_without_ground_truth_corruptions_are_held_against_clean_labels(
+    unlabelled: Evaluated,
+) -> None:
+    figures = corruption_figures(unlabelled.content)
+    assert figures is not None
+    assert figures.title.startswith("Pixels with the label of the clean image")
+    mean = unlabelled.content["corruptions"]["mean"]["full"]["agreement_with_clean"]
+    assert figures.rows[-1] == ("mean", (figures.rows[-1][1][0], (percent(mean), "")))
+    assert [name for name, _ in figures.rows] == ["jpeg_compression:5", "contrast:2", "mean"]
 
 
 def test_a_page_without_ground_truth_ranks_by_agreement(unlabelled: Evaluated) -> None:
@@ -207,6 +256,12 @@ def test_every_section_is_there_with_the_true_figures(visit: Visit, labelled: Ev
     assert rows["Agreement with full %"][1] == "100.0"
     assert rows["Active classes"] == ["2.0", "4.0"]
     assert visit.page.locator("#headline strong").first.inner_text() == percent(full["miou"])
+    cells = visit.page.locator("#corruptions tbody tr").nth(2).locator("td").all_inner_texts()
+    methods = labelled.content["corruptions"]["runs"]["contrast:2"]["methods"]
+    assert cells == [
+        f"{percent(methods[name]['miou'])} {(methods[name]['miou'] - clean['miou']) * 100:+.1f}"
+        for name, clean in labelled.content["methods"].items()
+    ]
     bars = visit.page.locator("#classes tbody tr")
     assert bars.count() == 3  # the class that is never seen has no IoU
     sky = bars.filter(has_text="sky")
