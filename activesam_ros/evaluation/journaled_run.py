@@ -27,8 +27,14 @@ def journaled_run(
 
     job: what the journal must belong to. expected: how many images there seem to be, None where
     that is not known; unit: what the progress bar calls one. The journal is removed when the block
-    ends, and kept when it raises: the results are written there. Raises ActiveSamError.
+    ends, and kept when it raises: the results are written there. With streaming a frame depends on
+    those before it, so nothing is kept. Raises ActiveSamError.
     """
+    if any(settings.streaming for settings in task.settings.values()):
+        with tqdm(total=expected, unit=unit, file=sys.stderr, disable=None) as progress:
+            outcome = executor.run(task, expected, progress.update)
+        yield outcome
+        return
     journal = PartJournal(output, job)
     try:
         if journal.images:

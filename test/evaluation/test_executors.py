@@ -38,6 +38,7 @@ from activesam_ros.evaluation.executors import (
     run_crew,
 )
 from activesam_ros.evaluation.executors_local import LocalExecutor
+from activesam_ros.evaluation.journaled_run import journaled_run
 from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
 from activesam_ros.evaluation.sources import Part, SourceCount
 from activesam_ros.evaluation.tally import prediction_ids
@@ -271,6 +272,15 @@ def test_every_image_counts_once_and_in_order(
     assert sum(progress) == images
     assert lost <= losses - crew.losses  # one may be lost beyond the end, when all is done
     assert machine["worker"] < workers
+
+
+def test_a_stream_is_not_cut_into_parts(task: Task, tmp_path: Path) -> None:
+    streaming = {name: each.replace({"streaming": True}) for name, each in task.settings.items()}
+    task = dataclasses.replace(task, settings=streaming, corruptions=None)
+    alone = InProcess().run(task, 6, lambda more: None)
+    with journaled_run(InProcess(), task, {"job": 1}, tmp_path / "out", 6, "frame") as outcome:
+        assert told(outcome) == told(alone)
+        assert not (tmp_path / "out").exists()
 
 
 class Interrupted(Exception):
