@@ -257,13 +257,13 @@ def test_broken_compressed_images(
     start_node: StartNode,
     parameters: dict[str, Any],
     open_camera: OpenCamera,
+    namespace: str,
     peer: Peer,
-    node: NodeProcess,
     photo: Pixels,
 ) -> None:
-    assert node.interrupt() == 0
-    second = start_node({**parameters, "image_transport": "compressed"})
-    camera = open_camera(CompressedImage, "image/compressed")
+    facing = peer.facing(f"{namespace}/compressed")
+    node = start_node({**parameters, "image_transport": "compressed"}, namespace=facing.namespace)
+    camera = open_camera(CompressedImage, "image/compressed", facing=facing)
     good = array.array("B", cv2.imencode(".png", photo)[1].tobytes())
 
     def picture(stamp_ns: int, kind: str = "png", data: bytes | None = None) -> CompressedImage:
@@ -273,14 +273,14 @@ def test_broken_compressed_images(
 
     camera.first_mask(picture)
     for count, (kind, data) in enumerate(broken_pictures(photo), start=1):
-        camera.publish(picture(peer.next_stamp(), kind, data))
+        camera.publish(picture(facing.next_stamp(), kind, data))
 
         def counted(_: Any, values: dict[str, str], count: int = count) -> bool:
             return refused(values) == count
 
-        status = peer.status("image", counted, f"{kind} {len(data)} refused")
+        status = facing.status("image", counted, f"{kind} {len(data)} refused")
         assert peer.values_of(status)["state"] == "rejected"
-    mask = camera.mask_of(picture(peer.next_stamp()))
+    mask = camera.mask_of(picture(facing.next_stamp()))
     assert (mask.height, mask.width) == photo.shape[:2]
-    assert "Traceback" not in second.log()
-    assert "dropped_failed" not in str(peer.status("image", is_active, "active again").values)
+    assert "Traceback" not in node.log()
+    assert "dropped_failed" not in str(facing.status("image", is_active, "active again").values)
