@@ -188,7 +188,8 @@ def test_active_classes_are_averaged_over_the_masks(tmp_path: Path) -> None:
         ]
         fields = {"header": header(START_NS, ""), "vocabulary_version": 1, "vocabulary_size": 9}
         return new(
-            "activesam_ros/msg/ActiveClasses", {**fields, "classes": classes, "latency_ms": 12.5}
+            "activesam_ros/msg/ActiveClasses",
+            {**fields, "classes": classes, "latency_ms": 12.5, "degradation": 0},
         )
 
     messages = [active(road=0.5, sky=0.25), active(sky=0.75)]

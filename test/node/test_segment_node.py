@@ -38,10 +38,11 @@ LATCHED = QoSProfile(
 
 @pytest.fixture(scope="module")
 def parameters(golden: Path) -> dict[str, Any]:
-    """The settings of a golden case, without the hypernyms, which take seconds to look up."""
+    """The settings of a golden case, every frame on its own; hypernyms take seconds to look up."""
     case = json.loads((golden / "background.json").read_text("utf-8"))
     known = {setting.name for setting in SETTINGS}
-    return {name: value for name, value in case.items() if name in known} | {"hypernym_tokens": 0}
+    own = {"hypernym_tokens": 0, "streaming": False}
+    return {name: value for name, value in case.items() if name in known} | own
 
 
 @pytest.fixture(scope="module")

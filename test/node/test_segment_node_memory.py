@@ -86,7 +86,7 @@ def test_configuring_without_memory_tells_the_reason_and_can_be_repaired(
     status = peer.status("network", lambda status, _: status.level == b"\x02", "an error")
     assert "Tried to allocate 2 GiB" in status.message
     assert "set bucket_size, resolution or camera_batch lower" in status.message
-    assert status.message in node.log()
+    peer.wait_for(lambda: status.message in node.log(), "the reason in the log")
     state = peer.call(GetState, "activesam/get_state", GetState.Request()).current_state
     assert state.label == "unconfigured"
     (result,) = peer.set_parameters({"warm_up": False})  # the blank image is what has no room
