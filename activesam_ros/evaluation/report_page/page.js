@@ -10,6 +10,8 @@ for (const figure of document.querySelectorAll(".frame")) {
     figure.style.setProperty("--a", a.value);
     if (b) figure.style.setProperty("--b", b.value);
   };
+  // Else a drag of the thumb may become one of the picture below it, which ends it.
+  figure.addEventListener("dragstart", (event) => event.preventDefault());
   for (const input of [a, b]) if (input) input.addEventListener("input", () => show(input));
   show(a); // a browser may have kept the positions of an earlier visit
 }
