@@ -1,6 +1,6 @@
 """What sparse attention and MLPs cost in accuracy and save in time, switch by switch.
 
-    python benchmarks/sparse.py --weights weights/demo/model.safetensors --output out/sparse
+    python -m benchmarks.sparse --weights weights/demo/model.safetensors --output out/sparse
 
 Segments unseen frames of the demo world with every class decoded (method full), once densely and
 once for each switch, density and way of choosing tokens: Stripe-Sort by content, its static order,
@@ -25,7 +25,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sparse_plans import MergingPlan, at_random
 
 from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.demo.measure import Sample, test_frames
@@ -37,6 +36,7 @@ from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import Densities, SparsePlan, by_content, evenly
+from benchmarks.sparse_plans import MergingPlan, at_random
 
 SWITCHES = ("encoder_attention", "encoder_mlp", "fusion", "fusion_mlp")
 DENSITIES = (0.7, 0.5, 0.4, 0.3)

@@ -1,6 +1,6 @@
 """What streaming costs and gains on a demo drive, against previewing every frame by itself.
 
-    python benchmarks/streaming.py --weights weights/demo/model.safetensors --frames 1000 \
+    python -m benchmarks.streaming --weights weights/demo/model.safetensors --frames 1000 \
         --output out/streaming
 
 Every frame is rendered once and segmented by every variant, one after the other, so that whatever
@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from streaming_plot import draw
 
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.measure import VISIBLE_SHARE, wide_vocabulary
@@ -42,6 +41,7 @@ from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
+from benchmarks.streaming_plot import draw
 
 UNSEEN_BEFORE = 10
 MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
