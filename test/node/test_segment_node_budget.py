@@ -35,6 +35,7 @@ def node(start_node: StartNode, tmp_path_factory: pytest.TempPathFactory) -> Nod
             "pinned": ["sky"],
             "budget_max_active": 2,
             "budget_preview_interval": 4,
+            "streaming": False,  # whose frames preview a slice and carry the rest
         }
     )
 
