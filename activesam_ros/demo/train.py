@@ -37,10 +37,10 @@ class Recipe:
 
 
 CPU_RECIPE = Recipe(
-    drives=520,
+    drives=1000,
     options=TrainingOptions(
-        steps=4400,
-        encoder_share=3000 / 4400,
+        steps=8600,
+        encoder_share=5600 / 8600,
         encoder_batch=BatchOptions(images=8, full_resolution_share=0.15),
         batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
@@ -84,6 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drives", type=int, metavar="N", help="drives to render (default: the device's)"
     )
     parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="WEIGHTS",
+        help="exported weights to begin with, the image encoder at half its rate "
+        "(default: random ones)",
+    )
+    parser.add_argument(
         "--pause-at", type=int, metavar="STEP", help="stop there; the same command goes on"
     )
     parser.add_argument(
@@ -111,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         data = args.data or args.output / "data"
         pace = Pace(workers=args.workers, pause_at=args.pause_at)
         if not args.prepare_only:
-            train(recipe, args.output, data, device, pace)
+            train(recipe, args.output, data, device, pace, args.start)
         else:
             paths, prompts = prepare(recipe, data, args.workers)
             print(f"{data}: {len(paths)} drives, {len(prompts)} prompts")
@@ -139,6 +146,8 @@ def recipe_from(args: argparse.Namespace, recipe: Recipe) -> Recipe:
     options = dataclasses.replace(
         recipe.options, seed=args.seed, steps=args.steps or recipe.options.steps
     )
+    if args.start is not None:
+        options = dataclasses.replace(options, encoder_rate=options.encoder_rate / 2)
     return dataclasses.replace(recipe, drives=args.drives or recipe.drives, options=options)
 
 
@@ -155,8 +164,15 @@ def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...],
     return paths, TrainingPrompts.load(prompts)
 
 
-def train(recipe: Recipe, output: Path, data: Path, device: torch.device, pace: Pace) -> None:
-    """Go on with the run in ``output`` to its last step, or to the pause."""
+def train(
+    recipe: Recipe,
+    output: Path,
+    data: Path,
+    device: torch.device,
+    pace: Pace,
+    start: Path | None = None,
+) -> None:
+    """Go on with the run in ``output``, or begin it at ``start``, to its last step or the pause."""
     paths, prompts = prepare(recipe, data, max(pace.workers, 1))
-    training = Run(output, recipe.config, recipe.options, device)
+    training = Run(output, recipe.config, recipe.options, device, start)
     training.train(load_frames(paths, recipe.config), prompts, pace)

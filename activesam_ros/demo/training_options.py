@@ -77,7 +77,8 @@ class TrainingOptions:
 
     The first ``encoder_share`` of the ``steps`` trains the image encoder alone, on the probes, as
     SAM 3's own comes trained; the rest trains everything. Each stage warms up and has half a cosine
-    of its own, from ``encoder_rate`` and ``learning_rate``.
+    of its own, from ``encoder_rate`` and ``learning_rate``. In the second stage the image encoder
+    takes ``encoder_rate_share`` of the rate, so that it keeps what it has learned.
     """
 
     seed: int = 0
@@ -85,6 +86,7 @@ class TrainingOptions:
     encoder_share: float = 0.0
     encoder_rate: float = 2e-3
     learning_rate: float = 1e-3
+    encoder_rate_share: float = 0.2
     warmup_steps: int = 100
     weight_decay: float = 0.02
     gradient_norm: float = 1.0
@@ -109,3 +111,8 @@ class TrainingOptions:
         progress = (done - self.warmup_steps) / max(last - first - self.warmup_steps, 1)
         share = 0.5 * (1 + math.cos(math.pi * progress))
         return highest * (LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * share)
+
+    def image_encoder_rate(self, step: int) -> float:
+        """The learning rate of the image encoder's parameters at a step."""
+        share = 1.0 if step < self.encoder_steps else self.encoder_rate_share
+        return share * self.rate(step)

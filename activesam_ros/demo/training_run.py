@@ -29,6 +29,7 @@ from activesam_ros.demo.training_network import (
 from activesam_ros.demo.training_options import TrainingOptions
 from activesam_ros.demo.training_prompts import TrainingPrompts
 from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -58,13 +59,20 @@ class Run:
         config: Sam3Config,
         options: TrainingOptions,
         device: torch.device,
+        start: Path | None = None,
     ) -> None:
-        """Raises UsageError when the folder holds a run of other options."""
+        """A new run begins with the exported weights ``start``, or with random ones.
+
+        Raises UsageError when the folder holds a run of other options, CheckpointError when
+        ``start`` does not hold weights of ``config``.
+        """
         self.folder, self.config, self.options, self.device = folder, config, options, device
         # On the CPU, so that the first weights do not depend on the device.
         torch.manual_seed(options.seed)
         self.network = DemoNetwork(config)
         initialize(self.network)
+        if start is not None:
+            _fill(self.network, start, config)
         self.network.to(device)
         self.average = {
             name: parameter.detach().clone() for name, parameter in self.network.named_parameters()
@@ -119,8 +127,9 @@ class Run:
 
     def _take_step(self, batch: ImageBatch, table: PromptTokens) -> dict[str, Tensor]:
         options = self.options
+        rate, encoder_rate = options.rate(self.step), options.image_encoder_rate(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.step)
+            group["lr"] = encoder_rate if group["is_image_encoder"] else rate
         moved = batch.to(self.device)
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"
@@ -213,14 +222,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ) from None
 
 
-def _parameter_groups(network: DemoNetwork, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; vectors and tables of embeddings do not."""
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+def _fill(network: DemoNetwork, weights: Path, config: Sam3Config) -> None:
+    """Exported weights; the probes, which are not exported, stay as they are."""
+    cpu = torch.device("cpu")
+    image = load_image_model(weights, config, cpu, torch.float32)
+    text = load_text_encoder(weights, config, cpu, torch.float32)
+    with torch.no_grad():
+        for part, loaded in ((network.image, image), (network.text, text)):
+            values = dict(loaded.named_parameters())
+            for name, parameter in part.named_parameters():
+                parameter.copy_(values[name])
+
+
+def _parameter_groups(network: DemoNetwork, weight_decay: float) -> list[dict[str, Any]]:
+    """The image encoder has its own rate; matrices decay, vectors and embeddings do not."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         is_table = "embed" in name and "mlp" not in name
-        (kept if parameter.ndim < 2 or is_table else decayed).append(parameter)
+        decays = parameter.ndim >= 2 and not is_table
+        is_image_encoder = name.startswith("image.vision_encoder.")
+        groups.setdefault((is_image_encoder, decays), []).append(parameter)
     return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "weight_decay": weight_decay if decays else 0.0,
+            "is_image_encoder": is_image_encoder,
+        }
+        for (is_image_encoder, decays), parameters in groups.items()
     ]

@@ -213,6 +213,25 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     assert last["loss"] > 0
 
 
+def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
+    trained = Run(tmp_path / "run", TINY, dataclasses.replace(OPTIONS, seed=5), CPU)
+    trained.save()
+    weights = export(trained.checkpoint, tmp_path / "out")
+    begun = Run(tmp_path / "next", TINY, OPTIONS, CPU, start=weights)
+    assert len(begun.average) == len(trained.average)
+    for name, value in begun.average.items():
+        if not name.startswith("probes."):
+            assert torch.equal(value, trained.average[name].half().float()), name
+
+
+def test_a_run_does_not_begin_with_weights_of_another_network(tmp_path: Path) -> None:
+    trained = Run(tmp_path / "run", TINY, OPTIONS, CPU)
+    trained.save()
+    weights = export(trained.checkpoint, tmp_path / "out")
+    with pytest.raises(CheckpointError):
+        Run(tmp_path / "next", dataclasses.replace(TINY, d_model=32), OPTIONS, CPU, start=weights)
+
+
 def test_a_run_may_be_made_longer_and_nothing_else(tmp_path: Path) -> None:
     Run(tmp_path, TINY, OPTIONS, CPU).save()
     Run(tmp_path, TINY, dataclasses.replace(OPTIONS, steps=9), CPU)
@@ -255,6 +274,22 @@ def test_the_rate_warms_up_and_falls_in_each_stage() -> None:
         assert stage[-1] < 0.03 * highest
 
 
+def test_the_image_encoder_learns_slower_once_the_rest_learns(
+    tmp_path: Path, frames: TrainingFrames, prompts: TrainingPrompts
+) -> None:
+    options = dataclasses.replace(OPTIONS, encoder_rate_share=0.0)
+    run = Run(tmp_path, TINY, options, CPU)
+    run.train(frames, prompts, Pace(pause_at=options.encoder_steps))
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.train(frames, prompts, Pace())
+    changed = {
+        name for name, value in run.network.state_dict().items() if not value.equal(before[name])
+    }
+    assert changed
+    assert not any(name.startswith("image.vision_encoder.") for name in changed)
+    assert options.image_encoder_rate(0) == options.rate(0)
+
+
 def _arguments(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
@@ -285,6 +320,10 @@ def test_arguments_change_the_recipe(tmp_path: Path) -> None:
     args = _arguments("--output", str(tmp_path), "--steps", "7", "--seed", "3", "--drives", "5")
     recipe = train.recipe_from(args, train.CPU_RECIPE)
     assert (recipe.drives, recipe.options.steps, recipe.options.seed) == (5, 7, 3)
+    started = train.recipe_from(
+        _arguments("--output", str(tmp_path), "--start", "model.safetensors"), train.CPU_RECIPE
+    )
+    assert started.options.encoder_rate == train.CPU_RECIPE.options.encoder_rate / 2
     plain = train.recipe_from(_arguments("--output", str(tmp_path)), train.CPU_RECIPE)
     assert plain == train.CPU_RECIPE
 
