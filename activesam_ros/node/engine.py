@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.settings import Settings
+from activesam_ros.streaming.streams import Streams, rules_of
 
 # Any size will do: the network sees a square of its own resolution.
 _WARM_UP_SIZE = (480, 640, 3)
@@ -172,17 +175,39 @@ def use_cpu_threads(count: int) -> int:
 
 
 def warm_up(prompted: Prompted, batch: int) -> None:
-    """Segment blank images at every level, so that real ones find everything in place.
+    """Segment blank images in every shape there is, so that real ones find everything in place.
 
     batch: how many images may be encoded at once.
     """
-    blank = np.zeros(_WARM_UP_SIZE, np.uint8)
+    for warm in warm_passes(prompted, batch):
+        warm()
+
+
+def warm_passes(prompted: Prompted, batch: int) -> Iterator[Callable[[], None]]:
+    """What :func:`warm_up` does, one pass after the other: every level, alone and in a batch."""
     for mode in prompted.modes:
         for count in sorted({1, batch}):
-            for _ in mode.segmenter.segment_batch(
-                [blank] * count, [Wanted()] * count, [None] * count
-            ):
-                pass
+            for choosers in _warm_choosers(prompted.vocabulary, mode.level.settings, count):
+                yield functools.partial(_segment_blank, mode.segmenter, choosers)
+
+
+def _segment_blank(segmenter: FrameSegmenter, choosers: Sequence[Chooser | None]) -> None:
+    blank = np.zeros(_WARM_UP_SIZE, np.uint8)
+    count = len(choosers)
+    for _ in segmenter.segment_batch([blank] * count, [Wanted()] * count, choosers):
+        pass
+
+
+def _warm_choosers(
+    vocabulary: Vocabulary, settings: Settings, count: int
+) -> Iterator[Sequence[Chooser | None]]:
+    """The choosers of each pass: a stream previews everything first, then only a slice."""
+    if not settings.streaming or len(vocabulary.query_class) <= settings.max_active:
+        yield [None] * count
+        return
+    streams, rules = Streams(), rules_of(vocabulary, settings)
+    for _ in range(2):
+        yield [streams.chooser(str(camera), None, rules) for camera in range(count)]
 
 
 def free_memory() -> None:

@@ -42,7 +42,7 @@ from activesam_ros.node.memory_retry import is_out_of_memory
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
-from activesam_ros.node.session import Session
+from activesam_ros.node.session import Session, warm_batch
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
@@ -172,7 +172,7 @@ class SegmentNode(LifecycleNode):
         engine = self._load(options)
         prompted = engine.prompt(load_vocabulary(options.vocabulary), parameters)
         if options.warm_up:
-            warm_up(prompted, min(options.camera_batch, len(parameters.inputs)))
+            warm_up(prompted, warm_batch(parameters))
         self._version += 1
         vocabulary = prompted.vocabulary
         self.get_logger().info(

@@ -13,9 +13,16 @@ from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.camera_channel import CameraChannel
 from activesam_ros.node.diagnostics import CameraView
-from activesam_ros.node.engine import Engine, Mode, Prompted, warm_up
+from activesam_ros.node.engine import (
+    Engine,
+    Mode,
+    Prompted,
+    free_memory,
+    warm_passes,
+)
 from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
 from activesam_ros.node.images import Converter
+from activesam_ros.node.memory_retry import is_out_of_memory
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.publishers import VocabularyPublishers
 from activesam_ros.node.runtime import (
@@ -67,6 +74,7 @@ class Session:
             now_ns=lambda: int(node.get_clock().now().nanoseconds),
         )
         self._change = threading.Lock()
+        self._closed = threading.Event()
         self._worker: FrameWorker[Frame] | None = None
         self._reported: set[str] = set()
 
@@ -109,6 +117,7 @@ class Session:
 
     def close(self) -> None:
         """Deactivate and take the topics away."""
+        self._closed.set()
         self.deactivate()
         for channel in self._channels.values():
             channel.close()
@@ -122,8 +131,8 @@ class Session:
             budget_begins = parameters.options.max_latency_ms > 0 >= budget_ms
             if _shapes_modes(parameters) != _shapes_modes(self._parameters):
                 prompted = self.engine.with_parameters(running.prompted, parameters)
-                if budget_begins and parameters.options.warm_up:
-                    warm_up(prompted, batch=1)
+                if budget_begins:
+                    self._warm_beside(prompted, parameters)
                 running = replace(running, prompted=prompted)
             self._processor.change(running)
             was_enabled = self._parameters.options.enabled
@@ -134,21 +143,50 @@ class Session:
             self._listen(parameters.options.enabled)
 
     def set_vocabulary(self, preset: str, names: Sequence[str]) -> tuple[Running, int]:
-        """Compile another vocabulary beside the running one and swap between two frames.
+        """Compile and warm another vocabulary beside the running one and swap between two frames.
 
         Returns what runs now and the first image stamp it holds for [ns]. Raises an ActiveSamError
-        and changes nothing when the request cannot be used.
+        and changes nothing when the request cannot be used, or the session is closed meanwhile.
         """
         vocabulary = requested_vocabulary(preset, names, self.running.prompted.vocabulary)
         parameters = self._parameters
         prompted = self.engine.prompt(vocabulary, parameters)
+        self._warm_beside(prompted, parameters)
         with self._change:
-            # Parameters may have changed while the prompts were compiled.
+            # Parameters may have changed meanwhile; frames do not wait for this lock.
             if _shapes_modes(self._parameters) != _shapes_modes(parameters):
                 prompted = self.engine.with_parameters(prompted, self._parameters)
+                self._warm_beside(prompted, self._parameters)
+            self._refuse_when_closed()
             version = self.running.version + 1
             running = replace(self.running, prompted=prompted, version=version)
             return running, self._processor.change(running)
+
+    def _warm_beside(self, prompted: Prompted, parameters: NodeParameters) -> None:
+        """Warm what is to run next while frames are segmented with what runs now."""
+        if not parameters.options.warm_up:
+            return
+        try:
+            for warm in warm_passes(prompted, warm_batch(parameters)):
+                self._refuse_when_closed()
+                warm()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            text = str(error)
+        else:
+            return
+        free_memory()  # after the error, whose traceback holds tensors
+        self.note(
+            f"There is no memory to warm the vocabulary {prompted.vocabulary.name} beside what "
+            f"runs: {text} It is used all the same; its first images may take longer."
+        )
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed.is_set():
+            raise UsageError(
+                "The node was cleaned up or shut down before this was ready; nothing has changed."
+            )
 
     def follow(self) -> None:
         """Adapt to the publishers that are there now; report new conflicts in the log."""
@@ -242,6 +280,11 @@ def _shapes_modes(parameters: NodeParameters) -> tuple[object, ...]:
         options.budget_preview_interval,
         options.budget_max_active,
     )
+
+
+def warm_batch(parameters: NodeParameters) -> int:
+    """How many images may be encoded at once: those of as many cameras as there are."""
+    return min(parameters.options.camera_batch, len(parameters.inputs))
 
 
 def requested_vocabulary(preset: str, names: Sequence[str], previous: Vocabulary) -> Vocabulary:

@@ -302,6 +302,31 @@ def test_every_level_is_warmed_alone_and_in_a_batch() -> None:
         assert segmenter_of(state, level).batches == [1, 3]
 
 
+def test_a_stream_is_warmed_with_a_full_preview_and_a_slice() -> None:
+    names = [f"class {number}" for number in range(10)]
+    settings = Settings(max_active=2, preview_interval=5, streaming=True)
+    looks: list[int] = []
+
+    class LookingSegmenter(FakeSegmenter):
+        def segment_batch(
+            self,
+            images: Sequence[NDArray[np.uint8]],
+            wanted: Sequence[Wanted],
+            choosers: Sequence[Chooser | None],
+        ) -> Iterator[Segmentation]:
+            for chooser in choosers:
+                assert chooser is not None
+                looked = chooser.look(lambda: torch.zeros(1, 3, 8, 8))
+                looks.append(len(looked))
+                chosen = chooser.choose(torch.full((len(looked),), 0.5))
+                chooser.settle(dict.fromkeys(chosen, 0.5))
+            return super().segment_batch(images, wanted, choosers)
+
+    mode = Mode(Level(Step.NOTHING, settings, 1), LookingSegmenter(label=1))
+    warm_up(Prompted(vocabulary_from_names(names), (mode,), cache_hit=False), batch=2)
+    assert looks == [10, 2, 10, 10, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("error", "cause"),
     [

@@ -1,0 +1,121 @@
+"""A vocabulary set at run time is warmed over DDS: beside the running one, and before it is used.
+
+The node under test has the real network behind segmenters that write down what they are asked for.
+The first warm pass of a vocabulary set at run time goes on when three more images were segmented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from activesam_ros.srv import SetVocabulary
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+if TYPE_CHECKING:
+    from test.node.conftest import Camera, NodeProcess, OpenCamera, Peer, StartNode
+
+SERVICE = "activesam/set_vocabulary"
+FRAMES_MEANWHILE = 3
+
+WRITING_NODE = """
+import dataclasses
+import sys
+import threading
+
+from activesam_ros.node.engine import load_engine
+from activesam_ros.node.process import run_node
+from activesam_ros.node.segment_node import SegmentNode
+
+frames = threading.Semaphore(0)
+
+
+class WritingSegmenter:
+    def __init__(self, inner, vocabulary, waits):
+        self.inner, self.vocabulary, self.waits = inner, vocabulary, waits
+
+    def segment_batch(self, images, wanted, choosers):
+        blank = not any(image.any() for image in images)
+        print("warm" if blank else "frame", self.vocabulary, flush=True)
+        if blank and self.waits:
+            self.waits = False
+            for _ in range(FRAMES_MEANWHILE):
+                assert frames.acquire(timeout=60), "frames stand still during the warm pass"
+        yield from self.inner.segment_batch(images, wanted, choosers)
+        if not blank:
+            frames.release()
+
+
+class WritingEngine:
+    def __init__(self, inner):
+        self.inner = inner
+        self.device, self.dtype = inner.device, inner.dtype
+        self.configured = False
+
+    def prompt(self, vocabulary, parameters):
+        prompted = self.inner.prompt(vocabulary, parameters)
+        while frames.acquire(blocking=False):
+            pass
+        first, *others = prompted.modes
+        name = "-".join(entry.name for entry in vocabulary.classes)
+        writing = WritingSegmenter(first.segmenter, name, self.configured)
+        self.configured = True
+        mode = dataclasses.replace(first, segmenter=writing)
+        return dataclasses.replace(prompted, modes=(mode, *others))
+
+
+def load(options):
+    return WritingEngine(load_engine(options))
+
+
+sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+""".replace("FRAMES_MEANWHILE", str(FRAMES_MEANWHILE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node(start_node: StartNode) -> NodeProcess:
+    return start_node({"warm_up": True, "max_active": 1}, program=["-c", WRITING_NODE])
+
+
+@pytest.fixture(scope="module")
+def camera(open_camera: OpenCamera, peer: Peer, photo: NDArray[np.uint8]) -> Camera:
+    camera: Camera = open_camera(Image, "image")
+    camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
+    return camera
+
+
+def test_frames_flow_while_a_vocabulary_is_warmed_and_none_uses_it_before(
+    camera: Camera, peer: Peer, node: NodeProcess, photo: NDArray[np.uint8]
+) -> None:
+    client = peer.node.create_client(SetVocabulary, peer.name(SERVICE))
+    peer.wait_for(client.service_is_ready, "the service")
+    future = client.call_async(SetVocabulary.Request(names=["car", "dog"]))
+
+    def is_answered() -> bool:
+        camera.mask_of(peer.image(photo, peer.next_stamp()))
+        return bool(future.done())
+
+    peer.wait_for(is_answered, "the answer")
+    assert future.result().success, future.result().message
+    camera.mask_of(peer.image(photo, peer.next_stamp()))
+    peer.wait_for(lambda: "frame car-dog" in node.log(), "an image of the new vocabulary")
+    steps = list(written(node))
+    new = [place for place, (_, vocabulary) in enumerate(steps) if vocabulary == "car-dog"]
+    kinds = [steps[place][0] for place in new]
+    # two queries, one of them active: a full preview and a slice of it
+    assert kinds[:3] == ["warm", "warm", "frame"]
+    assert "warm" not in kinds[3:]
+    between = [vocabulary for _, vocabulary in steps[new[0] + 1 : new[1]]]
+    assert len(between) >= FRAMES_MEANWHILE
+    assert len(set(between)) == 1, "all of the vocabulary before"
+
+
+def written(node: NodeProcess) -> Iterator[tuple[str, str]]:
+    """What segmenters were asked for, in order: warm or frame, and the classes."""
+    for line in node.log().splitlines():
+        kind, _, vocabulary = line.partition(" ")
+        if kind in ("warm", "frame"):
+            yield kind, vocabulary
