@@ -35,7 +35,8 @@ def node(start_node: StartNode, tmp_path_factory: pytest.TempPathFactory) -> Nod
             "pinned": ["sky"],
             "budget_max_active": 2,
             "budget_preview_interval": 4,
-            "streaming": False,  # whose frames preview a slice and carry the rest
+            "preview_interval": 2,
+            "enter_threshold": 0.0,  # whatever is looked at is taken while there is room
         }
     )
 
@@ -83,13 +84,20 @@ def active_classes_until(
     raise AssertionError(f"step {degradation} was not taken within {MOST_IMAGES} images")
 
 
+@pytest.mark.parametrize(
+    ("streaming", "words"),
+    [(True, "every class looked at in 8 frames"), (False, "a preview every 4 frames")],
+)
 def test_steps_are_taken_in_order_and_taken_back(
     camera: Camera,
     received: list[Any],
     peer: Peer,
     photo: NDArray[np.uint8],
     node: NodeProcess,
+    streaming: bool,
+    words: str,
 ) -> None:
+    assert peer.set_parameters({"streaming": streaming})[0].successful
     assert peer.set_parameters({"max_latency_ms": TOO_SHORT_MS})[0].successful
     messages = active_classes_until(camera, received, photo, ActiveClasses.RESOLUTION)
     steps = [message.degradation for message in messages]
@@ -103,13 +111,14 @@ def test_steps_are_taken_in_order_and_taken_back(
     late = [message for message in messages if message.degradation > ActiveClasses.NOTHING]
     reasons = [{entry.reason for entry in message.classes} for message in late]
     assert any(ActiveClass.CARRIED in found for found in reasons)
-    assert any(ActiveClass.PREVIEWED in found for found in reasons)
-    assert not any({ActiveClass.CARRIED, ActiveClass.PREVIEWED} <= found for found in reasons)
+    if not streaming:  # whose frames preview a slice and carry the rest
+        assert any(ActiveClass.PREVIEWED in found for found in reasons)
+        assert not any({ActiveClass.CARRIED, ActiveClass.PREVIEWED} <= found for found in reasons)
     status = peer.status(
         "network", lambda _, values: values["degradation"] == "resolution", "the last step"
     )
     assert status.level == b"\x01"
-    assert "a preview every 4 frames, at most 2 active classes" in status.message
+    assert f"{words}, at most 2 active classes" in status.message
     assert peer.set_parameters({"max_latency_ms": LONG_MS})[0].successful
     for step in (ActiveClasses.CLASSES, ActiveClasses.PREVIEWS, ActiveClasses.NOTHING):
         messages = active_classes_until(camera, received, photo, step)
