@@ -125,6 +125,13 @@ class MaskHead(nn.Module):
         return embedded @ weight, embedded @ bias
 
 
+def instance_masks(pixels: Tensor, kernels: Tensor, offsets: Tensor) -> Tensor:
+    """Mask logits [n, H, W] of a pair: pixels [d, H, W], kernels [n, d], offsets [n]."""
+    embeddings = pixels.permute(1, 2, 0).flatten(0, 1)  # channels lie innermost: no copy
+    masks: Tensor = (kernels @ embeddings.T).unflatten(-1, pixels.shape[-2:])
+    return masks + offsets[:, None, None]
+
+
 class PromptMlp(nn.Module):
     """Residual MLP with an output norm."""
 

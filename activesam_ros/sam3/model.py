@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from activesam_ros.sam3.fusion_encoder import (
     Prepared,
     per_pair,
 )
-from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead, Skips
+from activesam_ros.sam3.mask_head import DotProductScoring, MaskHead, Skips, instance_masks
 from activesam_ros.sam3.plan import FusionPlan, ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 
@@ -95,6 +97,34 @@ class Prompts:
         return Prompts(self.tokens[index], self.padding[index])
 
 
+class Answers(NamedTuple):
+    """What is known of P pairs of image and prompt, Q queries each, before their pixels.
+
+    memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: what the mask head reads of
+    the scene; hidden: [P, Q, d] queries after the last layer; logits: [P, Q] prompt match; boxes:
+    float32 [P, Q, 4]; presence_logits: [P].
+    """
+
+    memory: Tensor
+    prompt: Tensor
+    prompt_mask: Tensor
+    hidden: Tensor
+    logits: Tensor
+    boxes: Tensor
+    presence_logits: Tensor
+
+    def of(self, pairs: Tensor) -> Answers:
+        """Those of the pairs with these indices, int64 [n], as copies."""
+        return Answers(*(part[pairs] for part in self))
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The pairs of all parts, at least one, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return Answers(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
 @dataclass(frozen=True)
 class Detections:
     """What the model says about every pair of B images and K prompts, Q queries each.
@@ -117,12 +147,11 @@ class Detections:
 
         Masks are formed on request: most queries are below any threshold.
         """
-        kernels = self.kernels[image, prompt, queries]
-        pixels = self.pixels[image, prompt]
-        offsets = self.offsets[image, prompt, queries][:, None, None]
-        embeddings = pixels.permute(1, 2, 0).flatten(0, 1)  # channels lie innermost: no copy
-        masks: Tensor = (kernels @ embeddings.T).unflatten(-1, pixels.shape[-2:])
-        return masks + offsets
+        return instance_masks(
+            self.pixels[image, prompt],
+            self.kernels[image, prompt, queries],
+            self.offsets[image, prompt, queries],
+        )
 
 
 class Sam3ImageModel(nn.Module):
@@ -203,21 +232,38 @@ class Sam3ImageModel(nn.Module):
         logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
         return logits
 
-    def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
-        """Everything about every pair of image and prompt."""
+    def answer(self, features: ImageTokens, prompts: Prompts) -> Answers:
+        """What is known of every pair of image and prompt, images outermost, but for its pixels."""
         scene, valid = self.fuse(features, prompts)
         decoded: DecoderOutput = self.decoder(scene)
+        hidden = decoded.hidden[-1]
+        return Answers(
+            memory=scene.memory,
+            prompt=scene.prompt,
+            prompt_mask=scene.prompt_mask,
+            hidden=hidden,
+            logits=self.scoring(hidden, scene.prompt, valid),
+            boxes=decoded.boxes,
+            presence_logits=decoded.presence_logits[-1],
+        )
+
+    def pixels(self, answers: Answers, skips: Skips) -> Tensor:
+        """Pixel embeddings [P, d, Hm, Wm] of P pairs; skips as in MaskHead.pixels."""
+        return self.mask_head.pixels(answers.memory, answers.prompt, answers.prompt_mask, skips)
+
+    def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
+        """Everything about every pair of image and prompt."""
+        answers = self.answer(features, prompts)
         pairs = (-1, len(prompts))
         skips = features.skips
         if features.images > 1:
             skips = Skips(*(per_pair(level, len(prompts)) for level in skips))
-        pixels = self.mask_head.pixels(scene.memory, scene.prompt, scene.prompt_mask, skips)
-        hidden = decoded.hidden[-1]
-        kernels, offsets = self.mask_head.instance_kernels(hidden)
+        pixels = self.pixels(answers, skips)
+        kernels, offsets = self.mask_head.instance_kernels(answers.hidden)
         return Detections(
-            logits=self.scoring(hidden, scene.prompt, valid).unflatten(0, pairs),
-            boxes=decoded.boxes.unflatten(0, pairs),
-            presence_logits=decoded.presence_logits[-1].unflatten(0, pairs),
+            logits=answers.logits.unflatten(0, pairs),
+            boxes=answers.boxes.unflatten(0, pairs),
+            presence_logits=answers.presence_logits.unflatten(0, pairs),
             semantic=self.mask_head.semantic(pixels).unflatten(0, pairs),
             pixels=pixels.unflatten(0, pairs),
             kernels=kernels.unflatten(0, pairs),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
+
+# Scores this near a limit may fall on either side of it by rounding.
+ROUNDING = 1e-6
 
 
 def margin_aware(best: Tensor, second: Tensor, threshold: float, exponent: float) -> Tensor:
@@ -14,3 +20,54 @@ def margin_aware(best: Tensor, second: Tensor, threshold: float, exponent: float
 def below_threshold(best: Tensor, threshold: float) -> Tensor:
     """The baselines' rule: bool [H, W] where the best class score is under the threshold."""
     return best < threshold
+
+
+@dataclass(frozen=True)
+class Background:
+    """The rule of a method with its settings; exponent: None for the baselines' rule."""
+
+    threshold: float
+    exponent: float | None
+
+    @property
+    def needs_second(self) -> bool:
+        """Whether the second best class's score counts."""
+        return self.threshold > 0 and self.exponent is not None
+
+    def empty(self, best: Tensor, second: Tensor) -> Tensor | None:
+        """bool [H, W], True = background; None where there is no background."""
+        if self.threshold <= 0:
+            return None
+        if self.exponent is None:
+            return below_threshold(best, self.threshold)
+        return margin_aware(best, second, self.threshold, self.exponent)
+
+    def settled_below(self, best: Tensor, second: Tensor) -> Tensor:
+        """float32 [H, W]: a further class that scores less changes neither best nor the label.
+
+        Nor does leaving it out of ``second`` change what classes that come later do. With b, s the
+        best two and T = t ** exponent: where b * sqrt(b - s) >= T now, it remains so as long as
+        s <= b - (T / b) ** 2.
+        """
+        if not self.needs_second:
+            return best
+        assert self.exponent is not None
+        limit = self.threshold**self.exponent
+        empty = margin_aware(best, second, self.threshold, self.exponent)
+        bearable = torch.maximum(best - (limit / best).square() - ROUNDING, second)
+        return torch.where(empty, best, torch.minimum(bearable, best))
+
+    def labels_settled_below(self, best: Tensor, second: Tensor) -> Tensor:
+        """As settled_below for the label alone, if no later class can score more anywhere either.
+
+        A background pixel stays one as long as nothing scores the threshold, or, since
+        b * sqrt(b - s) <= b ** 1.5, T ** (2 / 3).
+        """
+        if self.threshold <= 0:
+            return best
+        if self.exponent is None:
+            return best.clamp(min=self.threshold)
+        never = self.threshold ** (self.exponent * 2 / 3) - ROUNDING
+        settled = self.settled_below(best, second)
+        empty = margin_aware(best, second, self.threshold, self.exponent)
+        return torch.where(empty, settled.clamp(min=never), settled)

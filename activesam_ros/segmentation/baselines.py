@@ -5,7 +5,15 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from activesam_ros.segmentation.fuse import ScoreMap, fused_score_map, instance_score_map
+from activesam_ros.segmentation.background import Background
+from activesam_ros.segmentation.decode import Bound
+from activesam_ros.segmentation.fuse import (
+    Weigh,
+    fused_bound,
+    fused_evidence,
+    instance_bound,
+    instance_evidence,
+)
 from activesam_ros.settings import Settings
 
 BASELINE_CONFIDENCE_THRESHOLD = 0.5
@@ -25,15 +33,21 @@ class Recipe:
     """How a method differs from the others.
 
     previews: prune the vocabulary; expands: extend prompts by context tokens; one_by_one: decode
-    each query alone; score_map: what a decoded query scores; calibrates: margin-aware background
-    instead of a plain threshold.
+    each query alone; weigh: what a decoded query scores; bound: the most it can score; calibrates:
+    margin-aware background instead of a plain threshold.
     """
 
     previews: bool
     expands: bool
     one_by_one: bool
-    score_map: ScoreMap
+    weigh: Weigh
+    bound: Bound
     calibrates: bool
+
+    def background(self, settings: Settings) -> Background:
+        """The rule by which pixels become background."""
+        exponent = settings.mabc_exponent if self.calibrates else None
+        return Background(settings.background_threshold, exponent)
 
 
 def recipe(method: Method) -> Recipe:
@@ -43,14 +57,17 @@ def recipe(method: Method) -> Recipe:
             previews=method is Method.ACTIVESAM,
             expands=True,
             one_by_one=False,
-            score_map=fused_score_map,
+            weigh=fused_evidence,
+            bound=fused_bound,
             calibrates=True,
         )
+    fused = method is Method.SEGEARTH
     return Recipe(
         previews=False,
         expands=False,
         one_by_one=True,
-        score_map=fused_score_map if method is Method.SEGEARTH else instance_score_map,
+        weigh=fused_evidence if fused else instance_evidence,
+        bound=fused_bound if fused else instance_bound,
         calibrates=False,
     )
 

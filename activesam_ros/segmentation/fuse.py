@@ -1,113 +1,231 @@
 """From decoded queries to class scores and labels at image size (methods.md section 2, decode).
 
-Nothing here grows with classes x pixels: a query's maps are upsampled strip by strip, and of the
-classes only the best two scores of each pixel are kept.
+Nothing here grows with classes x pixels: a query's maps are enlarged strip by strip, and of the
+classes only the best two scores of each pixel are kept. Queries may come in any order. On a CPU a
+map is enlarged only where it can still change something; the result is the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.decode import DecodedQuery
+from activesam_ros.segmentation.tiles import TILE, Axis, highest, resized
 
-# Largest number of upsampled values alive at once: 4 million floats are 16 MB.
+# Largest number of enlarged values alive at once: 4 million floats are 16 MB.
 STRIP_VALUES = 1 << 22
-
-ScoreMap = Callable[[DecodedQuery, tuple[int, int]], Tensor]
-
-
-def fused_score_map(decoded: DecodedQuery, size: tuple[int, int]) -> Tensor:
-    """Instance and semantic evidence, gated by presence -> float32 [H, W]."""
-    maps = torch.cat((decoded.masks, decoded.semantic[None]))
-    weights = torch.cat((decoded.probabilities, decoded.probabilities.new_ones(1)))
-    return strongest(maps, weights * decoded.presence, size)
+# The same where one map is enlarged on a CPU: what stays in a core's cache.
+CACHED_VALUES = 1 << 16
 
 
-def instance_score_map(decoded: DecodedQuery, size: tuple[int, int]) -> Tensor:
-    """Instance evidence alone, without a presence gate on the map -> float32 [H, W]."""
-    if len(decoded.masks) == 0:
-        return decoded.semantic.new_zeros(size)
-    return strongest(decoded.masks, decoded.probabilities, size)
+class Evidence(NamedTuple):
+    """What a query scores: max over n of weights[n] * sigmoid(maps[n]), enlarged.
 
-
-def strongest(maps: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
-    """max over n of weights[n] * sigmoid(upsampled maps[n]) -> float32 [H, W].
-
-    maps: logits [n, Hm, Wm], n > 0; weights: [n]. Bilinear, corners not aligned.
+    maps: float32 logits [n, Hm, Wm]; weights: float32 [n] in 0..1; n may be 0.
     """
-    height, width = size
-    wide = widened(maps, width)
-    rows = max(1, STRIP_VALUES // (len(maps) * width))
+
+    maps: Tensor
+    weights: Tensor
+
+
+Weigh = Callable[[DecodedQuery], Evidence]
+
+
+def fused_evidence(decoded: DecodedQuery) -> Evidence:
+    """Semantic and instance evidence, gated by presence."""
+    maps = torch.cat((decoded.semantic[None], decoded.masks))
+    weights = torch.cat((decoded.probabilities.new_ones(1), decoded.probabilities))
+    return Evidence(maps, weights * decoded.presence)
+
+
+def fused_bound(presence: Tensor, probabilities: Tensor) -> Tensor:
+    """The most that queries score by fused_evidence: presence [K], probabilities [K, Q] -> [K]."""
+    return presence
+
+
+def instance_evidence(decoded: DecodedQuery) -> Evidence:
+    """Instance evidence alone, without a presence gate on the map."""
+    return Evidence(decoded.masks, decoded.probabilities)
+
+
+def instance_bound(presence: Tensor, probabilities: Tensor) -> Tensor:
+    """The most that queries score by instance_evidence, as fused_bound."""
+    return probabilities.amax(dim=1)
+
+
+def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
+    """What the evidence of a query scores at each pixel -> float32 [H, W]."""
+    if len(evidence.maps) == 0:
+        return evidence.weights.new_zeros(size)
+    device = evidence.maps.device
+    rows, columns = (
+        Axis.of(cells, pixels, device)
+        for cells, pixels in zip(evidence.maps.shape[1:], size, strict=True)
+    )
+    return _strongest(evidence, rows, columns)
+
+
+def _strongest(evidence: Evidence, rows: Axis, columns: Axis) -> Tensor:
+    maps, weights = evidence
+    wide = resized(maps, columns, 0, len(columns), dim=-1)
+    step = max(1, STRIP_VALUES // (len(maps) * len(columns)))
     strips = []
-    for top in range(0, height, rows):
-        strip = upsampled_rows(wide, height, top, min(top + rows, height)).sigmoid_()
+    for top in range(0, len(rows), step):
+        strip = resized(wide, rows, top, min(top + step, len(rows)), dim=-2).sigmoid_()
         strip.mul_(weights[:, None, None])
         strips.append(strip[0] if len(strip) == 1 else strip.amax(dim=0))
     return strips[0] if len(strips) == 1 else torch.cat(strips)
 
 
-def widened(maps: Tensor, width: int) -> Tensor:
-    """``maps`` [n, Hm, Wm] resized along their rows -> [n, Hm, width]; done first: few values."""
-    size = (maps.shape[1], width)
-    return F.interpolate(maps[None], size=size, mode="bilinear")[0]
-
-
-def upsampled_rows(maps: Tensor, height: int, top: int, bottom: int) -> Tensor:
-    """Rows top..bottom of ``maps`` [n, Hm, W] resized to ``height`` -> [n, bottom - top, W]."""
-    source_rows = maps.shape[1]
-    row = torch.arange(top, bottom, device=maps.device, dtype=torch.float32)
-    position = ((row + 0.5) * (source_rows / height) - 0.5).clamp(min=0)
-    above = position.long().clamp(max=source_rows - 1)
-    below = (above + 1).clamp(max=source_rows - 1)
-    fraction = (position - above)[:, None]
-    return torch.lerp(maps[:, above], maps[:, below], fraction)
-
-
 class ClassScores:
     """The best two class scores of every pixel, and whose the best is.
 
-    Queries of one class must arrive one after the other; a class scores the maximum over its
-    queries, and classes that never arrive score 0.
+    A class scores the maximum over its queries; of equal classes the first is best; classes that
+    never arrive score 0. ``second`` is kept up where the background rule needs it, else 0.
     """
 
     def __init__(
-        self, size: tuple[int, int], device: torch.device, scores: NDArray[np.float16] | None
+        self,
+        size: tuple[int, int],
+        device: torch.device,
+        background: Background,
+        scores: NDArray[np.float16] | None = None,
     ) -> None:
-        """``scores``, where given, [classes, H, W] receives every class's score map."""
-        self.best = torch.zeros(size, device=device)
-        self.second = torch.zeros(size, device=device)
-        self.index = torch.zeros(size, dtype=torch.int32, device=device)
+        """``scores``, where given, [classes, H, W] of zeros receives every class's score map."""
+        height, width = size
+        self._size = size
+        self._background = background
         self._scores = scores
-        self._class: int | None = None
-        self._map: Tensor | None = None
+        self._axes: tuple[tuple[int, ...], Axis, Axis] | None = None
+        # Whole tiles; pixels beyond the image score more than anything and so need nothing.
+        padded = (-(-height // TILE) * TILE, -(-width // TILE) * TILE)
+        self._best = torch.full(padded, torch.inf, device=device)
+        self._best[:height, :width] = 0.0
+        self._second = torch.zeros(padded if background.needs_second else (0, 0), device=device)
+        self._index = torch.zeros(padded, dtype=torch.int32, device=device)
+        self._settled = np.zeros((padded[0] // TILE, padded[1] // TILE), np.float32)
 
-    def add(self, class_index: int, score_map: Tensor) -> None:
-        """Take one query's score map float32 [H, W] of the class with this index."""
-        if self._map is not None and class_index == self._class:
-            torch.maximum(self._map, score_map, out=self._map)
-            return
-        self.finish()
-        self._class, self._map = class_index, score_map
+    @property
+    def best(self) -> Tensor:
+        """float32 [H, W]."""
+        return self._best[: self._size[0], : self._size[1]]
 
-    def finish(self) -> None:
-        """Settle the last class; afterwards best, second and index are final."""
-        if self._map is None or self._class is None:
+    @property
+    def second(self) -> Tensor:
+        """float32 [H, W]."""
+        if not self._background.needs_second:
+            return torch.zeros_like(self.best)
+        return self._second[: self._size[0], : self._size[1]]
+
+    @property
+    def index(self) -> Tensor:
+        """int32 [H, W], the class of the best score."""
+        return self._index[: self._size[0], : self._size[1]]
+
+    def settled_below(self, *, labels_only: bool) -> float:
+        """Queries that score less everywhere change nothing, if later ones score no more either.
+
+        labels_only: whether ``best`` may change where the label does not.
+        """
+        rule = self._background
+        settled = rule.labels_settled_below if labels_only else rule.settled_below
+        return float(settled(self.best, self.second).min())
+
+    def add(self, class_index: int, evidence: Evidence) -> None:
+        """Take one query's evidence for the class with this index."""
+        if len(evidence.maps) == 0:
             return
+        rows, columns = self._between(evidence.maps)
+        if self._scores is not None or evidence.maps.device.type != "cpu":
+            self._add_everywhere(class_index, _strongest(evidence, rows, columns))
+            return
+        bounds = highest(evidence.maps, rows, columns).sigmoid() * evidence.weights[:, None, None]
+        bounds *= 1 + 1e-6  # a sigmoid need not round as another one does
+        for place, bound in enumerate(bounds.numpy()):
+            alone = Evidence(evidence.maps[place], evidence.weights[place])
+            self._add_where_open(class_index, alone, bound, rows, columns)
+
+    def _between(self, maps: Tensor) -> tuple[Axis, Axis]:
+        grid = tuple(maps.shape[1:])
+        if self._axes is None or self._axes[0] != grid:
+            rows, columns = (
+                Axis.of(cells, pixels, maps.device)
+                for cells, pixels in zip(grid, self._size, strict=True)
+            )
+            self._axes = (grid, rows, columns)
+        return self._axes[1:]
+
+    def _add_everywhere(self, class_index: int, scored: Tensor) -> None:
         if self._scores is not None:
-            self._scores[self._class] = self._map.half().cpu().numpy()
-        wins = self._map > self.best
-        # The lower of the two is the runner-up where the class wins, and a candidate elsewhere.
-        lower = torch.minimum(self._map, self.best)
-        torch.maximum(self.second, lower, out=self.second)
-        torch.maximum(self.best, self._map, out=self.best)
-        self.index.masked_fill_(wins, self._class)
-        self._class, self._map = None, None
+            known = self._scores[class_index]
+            np.maximum(known, scored.half().cpu().numpy(), out=known)
+        self._take(class_index, scored, slice(0, self._size[0]), slice(0, self._size[1]))
+
+    def _add_where_open(
+        self,
+        class_index: int,
+        evidence: Evidence,
+        bound: NDArray[np.float32],
+        rows: Axis,
+        columns: Axis,
+    ) -> None:
+        """One map [Hm, Wm] with its weight [], where its bound [tiles, tiles] is not settled."""
+        step = max(1, CACHED_VALUES // (TILE * self._best.shape[1]))
+        for first in range(0, len(self._settled), step):
+            band = slice(first, first + step)
+            # Not >=, so that a score that is not a number is taken.
+            is_open = np.logical_not(bound[band] < self._settled[band])
+            if not is_open.any():
+                continue
+            down, across = _extent(is_open, axis=1), _extent(is_open, axis=0)
+            down = slice(first + down.start, first + down.stop)
+            height, width = _pixels(down, self._size[0]), _pixels(across, self._size[1])
+            cells = slice(rows.cell_below(height.start), rows.cell_above(height.stop - 1) + 1)
+            wide = resized(evidence.maps[cells], columns, width.start, width.stop, dim=-1)
+            scored = resized(
+                wide, rows, height.start, height.stop, dim=-2, origin=cells.start
+            ).sigmoid_()
+            scored.mul_(evidence.weights)
+            self._take(class_index, scored, height, width)
+            self._settle(down, across)
+
+    def _take(self, class_index: int, scored: Tensor, rows: slice, columns: slice) -> None:
+        """Merge scores of these pixels; the class may have scored there before."""
+        best, index = self._best[rows, columns], self._index[rows, columns]
+        wins = (scored == best).logical_and_(index > class_index).logical_or_(scored > best)
+        if self._background.needs_second:
+            second = self._second[rows, columns]
+            # The lower of the two is the runner-up where the class wins, a candidate elsewhere.
+            lower = torch.minimum(scored, best).masked_fill_(index == class_index, 0.0)
+            torch.maximum(second, lower, out=second)
+        torch.maximum(best, scored, out=best)
+        index.masked_fill_(wins, class_index)
+
+    def _settle(self, down: slice, across: slice) -> None:
+        """Look again at what is settled in these tiles."""
+        rows = slice(down.start * TILE, down.stop * TILE)
+        columns = slice(across.start * TILE, across.stop * TILE)
+        best = self._best[rows, columns]
+        settled = self._background.settled_below(best, self._second[rows, columns])
+        lowest = settled.unflatten(0, (-1, TILE)).amin(dim=1).unflatten(1, (-1, TILE)).amin(dim=2)
+        self._settled[down, across] = lowest.numpy()
+
+
+def _extent(flags: NDArray[np.bool_], axis: int) -> slice:
+    """From the first to the last that is set, one is, once ``axis`` is looked through."""
+    places = np.flatnonzero(flags.any(axis=axis))
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def _pixels(tiles: slice, pixels: int) -> slice:
+    return slice(tiles.start * TILE, min(tiles.stop * TILE, pixels))
 
 
 def class_pixels(labels: Tensor, ids: Sequence[int]) -> list[int]:

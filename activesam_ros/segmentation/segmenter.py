@@ -17,10 +17,10 @@ from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageFeatures, ImageTokens, Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import ImagePlan
-from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
+from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.baselines import Method, recipe
-from activesam_ros.segmentation.decode import DecodedQuery, decode
+from activesam_ros.segmentation.decode import DecodedQuery, Decoding
 from activesam_ros.segmentation.fuse import ClassScores, class_pixels
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.preview import presence_probabilities
@@ -163,24 +163,26 @@ class Segmenter:
     ) -> Segmentation:
         """Decode and fuse one image of ``size`` [height, width]."""
         scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
-        totals = ClassScores(size, self.model.device, scores)
-        presences: list[Tensor] = []
-        for decoded in self._decode(features, choice.active, timer):
+        background = self._recipe.background(self.settings)
+        totals = ClassScores(size, self.model.device, background, scores)
+        with timer.stage("decode"):
+            decoding = self._ask(features, choice.active)
+        for bound, group in decoding.groups():
             with timer.stage("fuse"):
-                score_map = self._recipe.score_map(decoded, size)
-                totals.add(self._query_class[decoded.query], score_map)
-            presences.append(decoded.presence)
-        with timer.stage("fuse"):
-            totals.finish()
+                # What every class scores is wanted of those too that cannot be seen.
+                if scores is None and self._cannot_show(bound, totals, wanted):
+                    break
+            for decoded in self._decoded(group, timer):
+                with timer.stage("fuse"):
+                    totals.add(self._query_class[decoded.query], self._recipe.weigh(decoded))
         with timer.stage("background"):
-            labels = self._labels(totals)
+            labels = self._labels(totals, background)
             confidence = _confidence(totals.best) if wanted.confidence else None
         with timer.stage("summary"):
-            presence = dict(zip(choice.active, torch.stack(presences).tolist(), strict=True))
-            classes = self._active_classes(choice, presence, labels)
+            classes = self._active_classes(choice, decoding.presence, labels)
             label_map = self._label_map(labels)
         if choice.chooser is not None:
-            choice.chooser.settle(presence)
+            choice.chooser.settle(decoding.presence)
         return Segmentation(
             labels=label_map,
             presence=choice.presence,
@@ -252,41 +254,35 @@ class Segmenter:
                 ).cpu()
         return found
 
-    def _decode(
-        self, features: ImageFeatures, active: Sequence[int], timer: StageTimer
-    ) -> Iterator[DecodedQuery]:
-        decoded = decode(
+    def _ask(self, features: ImageFeatures, active: Sequence[int]) -> Decoding:
+        return Decoding(
             self.model,
             features,
             self._full,
             active,
             bucket_size=1 if self._recipe.one_by_one else self.settings.bucket_size,
             confidence_threshold=self.settings.confidence_threshold,
+            bound=self._recipe.bound,
         )
+
+    def _cannot_show(self, bound: float, totals: ClassScores, wanted: Wanted) -> bool:
+        """Whether queries that score at most ``bound`` can change nothing that is wanted."""
+        return bound <= 0 or bound < totals.settled_below(labels_only=not wanted.confidence)
+
+    def _decoded(self, group: Iterator[DecodedQuery], timer: StageTimer) -> Iterator[DecodedQuery]:
         while True:
-            with timer.stage("decode"):
-                query = next(decoded, None)
+            with timer.stage("masks"):
+                query = next(group, None)
             if query is None:
                 return
             yield query
 
-    def _labels(self, totals: ClassScores) -> Tensor:
+    def _labels(self, totals: ClassScores, background: Background) -> Tensor:
         """Class ids, int32 [H, W]."""
-        settings = self.settings
         ids = torch.as_tensor(self._ids, dtype=torch.int32, device=totals.index.device)
         labels = ids[totals.index]
-        if settings.background_threshold <= 0:
-            return labels
-        if self._recipe.calibrates:
-            empty = background.margin_aware(
-                totals.best,
-                totals.second,
-                settings.background_threshold,
-                settings.mabc_exponent,
-            )
-        else:
-            empty = background.below_threshold(totals.best, settings.background_threshold)
-        return labels.masked_fill_(empty, settings.background_id)
+        empty = background.empty(totals.best, totals.second)
+        return labels if empty is None else labels.masked_fill_(empty, self.settings.background_id)
 
     def _label_map(self, labels: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
         numbers: NDArray[np.int32] = labels.cpu().numpy()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from activesam_ros.segmentation.background import below_threshold, margin_aware
+from activesam_ros.segmentation.background import Background, below_threshold, margin_aware
+
+scores = st.floats(0, 1, width=32)
 
 
 def test_margin_aware_calibration() -> None:
@@ -17,3 +21,28 @@ def test_margin_aware_calibration() -> None:
 
 def test_plain_threshold() -> None:
     assert below_threshold(torch.tensor([0.39, 0.4]), 0.4).tolist() == [True, False]
+
+
+@example(best=0.1, second=0.0, threshold=0.4, exponent=1.25, share=0.999)
+@given(
+    best=scores,
+    second=scores,
+    threshold=st.floats(0.05, 0.95),
+    exponent=st.sampled_from((None, 1.0, 1.25, 2.0)),
+    share=st.floats(0, 0.999),
+)
+def test_a_class_below_what_is_settled_changes_nothing(
+    best: float, second: float, threshold: float, exponent: float | None, share: float
+) -> None:
+    rule = Background(threshold, exponent)
+    first, other = torch.tensor(max(best, second)), torch.tensor(min(best, second))
+    before = rule.empty(first, other)
+    assert before is not None
+    settled = rule.settled_below(first, other)
+    score = settled * share
+    assert score <= first
+    assert rule.empty(first, other.maximum(score)) == before
+    score = rule.labels_settled_below(first, other) * share
+    higher, runner_up = first.maximum(score), first.minimum(score).maximum(other)
+    assert rule.empty(higher, runner_up) == before
+    assert before or higher == first

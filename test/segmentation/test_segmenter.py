@@ -8,10 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
+from activesam_ros.demo.drive import Drive
+from activesam_ros.demo.measure import wide_vocabulary
+from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.sam3.mask_head import Skips
+from activesam_ros.sam3.model import Answers, Sam3ImageModel
+from activesam_ros.segmentation import decode
 from activesam_ros.segmentation.active_set import Carry
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Reason, Wanted
@@ -120,6 +127,52 @@ def test_other_buckets_give_the_same(network: Network) -> None:
     assert (labels == segmenter.segment(NOISE).labels).mean() > 0.99
     with pytest.raises(SettingsError, match="bucket_size=0"):
         segmenter.with_bucket_size(0)
+
+
+@pytest.mark.parametrize("method", [Method.FULL, Method.SEGEARTH, Method.SAM3])
+@pytest.mark.parametrize("threshold", [0.0, 0.4])
+def test_maps_are_made_of_those_queries_only_that_can_show(
+    demo_network: Network, method: Method, threshold: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    pixels = Sam3ImageModel.pixels
+
+    def counted(model: Sam3ImageModel, answers: Answers, skips: Skips) -> Tensor:
+        made.append(len(answers.hidden))
+        return pixels(model, answers, skips)
+
+    monkeypatch.setattr(Sam3ImageModel, "pixels", counted)
+    drive = Drive(DriveOptions(seed=TEST_SEEDS[0], frames=1, width=320, height=192))
+    (image,) = drive.frame(0).images
+    settings = Settings(background_threshold=threshold, bucket_size=8)
+    segmenter = demo_network.segmenter(wide_vocabulary(), settings, method)
+    everything = segmenter.segment(image, Wanted(confidence=True, scores=True))
+    queries = len(everything.active_queries)
+    assert sum(made) == queries
+    made.clear()
+    for wanted in (Wanted(), Wanted(confidence=True)):
+        result = segmenter.segment(image, wanted)
+        assert np.array_equal(result.labels, everything.labels)
+        assert result.classes == everything.classes
+        if wanted.confidence:
+            assert result.confidence is not None
+            assert everything.confidence is not None
+            assert np.array_equal(result.confidence, everything.confidence)
+    assert 0 < sum(made) < queries  # of both together
+
+
+def test_answers_that_were_not_kept_are_computed_anew(
+    demo_network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = demo_network.segmenter(vocabulary(20), Settings(bucket_size=4), Method.FULL)
+    kept = segmenter.segment(NOISE, Wanted(scores=True))
+    monkeypatch.setattr(decode, "KEPT_ANSWERS", 3)
+    anew = segmenter.segment(NOISE, Wanted(scores=True))
+    assert np.array_equal(anew.labels, kept.labels)
+    assert anew.classes == kept.classes
+    assert anew.scores is not None
+    assert kept.scores is not None
+    np.testing.assert_allclose(anew.scores, kept.scores, atol=1e-3)
 
 
 def test_pinned_names_must_exist(network: Network) -> None:

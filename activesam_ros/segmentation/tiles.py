@@ -1,0 +1,74 @@
+"""How pixels lie between the cells of the mask grid, and bounds of whole tiles of pixels.
+
+Between two values linear interpolation never exceeds the higher one, so the highest logit on the
+cells that a tile's pixels are interpolated from bounds the logits of all its pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Side of a tile [px].
+TILE = 32
+# Interpolation rounds; bounds are raised by this share.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One side of an image over one side of a grid: bilinear, corners not aligned.
+
+    below, above: int64 [pixels], the two cells that each pixel lies between; fraction: float32
+    [pixels], the share of the second; touched: int64 [tiles, n], the cells of each tile's pixels,
+    some of them repeatedly.
+    """
+
+    below: Tensor
+    above: Tensor
+    fraction: Tensor
+    touched: Tensor
+
+    @classmethod
+    def of(cls, cells: int, pixels: int, device: torch.device) -> Axis:
+        """A side of ``pixels`` pixels over ``cells`` cells."""
+        pixel = torch.arange(pixels, dtype=torch.float32)
+        position = ((pixel + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+        below = position.long().clamp(max=cells - 1)
+        above = (below + 1).clamp(max=cells - 1)
+        first = below[::TILE]
+        last = above[torch.arange(len(first)).add(1).mul(TILE).sub(1).clamp(max=pixels - 1)]
+        most = int((last - first).max()) + 1
+        touched = (first[:, None] + torch.arange(most)).minimum(last[:, None])
+        parts = (below, above, position - below, touched)
+        return cls(*(part.to(device) for part in parts))
+
+    def __len__(self) -> int:
+        return len(self.below)
+
+    def cell_below(self, pixel: int) -> int:
+        """The first of the two cells of a pixel."""
+        return int(self.below[pixel])
+
+    def cell_above(self, pixel: int) -> int:
+        """The second of the two cells of a pixel."""
+        return int(self.above[pixel])
+
+
+def resized(
+    maps: Tensor, axis: Axis, first: int, last: int, *, dim: int, origin: int = 0
+) -> Tensor:
+    """Pixels first..last along ``dim``, -2 or -1, of maps whose cells begin with ``origin``."""
+    below, above = axis.below[first:last] - origin, axis.above[first:last] - origin
+    fraction = axis.fraction[first:last]
+    if dim == -2:
+        fraction = fraction[:, None]
+    return maps.index_select(dim, below).lerp_(maps.index_select(dim, above), fraction)
+
+
+def highest(maps: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """Logits [n, Hm, Wm] -> [n, tile rows, tile columns] that no pixel of the tile exceeds."""
+    high = maps[:, rows.touched].amax(dim=2)[:, :, columns.touched].amax(dim=3)
+    return high + ROUNDING * high.abs()
