@@ -1,6 +1,6 @@
 """What a 1080p frame costs the node outside the network, step by step.
 
-    python benchmarks/node_overhead.py --threads 2
+    python -m benchmarks.node_overhead --threads 2
 
 deserialize: bytes to message, as the middleware hands it over. convert: message to RGB. resize: RGB
 to the network's input, for the preview and for decoding. publish: mask, camera_info and active

@@ -14,7 +14,7 @@ ROUNDING = 1e-6
 def margin_aware(best: Tensor, second: Tensor, threshold: float, exponent: float) -> Tensor:
     """ActiveSAM's calibration: bool [H, W] where best * sqrt(best - second) < t ** exponent."""
     bound: float = threshold**exponent
-    return best * (best - second).clamp(min=0).sqrt() < bound
+    return (best - second).clamp_(min=0).sqrt_().mul_(best) < bound
 
 
 def below_threshold(best: Tensor, threshold: float) -> Tensor:

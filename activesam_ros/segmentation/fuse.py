@@ -230,5 +230,5 @@ def _pixels(tiles: slice, pixels: int) -> slice:
 
 def class_pixels(labels: Tensor, ids: Sequence[int]) -> list[int]:
     """How many pixels of ``labels`` (integer [H, W]) carry each of ``ids``."""
-    counts = torch.bincount(labels.flatten().long(), minlength=max(ids, default=0) + 1).tolist()
+    counts = torch.bincount(labels.flatten(), minlength=max(ids, default=0) + 1).tolist()
     return [counts[identity] for identity in ids]

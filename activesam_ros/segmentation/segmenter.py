@@ -22,7 +22,7 @@ from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.decode import DecodedQuery, Decoding
 from activesam_ros.segmentation.fuse import ClassScores, class_pixels
-from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
 from activesam_ros.segmentation.timing import StageTimer
@@ -130,28 +130,23 @@ class Segmenter:
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
             sources = [upload(image, self.model.device) for image in images]
-        features = None
-        if self.settings.preview_source == "shared":
-            with timer.stage("encode"):
-                features = self.model.encode_image(
-                    self._pixels(sources, self.resolution), self._plan
-                )
+            inputs = NetworkInputs(sources, self.model.dtype)
         everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
-        choices = self._choose(
-            sources, [chooser or everything for chooser in choosers], features, timer
-        )
-        if features is None:
-            with timer.stage("encode"):
-                features = self.model.encode_image(
-                    self._pixels(sources, self.resolution), self._plan
-                )
+        own = [chooser or everything for chooser in choosers]
+        if self.settings.preview_source == "shared":
+            features = self._encode(inputs, len(images), timer)
+            choices = self._choose(inputs, own, features, timer)
+        else:
+            choices = self._choose(inputs, own, None, timer)
+            features = self._encode(inputs, len(images), timer)
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
 
-    def _pixels(self, sources: Sequence[Tensor], resolution: int) -> Tensor:
-        dtype = self.model.dtype
-        return torch.cat([network_pixels(source, resolution, dtype) for source in sources])
+    def _encode(self, inputs: NetworkInputs, images: int, timer: StageTimer) -> ImageFeatures:
+        with timer.stage("encode"):
+            pixels = inputs.batch(range(images), self.resolution)
+            return self.model.encode_image(pixels, self._plan)
 
     def _finish(
         self,
@@ -195,7 +190,7 @@ class Segmenter:
 
     def _choose(
         self,
-        sources: Sequence[Tensor],
+        inputs: NetworkInputs,
         choosers: Sequence[Chooser],
         shared: ImageFeatures | None,
         timer: StageTimer,
@@ -208,13 +203,14 @@ class Segmenter:
         queries = len(self._query_class)
         if not self.previews:
             unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
-            return [_Choice(unpruned, (None,) * queries, None) for _ in sources]
+            return [_Choice(unpruned, (None,) * queries, None) for _ in choosers]
+        resolution = self.preview_resolution if shared is None else self.resolution
         with timer.stage("look"):
             looks = [
-                chooser.look(functools.partial(self._pixels, [source], self.preview_resolution))
-                for source, chooser in zip(sources, choosers, strict=True)
+                chooser.look(functools.partial(inputs.one, place, resolution))
+                for place, chooser in enumerate(choosers)
             ]
-        found = self._preview(sources, looks, shared, timer)
+        found = self._preview(inputs, looks, shared, timer)
         choices = []
         for chooser, looked, presence in zip(choosers, looks, found, strict=True):
             known = dict(zip(looked, presence.tolist(), strict=True))
@@ -225,7 +221,7 @@ class Segmenter:
 
     def _preview(
         self,
-        sources: Sequence[Tensor],
+        inputs: NetworkInputs,
         looks: Sequence[Sequence[int]],
         shared: ImageFeatures | None,
         timer: StageTimer,
@@ -235,10 +231,9 @@ class Segmenter:
         features: ImageTokens | None = shared
         if shared is None and places:
             with timer.stage("preview_encode"):
-                previewed = [sources[place] for place in places]
-                pixels = self._pixels(previewed, self.preview_resolution)
+                pixels = inputs.batch(places, self.preview_resolution)
                 features = self.model.encode_tokens(pixels, self._plan)
-        found = [torch.empty(0)] * len(sources)
+        found = [torch.empty(0)] * len(looks)
         if features is None or not places:
             return found
         with timer.stage("preview"):
@@ -278,15 +273,17 @@ class Segmenter:
             yield query
 
     def _labels(self, totals: ClassScores, background: Background) -> Tensor:
-        """Class ids, int32 [H, W]."""
-        ids = torch.as_tensor(self._ids, dtype=torch.int32, device=totals.index.device)
-        labels = ids[totals.index]
+        """Class ids [H, W], uint8 where those suffice, else int32."""
+        dtype = torch.uint8 if self.small_labels else torch.int32
+        ids = torch.as_tensor(self._ids, dtype=dtype, device=totals.index.device)
+        # several times as fast as ids[totals.index]
+        labels = ids.index_select(0, totals.index.flatten()).view_as(totals.index)
         empty = background.empty(totals.best, totals.second)
         return labels if empty is None else labels.masked_fill_(empty, self.settings.background_id)
 
     def _label_map(self, labels: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        numbers: NDArray[np.int32] = labels.cpu().numpy()
-        return numbers.astype(np.uint8) if self.small_labels else numbers.astype(np.uint16)
+        numbers = labels.cpu().numpy()
+        return numbers if self.small_labels else numbers.astype(np.uint16)
 
     def _active_classes(
         self, choice: _Choice, presence: Mapping[int, float], labels: Tensor

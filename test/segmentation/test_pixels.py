@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.pixels import NetworkInputs, network_pixels, upload
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -28,3 +28,17 @@ def test_black_and_white_are_the_ends() -> None:
     pixels = network_pixels(upload(image, torch.device("cpu")), 4, torch.float32)
     assert pixels.amin() == -1
     assert pixels.amax() == 1
+
+
+def test_each_image_is_made_once_for_each_resolution() -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (60, width, 3), dtype=np.uint8) for width in (80, 50)]
+    sources = [upload(image, torch.device("cpu")) for image in images]
+    inputs = NetworkInputs(sources, torch.float32)
+    first = inputs.one(0, 28)
+    assert torch.equal(first, network_pixels(sources[0], 28, torch.float32))
+    assert inputs.one(0, 28) is first
+    assert inputs.batch([0], 28) is first
+    assert inputs.one(0, 14).shape == (1, 3, 14, 14)
+    both = inputs.batch([1, 0], 28)
+    assert torch.equal(both, torch.cat((inputs.one(1, 28), first)))
