@@ -17,6 +17,8 @@ from activesam_ros.errors import SettingsError
 SettingValue: TypeAlias = bool | int | float | str | tuple[str, ...]
 SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
 
+AUTO = "auto"
+
 MAX_LABEL_ID = 65534
 
 
@@ -24,9 +26,9 @@ MAX_LABEL_ID = 65534
 class Setting:
     """One row of the table of settings.
 
-    ``choices`` are all that a text may be, ``minimum`` to ``maximum`` bound a number. ``live``
-    settings may change between two frames; the others shape the prompts or the network's buffers
-    and need a restart.
+    ``choices`` are all that a text may be, or what may stand for a number; ``minimum`` to
+    ``maximum`` bound a number. ``live`` settings may change between two frames; the others shape
+    the prompts or the network's buffers and need a restart.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Setting:
             return self.check(text)
         if self.kind == "bool":
             return self.check({"true": True, "false": False}.get(text.lower(), text))
+        if text in self.choices:
+            return text
         try:
             return self.check(int(text) if self.kind == "int" else float(text))
         except ValueError:
@@ -67,6 +71,8 @@ class Setting:
             return value
         if self.kind == "text":
             return self._check_text(value)
+        if isinstance(value, str) and value in self.choices:
+            return value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise SettingsError(
                 f"{self.name}={value!r} is not {_article(self.kind)}; give {self._range()}."
@@ -98,7 +104,8 @@ class Setting:
 
     def _range(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        return f"{_article(self.kind)} from {self.minimum:g} to {self.maximum:g}{unit}"
+        others = "".join(f" or {choice}" for choice in self.choices)
+        return f"{_article(self.kind)} from {self.minimum:g} to {self.maximum:g}{unit}{others}"
 
 
 def _article(kind: SettingKind) -> str:
@@ -151,12 +158,14 @@ class Settings:
         unit="px",
         live=False,
     )
-    bucket_size: int = _setting(
-        32,
-        "Queries that go through the class-conditioned part at once; fewer need less memory.",
+    bucket_size: int | str = _setting(
+        AUTO,
+        "Queries that go through the class-conditioned part at once; fewer need less memory. auto "
+        "takes 32 on a CPU, on a GPU up to 32 by its free memory.",
         minimum=1,
         maximum=1024,
         unit="queries",
+        choices=(AUTO,),
     )
     confidence_threshold: float = _setting(
         0.3,
@@ -360,6 +369,7 @@ def _table() -> tuple[Setting, ...]:
     kinds: dict[Any, SettingKind] = {
         bool: "bool",
         int: "int",
+        int | str: "int",
         float: "float",
         str: "text",
         tuple[str, ...]: "names",

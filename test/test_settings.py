@@ -25,7 +25,7 @@ def test_the_table_and_the_dataclass_are_one() -> None:
 
 def test_published_defaults() -> None:
     settings = Settings()
-    assert (settings.bucket_size, settings.max_active, settings.quantile_alpha) == (32, 40, 0.2)
+    assert (settings.max_active, settings.quantile_alpha) == (40, 0.2)
     assert (settings.confidence_threshold, settings.mabc_exponent) == (0.3, 1.25)
     assert (settings.neighbor_tokens, settings.hypernym_tokens) == (2, 2)
 
@@ -67,7 +67,8 @@ def test_assignments_read_like_a_command_line() -> None:
     [
         ("bucket_size", "has no '='"),
         ("bucket=3", "no setting 'bucket'; the settings are resolution"),
-        ("bucket_size=many", "not an integer; give an integer from 1 to 1024 queries"),
+        ("bucket_size=many", "not an integer; give an integer from 1 to 1024 queries or auto"),
+        ("max_active=auto", "not an integer"),
         ("bucket_size=2.5", "not an integer"),
         ("quantile_alpha=1.5", "out of range; give a number from 0 to 1"),
         ("quantile_alpha=nan", "out of range"),
@@ -90,6 +91,14 @@ def test_a_choice_wants_one_of_its_texts(value: object) -> None:
     assert Settings().assign(["stripe_order= static"]).stripe_order == "static"
     with pytest.raises(SettingsError, match=r"stripe_order=.* give one of content, static"):
         Settings().replace({"stripe_order": value})
+
+
+def test_a_word_may_stand_for_a_number() -> None:
+    assert Settings().bucket_size == "auto"
+    assert Settings().assign(["bucket_size=7"]).bucket_size == 7
+    assert Settings().assign(["bucket_size=7", "bucket_size= auto"]).bucket_size == "auto"
+    with pytest.raises(SettingsError, match="bucket_size='Auto' is not an integer"):
+        Settings().replace({"bucket_size": "Auto"})
 
 
 def test_nothing_changes_when_one_value_is_bad() -> None:

@@ -34,6 +34,11 @@ _WARM_UP_SIZE = (480, 640, 3)
 class FrameSegmenter(Protocol):
     """Segments frames with one vocabulary and one set of settings."""
 
+    @property
+    def bucket_size(self) -> int:
+        """How many queries go through the network at once."""
+        ...
+
     def segment_batch(
         self,
         images: Sequence[NDArray[np.uint8]],

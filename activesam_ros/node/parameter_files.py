@@ -60,12 +60,11 @@ def _allowed(row: Parameter) -> str:
 
 
 def _range(row: Parameter) -> str:
-    if row.choices:
-        return ", ".join(row.choices)
-    if row.minimum is None or row.maximum is None:
-        return ""
-    unit = f" {row.unit}" if row.unit else ""
-    return f"{row.minimum:.12g} to {row.maximum:.12g}{unit}"
+    parts = list(row.choices)
+    if row.minimum is not None and row.maximum is not None:
+        unit = f" {row.unit}" if row.unit else ""
+        parts.append(f"{row.minimum:.12g} to {row.maximum:.12g}{unit}")
+    return ", ".join(parts)
 
 
 def _yaml(value: ParameterValue) -> str:

@@ -24,7 +24,9 @@ class Change(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One row of the table; ``choices`` restrict a text, ``minimum`` to ``maximum`` a number."""
+    """One row of the table; ``choices`` restrict a text or stand for a number, ``minimum`` to
+    ``maximum`` restrict a number.
+    """
 
     name: str
     kind: ParameterKind
@@ -48,6 +50,7 @@ class Parameter:
                 unit=self.unit,
                 description=self.description,
                 live=self.change is Change.LIVE,
+                choices=self.choices,
             ).check(value)
         if self.kind == "bool":
             if not isinstance(value, bool):

@@ -30,13 +30,15 @@ def descriptor(row: Parameter) -> ParameterDescriptor:
     """The row's description and range, for ``ros2 param describe`` and the like."""
     constraints = [f"may change {row.change.value}"]
     if row.choices:
-        constraints.insert(0, f"one of {', '.join(row.choices)}")
+        number = row.kind in ("int", "float")
+        constraints.insert(0, f"{'or' if number else 'one of'} {', '.join(row.choices)}")
     unit = f" [{row.unit}]" if row.unit else ""
     result = ParameterDescriptor(
         name=row.name,
         description=f"{row.description}{unit}",
         additional_constraints="; ".join(constraints),
         read_only=row.change is Change.START,
+        dynamic_typing=row.kind in ("int", "float") and bool(row.choices),
     )
     if row.kind == "int" and row.minimum is not None and row.maximum is not None:
         result.integer_range = [

@@ -129,7 +129,7 @@ class FrameProcessor:
     @property
     def bucket_size(self) -> int:
         """How many queries go through the network at once, by the memory there is."""
-        return self._buckets.size(self.mode.level.settings.bucket_size)
+        return self._buckets.size(self.mode.segmenter.bucket_size)
 
     def process(self, frames: Sequence[Frame]) -> None:
         """Segment and publish frames of different cameras; drops those that cannot be used."""
@@ -177,7 +177,7 @@ class FrameProcessor:
                 for work in left:
                     self._segment([work], running)
                 return
-            configured = self.mode.level.settings.bucket_size
+            configured = self.mode.segmenter.bucket_size
             if isinstance(error, FrameMemoryError) and self._buckets.shrink(configured):
                 self._outputs.note(
                     f"{error} Trying again with bucket_size {self.bucket_size} instead of "
@@ -191,7 +191,7 @@ class FrameProcessor:
         mode, bucket_size = self.mode, self.bucket_size
         interval = mode.level.preview_interval
         segmenter = mode.segmenter
-        if bucket_size != mode.level.settings.bucket_size:
+        if bucket_size != segmenter.bucket_size:
             segmenter = segmenter.with_bucket_size(bucket_size)
         cameras = [work.frame.camera for work in left]
         try:

@@ -103,7 +103,7 @@ class FusionLayer(nn.Module):
         return x + self._fed(x) if feed is None else feed(x, self._fed)
 
     def _fed(self, x: Tensor) -> Tensor:
-        fed: Tensor = self.linear2(F.relu(self.linear1(self.norm3(x))))
+        fed: Tensor = self.linear2(F.relu_(self.linear1(self.norm3(x))))
         return fed
 
 

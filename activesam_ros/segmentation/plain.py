@@ -54,7 +54,7 @@ class PlainSegmenter:
     @torch.inference_mode()
     def segment(self, image: NDArray[np.uint8]) -> PlainSegmentation:
         """Segment one image, uint8 RGB [H, W, 3]."""
-        segmenter, settings = self._segmenter, self._segmenter.settings
+        segmenter = self._segmenter
         model, vocabulary = segmenter.model, segmenter.prompts.vocabulary
         timer = StageTimer(model.device)
         source = upload(image, model.device)
@@ -64,7 +64,7 @@ class PlainSegmenter:
             pyramid = model.vision_encoder(pixels)
         size = (image.shape[0], image.shape[1])
         scores = torch.zeros((len(vocabulary.classes), *size), device=model.device)
-        bucket_size = 1 if self._recipe.one_by_one else settings.bucket_size
+        bucket_size = 1 if self._recipe.one_by_one else segmenter.bucket_size
         for start in range(0, len(active), bucket_size):
             bucket = active[start : start + bucket_size]
             with timer.stage("decode"):
@@ -89,8 +89,8 @@ class PlainSegmenter:
             pyramid = model.vision_encoder(pixels)
         with timer.stage("preview"):
             logits = [
-                plain.presence(model, pyramid, self._text[start : start + settings.bucket_size])
-                for start in range(0, queries, settings.bucket_size)
+                plain.presence(model, pyramid, self._text[start : start + segmenter.bucket_size])
+                for start in range(0, queries, segmenter.bucket_size)
             ]
             found = torch.cat(logits).float().sigmoid().cpu()
         selected = select(

@@ -20,6 +20,12 @@ from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.bucket_size import (
+    FreeMemory,
+    automatic,
+    free_memory,
+    query_bytes,
+)
 from activesam_ros.segmentation.decode import DecodedQuery, Decoding
 from activesam_ros.segmentation.fuse import ClassScores, class_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
@@ -50,10 +56,12 @@ class Segmenter:
         settings: Settings,
         method: Method = Method.ACTIVESAM,
         plan: ImagePlan | None = None,
+        free_memory: FreeMemory = free_memory,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype.
 
-        plan: takes the place of what the settings say about sparsity.
+        plan: takes the place of what the settings say about sparsity. free_memory: asked once where
+        the settings leave the size of buckets open.
 
         Raises SettingsError when a resolution is not a multiple of the patch size or a setting does
         not fit the network, VocabularyError when a pinned name is not in the vocabulary.
@@ -74,6 +82,11 @@ class Segmenter:
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
         self.preview_resolution = _resolution(
             "preview_resolution", settings.preview_resolution, two_thirds, config
+        )
+        self.bucket_size = (
+            automatic(free_memory(model.device), query_bytes(config, model.dtype, self.resolution))
+            if isinstance(settings.bucket_size, str)
+            else settings.bucket_size
         )
         self._text = Prompts(prompts.features, prompts.padding)
         self._full = self._text
@@ -98,6 +111,7 @@ class Segmenter:
         """The same with other buckets; shares the prompts. Raises SettingsError out of range."""
         other = copy.copy(self)
         other.settings = self.settings.replace({"bucket_size": bucket_size})
+        other.bucket_size = bucket_size
         return other
 
     def segment(
@@ -245,7 +259,7 @@ class Segmenter:
                     self.model,
                     features.image(order if shared is None else place),
                     prompts,
-                    self.settings.bucket_size,
+                    self.bucket_size,
                 ).cpu()
         return found
 
@@ -255,7 +269,7 @@ class Segmenter:
             features,
             self._full,
             active,
-            bucket_size=1 if self._recipe.one_by_one else self.settings.bucket_size,
+            bucket_size=1 if self._recipe.one_by_one else self.bucket_size,
             confidence_threshold=self.settings.confidence_threshold,
             bound=self._recipe.bound,
         )

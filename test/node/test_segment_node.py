@@ -245,7 +245,8 @@ def test_pictures_come_while_somebody_listens(
     [
         ({"confidence_threshold": 1.5}, "out of range"),
         ({"image_timeout_s": -1.0}, "out of range"),
-        ({"bucket_size": "many"}, "Wrong parameter type"),
+        ({"max_active": "many"}, "Wrong parameter type"),
+        ({"bucket_size": "many"}, "give an integer from 1 to 1024 queries or auto"),
         ({"pinned": ["unicorn"]}, "unicorn"),
         ({"device": "cuda"}, "restart"),
         ({"resolution": 112}, "restart"),

@@ -50,7 +50,7 @@ class ScarceEngine:
         prompted = self.inner.prompt(vocabulary, parameters)
         modes = tuple(
             dataclasses.replace(
-                mode, segmenter=ScarceSegmenter(mode.segmenter, mode.level.settings.bucket_size)
+                mode, segmenter=ScarceSegmenter(mode.segmenter, mode.segmenter.bucket_size)
             )
             for mode in prompted.modes
         )

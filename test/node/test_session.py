@@ -31,6 +31,7 @@ class FakeSegmenter:
     """Segments nothing; does what it is told when it is asked to."""
 
     asked: Callable[[], None]
+    bucket_size: int = 32
 
     def segment_batch(
         self,

@@ -122,7 +122,7 @@ def test_a_shared_encoding_is_previewed_and_decoded(network: Network) -> None:
 def test_other_buckets_give_the_same(network: Network) -> None:
     segmenter = network.segmenter(vocabulary(9), Settings())
     smaller = segmenter.with_bucket_size(2)
-    assert (segmenter.settings.bucket_size, smaller.settings.bucket_size) == (32, 2)
+    assert (segmenter.bucket_size, smaller.bucket_size) == (32, 2)
     labels = smaller.segment(NOISE).labels
     assert (labels == segmenter.segment(NOISE).labels).mean() > 0.99
     with pytest.raises(SettingsError, match="bucket_size=0"):
