@@ -23,12 +23,20 @@ DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 CLEANUP = Transition.TRANSITION_CLEANUP
 
 
+DIAGNOSTICS_PERIOD_S = 0.2
+
+
 @pytest.fixture(scope="module", autouse=True)
 def node(start_node: StartNode, repository: Path) -> NodeProcess:
     """A node that waits for a manager, with the shipped params file and wrong weights."""
     params_file = repository / "config" / "activesam.yaml"
     return start_node(
-        {"autostart": False, "weights": "/no/such/sam3.pt", "image_reliability": "reliable"},
+        {
+            "autostart": False,
+            "weights": "/no/such/sam3.pt",
+            "image_reliability": "reliable",
+            "diagnostics_period_s": DIAGNOSTICS_PERIOD_S,
+        },
         ["--params-file", str(params_file)],
     )
 
@@ -107,8 +115,17 @@ def test_a_forced_profile_that_nobody_offers_is_an_error_with_both_profiles(
 ) -> None:
     assert peer.set_parameters({"image_timeout_s": 0.2})[0].successful
     publisher = peer.node.create_publisher(Image, peer.name("image"), qos_profile_sensor_data)
-    status = peer.status("image", lambda status, _: "best_effort" in status.message, "a conflict")
+    silent: list[Any] = []
+
+    def is_reported(status: Any, values: dict[str, str]) -> bool:
+        if "best_effort" in status.message:
+            return True
+        silent.extend([status] if values["publishers"] == "1" else [])
+        return False
+
+    status = peer.status("image", is_reported, "a conflict")
     assert status.level == b"\x02"
+    assert len(silent) <= 2 / DIAGNOSTICS_PERIOD_S, "two seconds after the publisher is known"
     for words in ("reliable, volatile", "best_effort, volatile", "image_reliability", "peer"):
         assert words in status.message
     assert status.message in node.log()
