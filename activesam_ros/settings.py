@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast, get_type_hints
+from typing import Any, Literal, TypeAlias, get_type_hints
 
 from activesam_ros.errors import SettingsError
 
@@ -365,25 +365,23 @@ def setting_named(name: str) -> Setting:
     raise SettingsError(f"There is no setting {name!r}; the settings are {known}.")
 
 
-def _table() -> tuple[Setting, ...]:
-    kinds: dict[Any, SettingKind] = {
-        bool: "bool",
-        int: "int",
-        int | str: "int",
-        float: "float",
-        str: "text",
-        tuple[str, ...]: "names",
-    }
-    hints = get_type_hints(Settings)
-    return tuple(
-        Setting(
-            name=entry.name,
-            kind=kinds[hints[entry.name]],
-            default=cast(SettingValue, entry.default),
-            **entry.metadata,
-        )
-        for entry in dataclasses.fields(Settings)
-    )
+_KINDS: Mapping[Any, SettingKind] = {
+    bool: "bool",
+    int: "int",
+    int | str: "int",
+    float: "float",
+    str: "text",
+    tuple[str, ...]: "names",
+}
 
 
-SETTINGS: tuple[Setting, ...] = _table()
+def described_fields(owner: type[Any]) -> Iterator[dict[str, Any]]:
+    """Of each field of a dataclass that has metadata: that, and its name, kind and default."""
+    hints = get_type_hints(owner)
+    for entry in dataclasses.fields(owner):
+        if entry.metadata:
+            kind = _KINDS[hints[entry.name]]
+            yield {"name": entry.name, "kind": kind, "default": entry.default, **entry.metadata}
+
+
+SETTINGS: tuple[Setting, ...] = tuple(Setting(**row) for row in described_fields(Settings))

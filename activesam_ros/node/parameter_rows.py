@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_type_hints
+from typing import Any, TypeAlias
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.settings import Setting
+from activesam_ros.settings import Setting, SettingKind, SettingValue, described_fields
 
-ParameterValue: TypeAlias = bool | int | float | str | tuple[str, ...]
-ParameterKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
+ParameterValue: TypeAlias = SettingValue
 
 
 class Change(enum.Enum):
@@ -29,7 +27,7 @@ class Parameter:
     """
 
     name: str
-    kind: ParameterKind
+    kind: SettingKind
     default: ParameterValue
     description: str
     change: Change
@@ -92,24 +90,7 @@ def option(
 
 def rows_of(options: type[Any]) -> tuple[Parameter, ...]:
     """A row for each field that was made by :func:`option`."""
-    kinds: dict[Any, ParameterKind] = {
-        bool: "bool",
-        int: "int",
-        float: "float",
-        str: "text",
-        tuple[str, ...]: "names",
-    }
-    hints = get_type_hints(options)
-    return tuple(
-        Parameter(
-            name=entry.name,
-            kind=kinds[hints[entry.name]],
-            default=getattr(options, entry.name),
-            **entry.metadata,
-        )
-        for entry in dataclasses.fields(options)
-        if entry.metadata
-    )
+    return tuple(Parameter(**row) for row in described_fields(options))
 
 
 def from_setting(setting: Setting) -> Parameter:
