@@ -24,6 +24,25 @@ CLEANUP = Transition.TRANSITION_CLEANUP
 
 
 DIAGNOSTICS_PERIOD_S = 0.2
+GONE = "the network's memory is free"
+# The node as it is, which writes when nothing holds the network any more.
+TELLING_NODE = f"""
+import sys
+import weakref
+
+from activesam_ros.node.engine import load_engine
+from activesam_ros.node.process import run_node
+from activesam_ros.node.segment_node import SegmentNode
+
+
+def load(options):
+    engine = load_engine(options)
+    weakref.finalize(engine._network.model, print, {GONE!r}, flush=True)
+    return engine
+
+
+sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,6 +57,7 @@ def node(start_node: StartNode, repository: Path) -> NodeProcess:
             "diagnostics_period_s": DIAGNOSTICS_PERIOD_S,
         },
         ["--params-file", str(params_file)],
+        program=["-c", TELLING_NODE],
     )
 
 
@@ -73,6 +93,7 @@ def test_a_failed_configuration_tells_the_reason_and_can_be_repaired(
     assert result.successful
     assert not change(peer, CONFIGURE)
     peer.status("network", lambda status, _: "no_such_vocabulary" in status.message, "the reason")
+    peer.wait_for(lambda: node.log().count(GONE) == 1, "its end")
 
 
 def test_transitions(
@@ -94,8 +115,10 @@ def test_transitions(
     assert change(peer, ACTIVATE)
     camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
     assert change(peer, DEACTIVATE)
+    assert node.log().count(GONE) == 1
     assert change(peer, CLEANUP)
     assert state(peer) == "unconfigured"
+    peer.wait_for(lambda: node.log().count(GONE) == 2, "the end of the network")
     mask_topic = peer.name("activesam/semantic_mask")
     peer.wait_for(lambda: peer.node.count_publishers(mask_topic) == 0, "the end of the mask topic")
     assert change(peer, CONFIGURE)
