@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.sam3.quantized import quantized
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
@@ -74,7 +76,19 @@ class Network:
     ) -> Segmenter:
         """A segmenter for the vocabulary; compiles its prompts."""
         table = self.compile(vocabulary, settings, method).table
-        return Segmenter(self.model, table.to(self.device, self.dtype), settings, method)
+        table = table.to(self.device, self.dtype)
+        return Segmenter(self.model_for(settings), table, settings, method)
+
+    def model_for(self, settings: Settings) -> Sam3ImageModel:
+        """The image model in the precision of the settings' preset.
+
+        Raises MissingDependencyError where the device cannot.
+        """
+        return self.model if settings.preset == "exact" else self._quantized
+
+    @functools.cached_property
+    def _quantized(self) -> Sam3ImageModel:
+        return quantized(self.model)
 
 
 def compile_vocabulary(

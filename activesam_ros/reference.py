@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from activesam_ros.errors import CheckpointError, MissingDependencyError
-from activesam_ros.sam3.checkpoint import is_ignored, open_weights
+from activesam_ros.sam3.checkpoint import is_ignored, open_weights, unused_shapes
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.tokenizer import MERGES_FILE
 
@@ -50,7 +50,7 @@ class ReferenceModel:
         require_cuda(device)
         self._device = device
         self._model = assemble(config)
-        _load(self._model, weights, config)
+        load(self._model, weights, config)
         self._model = self._model.to(device).eval()
         # Importing sam3 switches TensorFloat-32 on, which would hide real differences.
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -83,28 +83,31 @@ def require_cuda(device: torch.device) -> None:
 
 def run(model: Any, pixels: Tensor, prompts: list[str]) -> ReferenceOutputs:
     """One forward pass of an assembled model; pixels and model on the same device."""
-    from sam3.model.data_misc import FindStage
-
-    device = pixels.device
     state = model.backbone.forward_image(pixels)
-    state.update(model.backbone.forward_text(prompts, device=device))
-    stage = FindStage(
-        img_ids=torch.zeros(len(prompts), dtype=torch.long, device=device),
-        text_ids=torch.arange(len(prompts), device=device),
-        input_boxes=None,
-        input_boxes_mask=None,
-        input_boxes_label=None,
-        input_points=None,
-        input_points_mask=None,
-    )
+    state.update(model.backbone.forward_text(prompts, device=pixels.device))
     empty = model._get_dummy_prompt(len(prompts))
-    outputs = model.forward_grounding(state, stage, None, empty)
+    outputs = model.forward_grounding(state, every_prompt(len(prompts), pixels.device), None, empty)
     return ReferenceOutputs(
         presence_logits=outputs["presence_logit_dec"].flatten(),
         logits=outputs["pred_logits"].squeeze(-1),
         boxes=outputs["pred_boxes"],
         masks=outputs["pred_masks"],
         semantic=outputs["semantic_seg"].squeeze(1),
+    )
+
+
+def every_prompt(count: int, device: torch.device) -> Any:
+    """How the package is asked about the first image with each of ``count`` prompts."""
+    from sam3.model.data_misc import FindStage
+
+    return FindStage(
+        img_ids=torch.zeros(count, dtype=torch.long, device=device),
+        text_ids=torch.arange(count, device=device),
+        input_boxes=None,
+        input_boxes_mask=None,
+        input_boxes_label=None,
+        input_points=None,
+        input_points_mask=None,
     )
 
 
@@ -292,13 +295,23 @@ def _scoring(config: Sam3Config) -> Any:
     return DotProductScoring(d_model=width, d_proj=width, prompt_mlp=prompt_mlp)
 
 
-def _load(model: Any, weights: Path, config: Sam3Config) -> None:
+def load(model: Any, weights: Path, config: Sam3Config) -> None:
+    """Fill an assembled model in float32; raises CheckpointError for a file that does not fit.
+
+    What asking in words never reaches may be missing and stays random.
+    """
     with open_weights(weights, config) as tensors:
         state = {key.removeprefix(KEY_PREFIX): read().float() for key, (_, read) in tensors.items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
-    problems = [key for key in missing if not is_ignored(KEY_PREFIX + key)] + list(unexpected)
+    unused = unused_shapes(config)
+    problems = [
+        key
+        for key in missing
+        if not is_ignored(KEY_PREFIX + key) and KEY_PREFIX + key not in unused
+    ]
+    problems += list(unexpected)
     if problems:
         raise CheckpointError(
             f"{weights} lacks {len(problems)} tensors of Meta's image model, the first is "
-            f"{problems[0]!r}; give the official file, which holds the unused parts too."
+            f"{problems[0]!r}; give the official file or one that this package wrote."
         )

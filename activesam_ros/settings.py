@@ -167,6 +167,13 @@ class Settings:
         unit="queries",
         choices=(AUTO,),
     )
+    preset: str = _setting(
+        "exact",
+        "exact computes what the published method does; fast approximates it: linear layers of the "
+        "image and fusion encoders in eight bits and a fusion_density of at most 0.4.",
+        choices=("exact", "fast"),
+        live=False,
+    )
     confidence_threshold: float = _setting(
         0.3,
         "Objects with a higher probability contribute their mask.",

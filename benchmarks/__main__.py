@@ -21,6 +21,7 @@ EXIT_BAD_INPUT = 2
 COLUMNS = (
     "engine",
     "method",
+    "preset",
     "queries",
     "active",
     "frames/s",
@@ -57,6 +58,7 @@ def table(rows: Sequence[Row]) -> str:
         (
             row.engine,
             row.method,
+            row.preset,
             str(row.queries),
             str(row.active),
             f"{row.frames_per_second:.2f}",

@@ -22,6 +22,7 @@ from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from benchmarks.options import Options
+from benchmarks.reference_network import ReferenceNetwork
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,54 @@ def network(options: Options, folder: Path) -> Network:
     )
 
 
-def settings(options: Options, method: Method, vocabulary: Vocabulary) -> Settings:
+@dataclass(frozen=True)
+class Choice:
+    """What a row of the results is about."""
+
+    engine: str
+    method: Method
+    preset: str
+
+
+def choices(options: Options) -> list[Choice]:
+    """Every engine with every method and preset, of the presets that it has."""
+    return [
+        Choice(engine, method, preset)
+        for method in options.methods
+        for engine in options.engines
+        for preset in options.presets
+        if preset == "exact" or engine == "ours"
+    ]
+
+
+def settings(options: Options, choice: Choice, vocabulary: Vocabulary) -> Settings:
     """The method's own settings, with the preview told how many queries to keep."""
-    values: dict[str, object] = {"bucket_size": options.bucket_size}
+    values: dict[str, object] = {"bucket_size": options.bucket_size, "preset": choice.preset}
     if options.active is not None:
         values["max_active"] = options.active
         # More than asked for pass the quantile; max_active cuts them to the number.
         share = (options.active + 1) / len(vocabulary.queries)
         values["quantile_alpha"] = min(1.0, share)
-    return default_settings(method).replace(values)
+    return default_settings(choice.method).replace(values)
 
 
-def engine(name: str, method: Method, options: Options, loaded: Network) -> tuple[Engine, int]:
-    """The engine of that name for a method, and how many queries its vocabulary has."""
+def engine(choice: Choice, options: Options, loaded: Network) -> tuple[Engine, int]:
+    """The engine of a choice, and how many queries its vocabulary has."""
     vocabulary = (
         wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
     )
-    segmenter = loaded.segmenter(vocabulary, settings(options, method, vocabulary), method)
-    run = _plain(segmenter) if name == "plain" else _ours(segmenter)
-    return run, len(vocabulary.queries)
+    segmenter = loaded.segmenter(vocabulary, settings(options, choice, vocabulary), choice.method)
+    if choice.engine == "ours":
+        return _ours(segmenter), len(vocabulary.queries)
+    network = None if choice.engine == "plain" else _reference(segmenter, loaded)
+    return _plain(PlainSegmenter(segmenter, network)), len(vocabulary.queries)
+
+
+def _reference(segmenter: Segmenter, loaded: Network) -> ReferenceNetwork:
+    resolutions: tuple[int, ...] = (segmenter.resolution,)
+    if segmenter.previews and segmenter.preview_resolution != segmenter.resolution:
+        resolutions += (segmenter.preview_resolution,)
+    return ReferenceNetwork(loaded.weights, loaded.config, resolutions, loaded.device, loaded.dtype)
 
 
 def _ours(segmenter: Segmenter) -> Engine:
@@ -89,11 +119,9 @@ def _ours(segmenter: Segmenter) -> Engine:
     return run
 
 
-def _plain(segmenter: Segmenter) -> Engine:
-    plain = PlainSegmenter(segmenter)
-
+def _plain(segmenter: PlainSegmenter) -> Engine:
     def run(image: NDArray[np.uint8]) -> Frame:
-        result = plain.segment(image)
+        result = segmenter.segment(image)
         return Frame(len(result.active_queries), result.timings_ms)
 
     return run

@@ -19,8 +19,7 @@ from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.sequence import Drive
 from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.pipeline import Network
-from activesam_ros.segmentation.baselines import Method
-from benchmarks.engines import Engine, Frame, engine, network
+from benchmarks.engines import Choice, Engine, Frame, choices, engine, network
 from benchmarks.options import Options
 
 WARM_UP_FRAMES = 1
@@ -62,34 +61,33 @@ def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
 
 def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
     """A row for every method and engine, engines of a method one after the other."""
-    pairs = [(name, method) for method in options.methods for name in options.engines]
-    engines = {pair: engine(*pair, options, loaded) for pair in pairs}
+    engines = {choice: engine(choice, options, loaded) for choice in choices(options)}
     pictures = images(options, options.frames)
     for run, _ in engines.values():
         for picture in pictures[:WARM_UP_FRAMES]:
             run(picture)
-    timed: dict[tuple[str, Method], list[Frame]] = {pair: [] for pair in pairs}
+    timed: dict[Choice, list[Frame]] = {choice: [] for choice in engines}
     for picture in pictures:
-        for pair, (run, _) in engines.items():
-            timed[pair].append(run(picture))
+        for choice, (run, _) in engines.items():
+            timed[choice].append(run(picture))
     return [
         _row(
             options,
-            pair,
+            choice,
             queries=queries,
-            frames=timed[pair],
+            frames=timed[choice],
             operations=_operations(run, pictures[0]),
             peak_memory_mib=_peak_memory_mib(
-                options, pair, run, pictures[0], folder, loaded.device
+                options, choice, run, pictures[0], folder, loaded.device
             ),
         )
-        for pair, (run, queries) in engines.items()
+        for choice, (run, queries) in engines.items()
     ]
 
 
 def _row(
     options: Options,
-    pair: tuple[str, Method],
+    choice: Choice,
     *,
     queries: int,
     frames: Sequence[Frame],
@@ -103,11 +101,10 @@ def _row(
         for stage in frames[0].timings_ms
         if stage != "total"
     }
-    name, method = pair
     return Row(
-        engine=name,
-        method=method.value,
-        preset="exact",
+        engine=choice.engine,
+        method=choice.method.value,
+        preset=choice.preset,
         vocabulary=options.vocabulary,
         queries=queries,
         active=round(statistics.median(frame.active for frame in frames)),
@@ -128,7 +125,7 @@ def _operations(run: Engine, picture: NDArray[np.uint8]) -> int:
 
 def _peak_memory_mib(
     options: Options,
-    pair: tuple[str, Method],
+    choice: Choice,
     run: Engine,
     picture: NDArray[np.uint8],
     folder: Path,
@@ -139,14 +136,14 @@ def _peak_memory_mib(
         run(picture)
         return torch.cuda.max_memory_allocated() / 2**20
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_process_peak_mib, (asdict(options), pair, folder))
+        return pool.apply(_process_peak_mib, (asdict(options), choice, folder))
 
 
-def _process_peak_mib(values: dict[str, object], pair: tuple[str, Method], folder: Path) -> float:
+def _process_peak_mib(values: dict[str, object], choice: Choice, folder: Path) -> float:
     """The largest resident size of this process, which runs nothing else."""
     keep_freed_memory()
     options = Options(**values)  # type: ignore[arg-type]
-    run, _ = engine(*pair, options, network(options, folder))
+    run, _ = engine(choice, options, network(options, folder))
     for picture in images(options, MEMORY_FRAMES):
         run(picture)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

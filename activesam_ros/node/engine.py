@@ -117,7 +117,8 @@ class NetworkEngine:
     def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
         table = compiled.table.to(self._network.device, self._network.dtype)
-        segmenter = Segmenter(self._network.model, table, parameters.settings, self._method)
+        model = self._network.model_for(parameters.settings)
+        segmenter = Segmenter(model, table, parameters.settings, self._method)
         return Prompted(vocabulary, self._modes(segmenter, parameters), compiled.cache_hit)
 
     def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,14 +17,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.sam3 import plain
-from activesam_ros.sam3.model import Prompts
+from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.plain import PlainDetections
+from activesam_ros.sam3.vision_encoder import Pyramid
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.timing import StageTimer
+
+State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,49 @@ class PlainSegmentation:
     timings_ms: Mapping[str, float]
 
 
+class PlainNetwork(Protocol[State]):
+    """A network that computes everything for every pair of image and prompt."""
+
+    def encode(self, pixels: Tensor) -> State:
+        """What the other methods take of an image [1, 3, R, R] in -1..1."""
+        ...
+
+    def presence(self, state: State, prompts: Prompts) -> Tensor:
+        """Presence logits [K] without masks."""
+        ...
+
+    def detect(self, state: State, prompts: Prompts) -> PlainDetections:
+        """Everything about K prompts."""
+        ...
+
+
+class OwnNetwork:
+    """This package's network, the straightforward way."""
+
+    def __init__(self, model: Sam3ImageModel) -> None:
+        self._model = model
+
+    def encode(self, pixels: Tensor) -> Pyramid:
+        """The image encoder's output."""
+        pyramid: Pyramid = self._model.vision_encoder(pixels)
+        return pyramid
+
+    def presence(self, state: Pyramid, prompts: Prompts) -> Tensor:
+        """As PlainNetwork."""
+        return plain.presence(self._model, state, prompts)
+
+    def detect(self, state: Pyramid, prompts: Prompts) -> PlainDetections:
+        """As PlainNetwork."""
+        return plain.detect(self._model, state, prompts)
+
+
 class PlainSegmenter:
     """Segments as ``segmenter`` does, with its network, prompts, settings and method."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, network: PlainNetwork[Any] | None = None) -> None:
+        """``network`` may take the place of the segmenter's own."""
         self._segmenter = segmenter
+        self._network: PlainNetwork[Any] = network or OwnNetwork(segmenter.model)
         self._recipe = recipe(segmenter.method)
         table = segmenter.prompts
         self._text = Prompts(table.features, table.padding)
@@ -61,7 +103,7 @@ class PlainSegmenter:
         active = self._active(source, timer)
         with timer.stage("encode"):
             pixels = network_pixels(source, segmenter.resolution, model.dtype)
-            pyramid = model.vision_encoder(pixels)
+            state = self._network.encode(pixels)
         size = (image.shape[0], image.shape[1])
         scores = torch.zeros((len(vocabulary.classes), *size), device=model.device)
         bucket_size = 1 if self._recipe.one_by_one else segmenter.bucket_size
@@ -69,7 +111,7 @@ class PlainSegmenter:
             bucket = active[start : start + bucket_size]
             with timer.stage("decode"):
                 index = torch.tensor(bucket, device=model.device)
-                detections = plain.detect(model, pyramid, self._full[index])
+                detections = self._network.detect(state, self._full[index])
             with timer.stage("fuse"):
                 for position, query in enumerate(bucket):
                     score_map = self._score_map(detections, position, size)
@@ -86,10 +128,10 @@ class PlainSegmenter:
             return tuple(range(queries))
         with timer.stage("preview_encode"):
             pixels = network_pixels(source, segmenter.preview_resolution, model.dtype)
-            pyramid = model.vision_encoder(pixels)
+            state = self._network.encode(pixels)
         with timer.stage("preview"):
             logits = [
-                plain.presence(model, pyramid, self._text[start : start + segmenter.bucket_size])
+                self._network.presence(state, self._text[start : start + segmenter.bucket_size])
                 for start in range(0, queries, segmenter.bucket_size)
             ]
             found = torch.cat(logits).float().sigmoid().cpu()

@@ -29,6 +29,7 @@ from activesam_ros.segmentation.bucket_size import (
 from activesam_ros.segmentation.decode import DecodedQuery, Decoding
 from activesam_ros.segmentation.fuse import ClassScores, class_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
+from activesam_ros.segmentation.presets import effective
 from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
 from activesam_ros.segmentation.timing import StageTimer
@@ -58,7 +59,8 @@ class Segmenter:
         plan: ImagePlan | None = None,
         free_memory: FreeMemory = free_memory,
     ) -> None:
-        """``prompts`` must be on the model's device and in its dtype.
+        """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
+        preset wants (Network.model_for).
 
         plan: takes the place of what the settings say about sparsity. free_memory: asked once where
         the settings leave the size of buckets open.
@@ -77,7 +79,7 @@ class Segmenter:
         self._ids = np.array([entry.id for entry in self._classes])
         self.pinned_queries = vocabulary.pinned_queries(settings.pinned)
         config = model.config
-        self._plan = image_plan(settings, config) if plan is None else plan
+        self._plan = image_plan(effective(settings), config) if plan is None else plan
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
         self.preview_resolution = _resolution(

@@ -1,5 +1,6 @@
 """The command that times engines, on a network that takes no time."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -33,16 +34,22 @@ def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_row_for_each_engine(tmp_path: Path) -> None:
     weights, file = write_untrained(tmp_path), tmp_path / "result.json"
-    choice = "--method activesam --active 5 --frames 1 --size 96x64 --device cpu"
+    choice = (
+        "--method activesam --preset exact,fast --active 5 --frames 1 --size 96x64 --device cpu"
+    )
     ran = benchmarks("--weights", str(weights), *choice.split(), "--json", str(file))
     assert ran.returncode == 0, ran.stderr
     assert "plain" in ran.stdout
     result = json.loads(file.read_text())
     assert set(result) == {"machine", "rows"}
     assert result["machine"]["matrix_tflops"] > 0
-    ours, plain = result["rows"]
-    assert (ours["engine"], plain["engine"]) == ("ours", "plain")
-    for row in (ours, plain):
+    ours, fast, plain = result["rows"]
+    assert [(row["engine"], row["preset"]) for row in result["rows"]] == [
+        ("ours", "exact"),
+        ("ours", "fast"),
+        ("plain", "exact"),
+    ]
+    for row in (ours, fast, plain):
         assert set(row) == COLUMNS
         assert (row["queries"], row["active"]) == (23, 5)
         assert set(row["latency_ms"]) == {"p50", "p95"}
@@ -54,7 +61,7 @@ def test_a_row_for_each_engine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--preset", "fast"), ("--engine", "reference"), ("--frames", "0")]
+    ("flag", "value"), [("--preset", "faster"), ("--engine", "theirs"), ("--frames", "0")]
 )
 def test_refuses_in_one_sentence(flag: str, value: str) -> None:
     ran = benchmarks(flag, value)
@@ -62,3 +69,18 @@ def test_refuses_in_one_sentence(flag: str, value: str) -> None:
     (line,) = ran.stderr.splitlines()
     assert line.startswith("benchmarks: ")
     assert value in line
+
+
+def test_the_reference_wants_its_packages() -> None:
+    if importlib.util.find_spec("sam3") is not None:
+        pytest.skip("the reference is installed")
+    ran = benchmarks("--engine", "ours,reference")
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert "pip install 'activesam_ros[reference]'" in line
+
+
+def test_the_plain_engine_has_no_fast_preset() -> None:
+    ran = benchmarks("--engine", "plain", "--preset", "fast")
+    assert ran.returncode == 2
+    assert "--preset fast is of the engine ours alone" in ran.stderr

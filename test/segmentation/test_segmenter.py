@@ -175,6 +175,26 @@ def test_answers_that_were_not_kept_are_computed_anew(
     np.testing.assert_allclose(anew.scores, kept.scores, atol=1e-3)
 
 
+def test_the_fast_preset_is_near_the_exact_one(demo_network: Network) -> None:
+    drive = Drive(DriveOptions(seed=TEST_SEEDS[0], frames=1, width=320, height=192))
+    (image,) = drive.frame(0).images
+    exact, fast = (
+        demo_network.segmenter(wide_vocabulary(), Settings(preset=preset), Method.FULL)
+        for preset in ("exact", "fast")
+    )
+    assert exact.model is demo_network.model
+    assert fast.model is not demo_network.model
+    again = demo_network.segmenter(wide_vocabulary(), Settings(preset="fast"), Method.FULL)
+    assert again.model is fast.model
+    found, expected = fast.segment(image), exact.segment(image)
+    assert 0.95 < (found.labels == expected.labels).mean() < 1
+    differences = [
+        abs((ours.presence or 0) - (theirs.presence or 0))
+        for ours, theirs in zip(found.classes, expected.classes, strict=True)
+    ]
+    assert 0 < max(differences) < 0.3
+
+
 def test_pinned_names_must_exist(network: Network) -> None:
     with pytest.raises(VocabularyError, match="unicorn"):
         network.segmenter(vocabulary(3), Settings(pinned=("unicorn",)))

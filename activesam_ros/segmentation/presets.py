@@ -1,0 +1,15 @@
+"""What the preset ``fast`` stands for, beside the network in eight bits (sam3/quantized.py)."""
+
+from __future__ import annotations
+
+from activesam_ros.settings import Settings
+
+# docs/performance.md has what each part costs and gains.
+FUSION_DENSITY = 0.4
+
+
+def effective(settings: Settings) -> Settings:
+    """``settings`` with what their preset says of them; the others stay."""
+    if settings.preset == "exact":
+        return settings
+    return settings.replace({"fusion_density": min(settings.fusion_density, FUSION_DENSITY)})

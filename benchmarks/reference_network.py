@@ -1,0 +1,114 @@
+"""Meta's modules, asked the way the published implementation asks them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from activesam_ros import reference
+from activesam_ros.errors import MissingDependencyError
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Prompts
+from activesam_ros.sam3.plain import PlainDetections
+
+# Of one image: the model of its size and what the image encoder says.
+State: TypeAlias = tuple[Any, dict[str, Any]]
+
+
+class ReferenceNetwork:
+    """A plain network made of the modules of the ``sam3`` package.
+
+    Its rotary tables are of one size, so there is a model for each resolution; they share weights.
+    In bfloat16 it runs under autocast, as it is published.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        config: Sam3Config,
+        resolutions: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Raises MissingDependencyError without the package or what it needs."""
+        reference.require_packages()
+        _require_pinned_memory()
+        self._device = device
+        self._autocast = dtype == torch.bfloat16
+        self._models: dict[int, Any] = {}
+        for resolution in resolutions:
+            model = reference.assemble(dataclasses.replace(config, resolution=resolution))
+            reference.load(model, weights, config)
+            self._models[resolution] = model.to(device).eval()
+
+    def encode(self, pixels: Tensor) -> State:
+        """As PlainNetwork; pixels of one of the resolutions."""
+        model = self._models[pixels.shape[-1]]
+        with self._precision():
+            return model, model.backbone.forward_image(pixels.float())
+
+    def presence(self, state: State, prompts: Prompts) -> Tensor:
+        """As PlainNetwork: encoder and decoder, no segmentation head."""
+        model, asked, stage, empty = self._ask(state, prompts)
+        with self._precision():
+            prompt, mask, asked = model._encode_prompt(asked, stage, empty)
+            asked, encoded, _ = model._run_encoder(asked, stage, prompt, mask)
+            memory = encoded["encoder_hidden_states"]
+            outputs, _ = model._run_decoder(
+                memory=memory,
+                pos_embed=encoded["pos_embed"],
+                src_mask=encoded["padding_mask"],
+                out={"encoder_hidden_states": memory},
+                prompt=prompt,
+                prompt_mask=mask,
+                encoder_out=encoded,
+            )
+        logits: Tensor = outputs["presence_logit_dec"].flatten()
+        return logits
+
+    def detect(self, state: State, prompts: Prompts) -> PlainDetections:
+        """As PlainNetwork."""
+        model, asked, stage, empty = self._ask(state, prompts)
+        with self._precision():
+            outputs = model.forward_grounding(asked, stage, None, empty)
+        return PlainDetections(
+            presence_logits=outputs["presence_logit_dec"].flatten(),
+            logits=outputs["pred_logits"].squeeze(-1),
+            masks=outputs["pred_masks"],
+            semantic=outputs["semantic_seg"].squeeze(1),
+        )
+
+    def _ask(self, state: State, prompts: Prompts) -> tuple[Any, dict[str, Any], Any, Any]:
+        model, features = state
+        asked = {
+            **features,
+            "language_features": prompts.tokens.transpose(0, 1).float(),
+            "language_mask": prompts.padding,
+        }
+        count = len(prompts)
+        return (
+            model,
+            asked,
+            reference.every_prompt(count, self._device),
+            model._get_dummy_prompt(count),
+        )
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self._autocast:
+            return torch.autocast(self._device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def _require_pinned_memory() -> None:
+    try:
+        torch.zeros(1).pin_memory()
+    except RuntimeError as error:
+        raise MissingDependencyError(
+            "--engine reference: Meta's modules pin memory, which needs a CUDA device and a CUDA "
+            "build of PyTorch; give --engine ours,plain."
+        ) from error
