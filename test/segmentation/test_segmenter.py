@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.mask_head import Skips
-from activesam_ros.sam3.model import Answers, Sam3ImageModel
+from activesam_ros.sam3.model import Answers, ImageTokens, Prompts, Sam3ImageModel
+from activesam_ros.sam3.plan import ImagePlan
+from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
 from activesam_ros.segmentation.active_set import Carry
 from activesam_ros.segmentation.baselines import Method
@@ -159,6 +162,56 @@ def test_maps_are_made_of_those_queries_only_that_can_show(
             assert everything.confidence is not None
             assert np.array_equal(result.confidence, everything.confidence)
     assert 0 < sum(made) < queries  # of both together
+
+
+def test_only_the_preview_grows_with_the_vocabulary(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images encoded, and prompts that each part of the network is asked."""
+    asked: Counter[str] = Counter()
+    presence, answer, pixels = (
+        Sam3ImageModel.presence,
+        Sam3ImageModel.answer,
+        Sam3ImageModel.pixels,
+    )
+    coarse, pyramid = VisionEncoder.coarse, VisionEncoder.forward
+
+    def count_presence(model: Sam3ImageModel, features: ImageTokens, prompts: Prompts) -> Tensor:
+        asked["presence"] += len(prompts)
+        return presence(model, features, prompts)
+
+    def count_answer(model: Sam3ImageModel, features: ImageTokens, prompts: Prompts) -> Answers:
+        asked["answer"] += len(prompts)
+        return answer(model, features, prompts)
+
+    def count_pixels(model: Sam3ImageModel, answers: Answers, skips: Skips) -> Tensor:
+        asked["pixels"] += len(answers.hidden)
+        return pixels(model, answers, skips)
+
+    def count_coarse(encoder: VisionEncoder, image: Tensor, plan: ImagePlan | None) -> Tensor:
+        asked["preview_encode"] += 1
+        return coarse(encoder, image, plan)
+
+    def count_pyramid(encoder: VisionEncoder, image: Tensor, plan: ImagePlan | None) -> Pyramid:
+        asked["encode"] += 1
+        return pyramid(encoder, image, plan)
+
+    monkeypatch.setattr(Sam3ImageModel, "presence", count_presence)
+    monkeypatch.setattr(Sam3ImageModel, "answer", count_answer)
+    monkeypatch.setattr(Sam3ImageModel, "pixels", count_pixels)
+    monkeypatch.setattr(VisionEncoder, "coarse", count_coarse)
+    monkeypatch.setattr(VisionEncoder, "forward", count_pyramid)
+    for queries in (40, 120):
+        asked.clear()
+        segmenter = network.segmenter(vocabulary(queries), Settings(max_active=4))
+        segmenter.segment(NOISE, Wanted(scores=True))  # with which nothing is left out
+        assert asked == {
+            "preview_encode": 1,
+            "presence": queries,
+            "encode": 1,
+            "answer": 4,
+            "pixels": 4,
+        }
 
 
 def test_answers_that_were_not_kept_are_computed_anew(
