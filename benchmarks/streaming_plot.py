@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.streaming_journal import Record
 
 WIDTH, LEFT, RIGHT = 1200, 150, 20
 TOP, COUNTS, GAP, ROW = 44, 170, 46, 16
@@ -25,7 +26,7 @@ SHOWN = "streaming"
 
 def draw(
     path: Path,
-    variants: Mapping[str, Mapping[str, Any]],
+    variants: Mapping[str, Sequence[Record]],
     classes: Sequence[str],
     visible: NDArray[np.bool_],
     period_s: float,
@@ -42,7 +43,7 @@ def draw(
     x = np.linspace(LEFT, WIDTH - RIGHT, frames + 1)
     _counts(picture, variants, x)
     shown = SHOWN if SHOWN in variants else next(iter(variants))
-    presence = variants[shown]["presence"]
+    presence = [record.presence for record in variants[shown]]
     top = TOP + COUNTS + GAP
     _text(
         picture, f"presence, {shown} (framed: visible, red: visible and not active)", LEFT, top - 8
@@ -67,9 +68,9 @@ def draw(
 
 
 def _counts(
-    picture: NDArray[np.uint8], variants: Mapping[str, Mapping[str, Any]], x: NDArray[np.float64]
+    picture: NDArray[np.uint8], variants: Mapping[str, Sequence[Record]], x: NDArray[np.float64]
 ) -> None:
-    most = max(max(run["active"]) for run in variants.values())
+    most = max(len(record.active) for run in variants.values() for record in run)
     bottom = TOP + COUNTS
     for level in range(0, most + 1, max(1, round(most / 4))):
         y = round(bottom - COUNTS * level / most)
@@ -79,8 +80,11 @@ def _counts(
     for place, (name, run) in enumerate(variants.items()):
         color = COLORS[name]
         points = [
-            (round((x[frame] + x[frame + 1]) / 2), round(bottom - COUNTS * count / most))
-            for frame, count in enumerate(run["active"])
+            (
+                round((x[frame] + x[frame + 1]) / 2),
+                round(bottom - COUNTS * len(record.active) / most),
+            )
+            for frame, record in enumerate(run)
         ]
         cv2.polylines(picture, [np.array(points, np.int32)], False, color, 2, cv2.LINE_AA)
         left = LEFT + 190 * place

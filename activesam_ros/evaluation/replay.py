@@ -37,7 +37,8 @@ from activesam_ros.evaluation.topic_choice import chosen_topics
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import weights_fingerprint
-from activesam_ros.streaming.streams import in_time
+from activesam_ros.streaming.saved_state import from_text, to_text
+from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 
 SHOWN_PROBLEMS = 5
 
@@ -162,10 +163,17 @@ def segment_rest(
 ) -> None:
     """Segment every frame that the journal does not have yet, one entry a frame.
 
-    A frame that cannot be used becomes an entry with its problem.
+    A frame that cannot be used becomes an entry with its problem. With streaming each topic goes on
+    from the state that its last frame left.
     """
+    stream = segmenter if isinstance(segmenter, StreamingSegmenter) else None
+    if stream is not None:
+        for topic, text in journal.streams().items():
+            stream.resume(topic, from_text(text))
     for frame in islice(recording.frames(topics), journal.done, None):
-        journal.append(_entry(frame, vocabulary, segmenter, decode))
+        entry = _entry(frame, vocabulary, segmenter, decode)
+        state = None if stream is None else stream.state(frame.topic)
+        journal.append(entry, None if state is None else to_text(state))
         advance()
 
 

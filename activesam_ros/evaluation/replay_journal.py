@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS frames (
     active_classes BLOB,
     problem TEXT,
     stamp_is_log_time INTEGER NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS streams (topic TEXT PRIMARY KEY, state TEXT NOT NULL)
 """
 
 
@@ -49,10 +50,11 @@ class Journal:
         self._connection = open_journal(path, _SCHEMA, job, "replay")
         (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: Entry, stream: str | None = None) -> None:
         """Add the next frame's entry; it is on disk when this returns.
 
-        Raises RecordingError when it cannot be written; what was appended before is kept.
+        stream: the state of its topic's stream after it, None where nothing is carried on. Raises
+        RecordingError when it cannot be written; what was appended before is kept.
         """
         row = (
             self.done,
@@ -66,12 +68,20 @@ class Journal:
         try:
             with self._connection:
                 self._connection.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+                if stream is not None:
+                    self._connection.execute(
+                        "INSERT OR REPLACE INTO streams VALUES (?, ?)", (entry.topic, stream)
+                    )
         except sqlite3.DatabaseError as error:
             raise RecordingError(
                 f"{self.path} cannot be written ({error}); its {self.done} frames are kept, so "
                 "make room and repeat the command."
             ) from error
         self.done += 1
+
+    def streams(self) -> dict[str, str]:
+        """The state of each topic's stream after the last entry."""
+        return dict(self._connection.execute("SELECT topic, state FROM streams"))
 
     def outcomes(self) -> Iterator[tuple[str | None, bool]]:
         """Of every entry the problem and whether its stamp is the log time."""

@@ -36,6 +36,14 @@ class Streams:
         """What chooses the active set of the camera's next frame."""
         return StreamChooser(self._states, camera, stamp_ns, rules)
 
+    def state(self, camera: str) -> State | None:
+        """What the camera's frames so far come to, None where there were none."""
+        return self._states.get(camera)
+
+    def resume(self, camera: str, state: State) -> None:
+        """Let the camera's next frame follow those that ``state`` came of."""
+        self._states[camera] = state
+
     def reset(self) -> None:
         """Let every camera begin anew."""
         self._states.clear()
@@ -99,6 +107,14 @@ class StreamingSegmenter:
     def segment(self, image: NDArray[np.uint8], wanted: Wanted = LABELS_ONLY) -> Segmentation:
         """Segment an image of no stream; see Segmenter.segment."""
         return self._segmenter.segment(image, wanted)
+
+    def state(self, camera: str) -> State | None:
+        """See Streams.state."""
+        return self._streams.state(camera)
+
+    def resume(self, camera: str, state: State) -> None:
+        """See Streams.resume."""
+        self._streams.resume(camera, state)
 
     def reset(self) -> None:
         """Let every camera begin anew."""

@@ -1,0 +1,51 @@
+"""Vocabularies of any size around Cityscapes' classes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from activesam_ros.demo.measure import wide_vocabulary
+from activesam_ros.demo.training_names import AMBIGUOUS, SYNONYMS
+from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.hypernyms import load_wordnet
+from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+
+MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
+
+
+def vocabulary_of(count: int) -> Vocabulary:
+    """Cityscapes' classes under their ids and others: 150 as `activesam demo measure` asks them.
+
+    More come from the other bundled vocabularies and then from WordNet's names of things.
+    """
+    base = wide_vocabulary()
+    if count <= len(base.classes):
+        return Vocabulary(f"names{count}", base.classes[:count])
+    taken = {canonical(name).lower() for name in base.queries} | set(AMBIGUOUS)
+    taken |= {name for synonyms in SYNONYMS.values() for name in synonyms}
+    names = [entry.names[0] for source in MORE_SOURCES for entry in load_vocabulary(source).classes]
+    others: list[str] = []
+    for name in (*names, *things()):
+        if canonical(name).lower() not in taken and len(base.classes) + len(others) < count:
+            others.append(name)
+            taken.add(canonical(name).lower())
+    numbered = [
+        dataclasses.replace(entry, id=index)
+        for index, entry in enumerate(vocabulary_from_names(others).classes, len(base.classes))
+    ]
+    return Vocabulary(f"names{count}", (*base.classes, *numbered))
+
+
+def things() -> list[str]:
+    """Single words for artifacts and animals in WordNet, spread over the alphabet."""
+    load_wordnet()
+    from nltk.corpus import wordnet
+
+    names = {
+        synset.lemmas()[0].name()
+        for root in ("artifact.n.01", "animal.n.01")
+        for synset in wordnet.synset(root).closure(lambda synset: synset.hyponyms())
+    }
+    words = sorted(name for name in names if name.isalpha() and name.islower())
+    return [word for start in range(10) for word in words[start::10]]
