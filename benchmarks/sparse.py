@@ -1,13 +1,15 @@
-"""What sparse attention and MLPs cost in accuracy and save in time, switch by switch.
+"""What sparse attention and MLPs cost in accuracy and save in time and memory, switch by switch.
 
     python -m benchmarks.sparse --weights weights/demo/model.safetensors --output out/sparse
 
-Segments unseen frames of the demo world with every class decoded (method full), once densely and
-once for each switch, density and way of choosing tokens: Stripe-Sort by content, its static order,
-random tokens, and token merging (ToMe). Every frame goes through all of them in turn, so that
-whatever else the computer does disturbs all alike. Writes sparse.json, sparse.md and sparse.png:
-mIoU against the ground truth, share of pixels with the dense label, and times as a share of the
-dense ones (medians over frames).
+Segments with every class decoded (method full), once densely and once for each switch, density and
+way of choosing tokens: Stripe-Sort by content, its static order, random tokens, and token merging
+(ToMe). On frames of unseen drives of the demo world, mIoU is against the ground truth; on the
+images of the golden network, whose weights are random, against the dense labels. Times are of the
+encoder, and of the fusion encoder with all prompts, as a share of the dense ones: medians over
+rounds that go through all configurations in turn, in processor time on a CPU; memory is what
+tensors take beyond the weights. At last the same for single layers of the full-size network. Writes
+sparse.json, sparse.md and sparse.png.
 """
 
 from __future__ import annotations
@@ -15,178 +17,250 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
-from activesam_ros.demo.measure import Sample, test_frames
-from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap
+from activesam_ros.demo.measure import test_frames
+from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
+from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
+from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.model import Prompts
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
-from activesam_ros.sparsity.plan import Densities, SparsePlan, by_content, evenly
-from benchmarks.sparse_plans import MergingPlan, at_random
+from benchmarks.clock import timed_ms
+from benchmarks.sparse_layers import LayerRow, layer_rows
+from benchmarks.sparse_plans import SWITCHES, WAYS, plan_of
+from benchmarks.sparse_report import plot, report
+from benchmarks.tensor_memory import peak_mib
 
-SWITCHES = ("encoder_attention", "encoder_mlp", "fusion", "fusion_mlp")
 DENSITIES = (0.7, 0.5, 0.4, 0.3)
-COLORS = {
-    "content": (40, 90, 200),
-    "static": (40, 130, 60),
-    "random": (140, 140, 140),
-    "tome": (200, 60, 40),
-}
-WAYS = tuple(COLORS)
-PANEL, HEIGHT = 330, 320
-INK, GRID = (70, 70, 70), (225, 225, 225)
+GOLDEN = Path(__file__).parents[1] / "test" / "data" / "golden"
+GOLDEN_CASES = ("background", "no_background")
+COST_ROUNDS = 3
 SEED = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """RGB uint8 [H, W, 3], and labels uint8 [H, W] where they are known."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
 class Row:
-    """One configuration and what was counted."""
+    """One configuration. miou: of the labelled classes; agreement: share of dense labels kept.
 
-    def __init__(self, switch: str, density: float, way: str, segmenter: Segmenter) -> None:
-        self.switch, self.density, self.way = switch, density, way
-        self.segmenter = segmenter
-        self.confusion = ConfusionMatrix.empty(CLASS_COUNT)
-        self.agreement: list[float] = []
-        self.encode_ms: list[float] = []
-        self.decode_ms: list[float] = []
+    encode_share, fuse_share: of the dense time; encode_mib, fuse_mib: most memory of tensors. None
+    where the switch changes nothing.
+    """
 
-    def add(self, sample: Sample, dense: NDArray[np.integer] | None) -> NDArray[np.integer]:
-        """Segment a frame and count; returns its labels."""
-        result = self.segmenter.segment(sample.image)
-        ids = {identity: identity for identity in range(CLASS_COUNT)}
-        truth = IdMap.of(ids, CLASS_COUNT, (ClassId.UNLABELLED,))
-        self.confusion += ConfusionMatrix.of(
-            sample.labels, result.labels, truth, IdMap.of(ids, CLASS_COUNT)
+    network: str
+    switch: str
+    density: float
+    way: str
+    miou: float
+    agreement: float
+    encode_share: float | None
+    fuse_share: float | None
+    encode_mib: float | None
+    fuse_mib: float | None
+
+
+@dataclass(frozen=True)
+class Key:
+    """What tells a configuration: the switch, its density, and the way of choosing tokens."""
+
+    switch: str
+    density: float
+    way: str
+
+
+@dataclass
+class Cost:
+    """Of one stage: times [ms], and the most memory of tensors [MiB]."""
+
+    times_ms: list[float] = field(default_factory=list)
+    memory_mib: float | None = None
+
+    def add(self, work: Callable[[], object], device: torch.device) -> None:
+        """Measure once more, the memory but once."""
+        if self.memory_mib is None:
+            self.memory_mib = peak_mib(work, device)
+        self.times_ms.append(timed_ms(work, device))
+
+    def share(self, dense: Cost) -> float | None:
+        """Of the dense time, None without a measurement."""
+        if not self.times_ms:
+            return None
+        return statistics.median(self.times_ms) / statistics.median(dense.times_ms)
+
+
+class Configuration:
+    """A way to segment, and what came of it so far."""
+
+    def __init__(
+        self, key: Key, like: Segmenter, plan: ImagePlan | None, ignored: Sequence[int]
+    ) -> None:
+        """``like``: the dense segmenter."""
+        self.key = key
+        self._plan = plan
+        self._segmenter = Segmenter(like.model, like.prompts, like.settings, like.method, plan)
+        classes = len(like.prompts.vocabulary.classes)
+        same = {identity: identity for identity in range(classes)}
+        self._truth = IdMap.of(same, classes, ignored)
+        self._predicted = IdMap.of(same, classes)
+        self._confusion = ConfusionMatrix.empty(classes)
+        self._agreement: list[float] = []
+        self.encode, self.fuse = Cost(), Cost()
+
+    def add(self, picture: Picture, dense: LabelMap | None) -> LabelMap:
+        """Segment and count; returns the labels. dense: None for the dense configuration."""
+        labels = self._segmenter.segment(picture.image).labels
+        reference = labels if dense is None else dense
+        truth = reference if picture.labels is None else picture.labels
+        self._confusion += ConfusionMatrix.of(truth, labels, self._truth, self._predicted)
+        self._agreement.append(agreement(labels, reference).value)
+        return labels
+
+    @torch.inference_mode()
+    def add_cost(self, pixels: torch.Tensor, prompts: Prompts) -> None:
+        """Time the stages that the plan changes: the encoder, the fusion with all prompts."""
+        model, plan = self._segmenter.model, self._plan
+        if plan is None or self.key.switch.startswith("encoder"):
+            self.encode.add(lambda: model.encode_image(pixels, plan), model.device)
+        if plan is None or self.key.switch.startswith("fusion"):
+            features = model.encode_image(pixels, plan)
+            self.fuse.add(lambda: model.fuse(features, prompts), model.device)
+
+    def row(self, network: str, dense: Configuration) -> Row:
+        """What it came to."""
+        return Row(
+            network=network,
+            switch=self.key.switch,
+            density=self.key.density,
+            way=self.key.way,
+            miou=self._confusion.miou_of_labelled(),
+            agreement=statistics.mean(self._agreement),
+            encode_share=self.encode.share(dense.encode),
+            fuse_share=self.fuse.share(dense.fuse),
+            encode_mib=self.encode.memory_mib,
+            fuse_mib=self.fuse.memory_mib,
         )
-        self.agreement.append(1.0 if dense is None else float((result.labels == dense).mean()))
-        self.encode_ms.append(result.timings_ms["encode"])
-        self.decode_ms.append(result.timings_ms["decode"])
-        return result.labels
-
-    def figures(self, dense: Row) -> dict[str, Any]:
-        """The row of the table, times as a share of the dense ones."""
-        return {
-            "switch": self.switch,
-            "density": self.density,
-            "way": self.way,
-            "miou": self.confusion.miou_of_labelled(),
-            "agreement": statistics.mean(self.agreement),
-            "encode_share": statistics.median(self.encode_ms) / statistics.median(dense.encode_ms),
-            "decode_share": statistics.median(self.decode_ms) / statistics.median(dense.decode_ms),
-        }
 
 
-def plan_of(network: Network, switch: str, density: float, way: str) -> ImagePlan:
-    """The plan with one switch at a density."""
-    config = network.config
-    densities = dataclasses.replace(Densities(), **{switch: density})
-    first = min(config.global_attention_blocks) + 1
-    if way == "tome":
-        return MergingPlan(config, densities, first)
-    order = {"content": by_content, "static": evenly, "random": at_random}[way]
-    return SparsePlan(config, densities, first, order)
-
-
-def measure(network: Network, samples: Sequence[Sample], ways: Sequence[str]) -> list[Row]:
+def measure(
+    name: str,
+    network: Network,
+    vocabulary: Vocabulary,
+    pictures: Sequence[Picture],
+    args: argparse.Namespace,
+    ignored: Sequence[int] = (),
+) -> list[Row]:
     """The dense row first, then one for each switch, density and way."""
-    first = network.segmenter(load_vocabulary(VOCABULARY_NAME), Settings(), Method.FULL)
-    rows = [Row("dense", 1.0, "dense", first)]
-    for switch in SWITCHES:
-        for density in DENSITIES:
-            for way in ways:
-                plan = plan_of(network, switch, density, way)
-                segmenter = Segmenter(
-                    network.model, first.prompts, first.settings, Method.FULL, plan
-                )
-                rows.append(Row(switch, density, way, segmenter))
-    first.segment(samples[0].image)  # the first frame pays for what later ones find ready
-    for sample in samples:
-        dense = rows[0].add(sample, None)
-        for row in rows[1:]:
-            row.add(sample, dense)
-    return rows
-
-
-def table(figures: Sequence[dict[str, Any]]) -> str:
-    """The figures as Markdown."""
-    lines = [
-        "| switch | density | tokens by | mIoU | dense labels kept | encode time | decode time |",
-        "|---|---|---|---|---|---|---|",
+    first = network.segmenter(vocabulary, Settings(), Method.FULL)
+    keys = [
+        Key(switch, density, way)
+        for switch in SWITCHES
+        for density in args.densities
+        for way in args.ways
     ]
-    lines += [
-        "| {switch} | {density} | {way} | {miou:.4f} | {agreement:.4f} | {encode_share:.2f} | "
-        "{decode_share:.2f} |".format(**row)
-        for row in figures
+    every = [Configuration(Key("dense", 1.0, "dense"), first, None, ignored)]
+    every += [
+        Configuration(key, first, plan_of(network.config, *dataclasses.astuple(key)), ignored)
+        for key in keys
     ]
-    return "\n".join(lines) + "\n"
+    first.segment(pictures[0].image)  # the first frame pays for what later ones find ready
+    for picture in tqdm(pictures, desc=f"{name}, frames"):
+        dense = every[0].add(picture, None)
+        for configuration in every[1:]:
+            configuration.add(picture, dense)
+    source = upload(pictures[0].image, network.device)
+    pixels = network_pixels(source, first.resolution, network.dtype)
+    prompts = Prompts(first.prompts.features, first.prompts.padding)
+    for _ in tqdm(range(COST_ROUNDS), desc=f"{name}, costs"):
+        for configuration in every:
+            configuration.add_cost(pixels, prompts)
+    return [configuration.row(name, every[0]) for configuration in every]
 
 
-def plot(figures: Sequence[dict[str, Any]], path: Path) -> None:
-    """Share of pixels with the dense label over density, a panel for each switch."""
-    lowest = math.floor(min(row["agreement"] for row in figures) * 10) / 10
-    canvas = np.full((HEIGHT, PANEL * len(SWITCHES), 3), 255, np.uint8)
-
-    def write(text: str, where: tuple[int, int], color: tuple[int, int, int] = INK) -> None:
-        cv2.putText(canvas, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)
-
-    for panel, switch in enumerate(SWITCHES):
-        left = PANEL * panel + 55
-
-        def place(density: float, agreement: float, left: int = left) -> tuple[int, int]:
-            across = (density - 0.25) / 0.75 * (PANEL - 75)
-            down = (1 - agreement) / (1 - lowest) * (HEIGHT - 100)
-            return left + round(across), 40 + round(down)
-
-        write(f"{switch.replace('_', ' ')}: pixels with the dense label", (left - 45, 20))
-        for value in np.linspace(lowest, 1, 5):
-            cv2.line(canvas, place(0.25, value), place(1, value), GRID, 1)
-            write(f"{value:.2f}", (left - 45, place(0, value)[1] + 5))
-        for density in (*DENSITIES, 1.0):
-            write(f"{density:g}", (place(density, 1)[0] - 10, HEIGHT - 38))
-        write("density", (left + 100, HEIGHT - 12))
-        for number, (way, color) in enumerate(COLORS.items()):
-            kept = [row for row in figures if row["switch"] == switch and row["way"] == way]
-            points = [(1.0, 1.0), *((row["density"], row["agreement"]) for row in kept)]
-            line = np.array([place(*point) for point in points], np.int32)
-            cv2.polylines(canvas, [line], False, color, 2, cv2.LINE_AA)
-            if kept:
-                write(way, (PANEL * (panel + 1) - 85, HEIGHT - 130 + 20 * number), color)
-    cv2.imwrite(str(path), canvas[..., ::-1])
+def demo_rows(args: argparse.Namespace) -> list[Row]:
+    """The demo network on frames of unseen drives."""
+    network = load_network(NetworkOptions(weights=args.weights, device=args.device))
+    pictures = [Picture(sample.image, sample.labels) for sample in test_frames(args.frames)]
+    vocabulary = load_vocabulary(VOCABULARY_NAME)
+    assert len(vocabulary.classes) == CLASS_COUNT
+    return measure("demo", network, vocabulary, pictures, args, (ClassId.UNLABELLED,))
 
 
-def main() -> None:
+def golden_rows(args: argparse.Namespace) -> list[Row]:
+    """The golden network on its images."""
+    network = load_network(NetworkOptions(weights=GOLDEN / "model.pt", device=args.device))
+    pictures = [Picture(read_image(GOLDEN / f"{case}.png"), None) for case in GOLDEN_CASES]
+    vocabulary = load_vocabulary(str(GOLDEN / f"{GOLDEN_CASES[0]}.vocabulary.txt"))
+    return measure("golden", network, vocabulary, pictures, args)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sparse", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--densities", nargs="+", type=float, default=list(DENSITIES))
+    parser.add_argument("--no-golden", dest="golden", action="store_false")
+    parser.add_argument("--no-full-size", dest="full_size", action="store_false")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
-    network = load_network(NetworkOptions(weights=arguments.weights, device=arguments.device))
-    rows = measure(network, list(test_frames(arguments.frames)), arguments.ways)
-    figures = [row.figures(rows[0]) for row in rows]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "sparse.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (arguments.output / "sparse.md").write_text(table(figures))
-    plot(figures, arguments.output / "sparse.png")
-    print(table(figures))
+    rows = demo_rows(args)
+    layers: list[LayerRow] = []
+    write(args, rows, layers)  # what is there serves where the time runs out
+    if args.golden:
+        rows += golden_rows(args)
+        write(args, rows, layers)
+    if args.full_size:
+        layers += layer_rows(Sam3Config(), args.device, args.densities)
+    print(write(args, rows, layers))
+
+
+def write(args: argparse.Namespace, rows: Sequence[Row], layers: Sequence[LayerRow]) -> str:
+    """Write the files; returns the Markdown."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    values = {
+        "weights": str(args.weights),
+        "frames": args.frames,
+        "torch": torch.__version__,
+        "threads": args.threads,
+        "device": args.device,
+        "rows": [asdict(row) for row in rows],
+        "full_size_layers": [asdict(row) for row in layers],
+    }
+    text = report(values)
+    (args.output / "sparse.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
+    (args.output / "sparse.md").write_text(text, "utf-8")
+    plot([row for row in values["rows"] if row["network"] == "demo"], args.output / "sparse.png")
+    return text
 
 
 if __name__ == "__main__":

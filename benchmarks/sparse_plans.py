@@ -9,6 +9,7 @@ second one.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,13 +18,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan
-from activesam_ros.sparsity.plan import Densities
+from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
+from activesam_ros.sparsity.plan import Densities, OrderOf, SparsePlan, by_content, evenly
+
+SWITCHES = ("encoder_attention", "encoder_mlp", "fusion", "fusion_mlp")
 
 
 def at_random(keys: Tensor, _curve: Tensor, _kept: int) -> Tensor:
     """Another random order for every head of every call."""
     return torch.rand(keys.shape[:-1], device=keys.device).argsort(dim=-1)
+
+
+ORDERS: dict[str, OrderOf] = {"content": by_content, "static": evenly, "random": at_random}
+TOME = "tome"
+WAYS = (*ORDERS, TOME)
+
+
+def plan_of(config: Sam3Config, switch: str, density: float, way: str) -> ImagePlan:
+    """The plan with one of SWITCHES at a density, by one of WAYS, from the first allowed block."""
+    densities = dataclasses.replace(Densities(), **{switch: density})
+    first = min(config.global_attention_blocks) + 1
+    if way == TOME:
+        return MergingPlan(config, densities, first)
+    return SparsePlan(config, densities, first, ORDERS[way])
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ def _counts(
 ) -> None:
     most = max(len(record.active) for run in variants.values() for record in run)
     bottom = TOP + COUNTS
-    for level in range(0, most + 1, max(1, round(most / 4))):
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if most / step <= 6)
+    for level in range(0, most + 1, step):
         y = round(bottom - COUNTS * level / most)
         cv2.line(picture, (LEFT, y), (WIDTH - RIGHT, y), (228, 228, 228), 1)
         _text(picture, str(level), LEFT - 30, y + 4)

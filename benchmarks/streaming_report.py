@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.measure import VISIBLE_SHARE, wide_vocabulary
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap, Share, temporal_flicker
+from activesam_ros.evaluation.metrics import (
+    ConfusionMatrix,
+    IdMap,
+    Share,
+    agreement,
+    temporal_flicker,
+)
 from activesam_ros.evaluation.tally import percentiles
 from benchmarks.kept_drive import decoded
 from benchmarks.streaming_journal import SUFFIX, KeptRun, read_run
@@ -42,7 +48,10 @@ def write_report(folder: Path) -> str:
     for vocabulary, runs in _kept(folder).items():
         frames = min(len(run.records) for run in runs.values())
         truth = Truth(folder / str(next(iter(runs.values())).job["drive_folder"]), frames)
-        results["runs"][vocabulary] = {name: figures(run, truth) for name, run in runs.items()}
+        reference = runs.get(REFERENCE)
+        results["runs"][vocabulary] = {
+            name: figures(run, truth, reference) for name, run in runs.items()
+        }
         results["jobs"] = results.get("jobs", {}) | {
             f"{vocabulary}.{name}": run.job for name, run in runs.items()
         }
@@ -94,10 +103,14 @@ class Truth:
             yield decoded((self._folder / f"{index:06}.labels.png").read_bytes())
 
 
-def figures(run: KeptRun, truth: Truth) -> dict[str, Any]:
-    """What one variant came to over the frames of ``truth``."""
+def figures(run: KeptRun, truth: Truth, reference: KeptRun | None) -> dict[str, Any]:
+    """What one variant came to over the frames of ``truth``; compared with the reference's."""
     confusion, flicker, previous = ConfusionMatrix.empty(CLASS_COUNT), Share(), None
-    for labels, predicted in zip(truth.labels(), run.labels(), strict=False):
+    agreed = Share()
+    others = repeat(None) if reference is None else reference.labels()
+    for labels, predicted, other in zip(truth.labels(), run.labels(), others, strict=False):
+        if other is not None:
+            agreed += agreement(predicted, other)
         confusion += ConfusionMatrix.of(labels, predicted, TRUTH_IDS, PREDICTED_IDS)
         flicker += temporal_flicker(previous, predicted)
         previous = predicted
@@ -118,6 +131,7 @@ def figures(run: KeptRun, truth: Truth) -> dict[str, Any]:
         "pixel_accuracy": confusion.pixel_accuracy(),
         "flicker": flicker.value,
         "flicker_of_labels": truth.flicker,
+        "agreement_with_per_frame": agreed.value,
         "active_recall": float(active[truth.visible].mean()) if truth.visible.any() else None,
         "classes_entering": len(delays),
         "entering_recall": len(found) / len(delays) if delays else None,
@@ -136,9 +150,7 @@ def figures(run: KeptRun, truth: Truth) -> dict[str, Any]:
 
 def changes(records: Sequence[Any]) -> list[int]:
     """Classes that came or went, of every frame but the first."""
-    return [
-        len(set(now.active) ^ set(before.active)) for before, now in itertools.pairwise(records)
-    ]
+    return [len(set(now.active) ^ set(before.active)) for before, now in pairwise(records)]
 
 
 def entering_delays(visible: NDArray[np.bool_], active: NDArray[np.bool_]) -> list[int | None]:
@@ -163,6 +175,7 @@ ROWS: Mapping[str, str] = {
     "mIoU of the labelled classes": "{miou:.4f}",
     "pixel accuracy": "{pixel_accuracy:.4f}",
     "flicker (of the labels themselves {flicker_of_labels:.4f})": "{flicker:.4f}",
+    "pixels labelled as per frame": "{agreement_with_per_frame:.5f}",
     "visible classes in the active set": "{active_recall:.4f}",
     "classes that enter, and the share found": "{classes_entering}, {entering_recall:.3f}",
     "frames until they are found, mean / most": (
@@ -213,12 +226,18 @@ def goals(
     speed_text = f"{speed:.2f} times the frames a second of processor time"
     if vocabulary == f"names{SPEED_GOAL_NAMES}":
         speed_text += f" (goal {SPEED_GOAL:g}: {_verdict(speed >= SPEED_GOAL)})"
-    flicker = entry["flicker"] / reference["flicker"] if reference["flicker"] else float("nan")
+    flicker = _ratio(entry["flicker"], reference["flicker"])
+    restless = _ratio(entry["active_set_changes_mean"], reference["active_set_changes_mean"])
     return (
         f"{name} against {REFERENCE}: mIoU {loss:+.4f} lower (goal at most {MIOU_LOSS_GOAL}: "
-        f"{_verdict(loss <= MIOU_LOSS_GOAL)}), {flicker:.3f} times the flicker (goal below 1: "
-        f"{_verdict(flicker < 1)}), {speed_text}."
+        f"{_verdict(loss <= MIOU_LOSS_GOAL)}); {flicker:.4f} times the flicker of labels (goal "
+        f"below 1: {_verdict(flicker < 1)}) and {restless:.3f} times the comings and goings of "
+        f"classes; {speed_text}."
     )
+
+
+def _ratio(value: float, of: float) -> float:
+    return value / of if of else float("nan")
 
 
 def _verdict(met: bool) -> str:

@@ -5,16 +5,21 @@ The keep bar is the first floor(density x blocks) blocks of keys (methods.md sec
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+# (query, key, value, block_mask=...) -> what FlexAttention gives.
+Kernel: TypeAlias = Callable[..., Any]
+
+_LOG = logging.getLogger(__name__)
 # Blocks are as large as leaves this many of them: larger are faster, smaller nearer the density.
 BLOCK_SIZES = (128, 64, 32, 16, 8)
 FEWEST_BLOCKS = 8
@@ -119,17 +124,41 @@ class PatternAttention:
     """Attention of tokens in stripe order, by the way that fits the device.
 
     On a GPU block-sparse kernels; they are compiled, and a pattern's mask is built, when first
-    needed. Elsewhere, and for heads too small for the kernels, by gathering.
+    needed. Elsewhere, for heads too small for the kernels, and where these cannot be had, by
+    gathering; the last is logged once, since it is slower.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        """kernel: in place of FlexAttention compiled, on any device."""
         self._masks: dict[tuple[BarPattern, torch.device], BlockMask] = {}
-        self._kernel: Callable[..., Any] | None = None
+        self._given = kernel
+        self._kernel = kernel
+        self._failed = False
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
-        """query, key and value [B, heads, N, d] -> [B, heads, N, d]."""
-        if not query.is_cuda or query.shape[-1] < _SMALLEST_HEAD:
+        """query, key and value [B, heads, N, d] -> [B, heads, N, d].
+
+        Raises torch.OutOfMemoryError where a kernel does.
+        """
+        fits = self._given is not None or (query.is_cuda and query.shape[-1] >= _SMALLEST_HEAD)
+        if not fits or self._failed:
             return gathered_attention(query, key, value, pattern)
+        try:
+            return self._by_kernel(query, key, value, pattern)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - compilers fail in many ways
+            self._failed = True
+            reason = next(iter(str(error).splitlines()), "")
+            _LOG.warning(
+                "Block-sparse attention kernels cannot be had (%s: %s); sparse attention gathers "
+                "keys instead, which is slower. FlexAttention needs Triton and a C compiler.",
+                type(error).__name__,
+                reason,
+            )
+            return gathered_attention(query, key, value, pattern)
+
+    def _by_kernel(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         if self._kernel is None:
             self._kernel = torch.compile(flex_attention, dynamic=False)
         place = pattern, query.device

@@ -227,7 +227,7 @@ def test_evaluate_streams_where_asked_to_and_takes_densities(
     messages = []
     for place in range(5):
         messages.append(bags.image(place, noise(place)))
-        labels = segmenter.segment(noise(place)).labels
+        labels = segmenter.segment(noise(place)).labels.astype(np.uint8)
         messages.append(bags.image(place, labels, "/labels", encoding="mono8"))
     bag = bags.mcap(messages)
 

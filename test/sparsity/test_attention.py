@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import hypothesis
 import pytest
@@ -109,6 +110,55 @@ def test_on_a_cpu_keys_are_gathered() -> None:
     pattern = BarPattern.of(144, 0.4)
     ours = PatternAttention()(query, key, value, pattern)
     assert torch.equal(ours, gathered_attention(query, key, value, pattern))
+
+
+def test_a_patterns_mask_is_built_once_and_given_to_the_kernel() -> None:
+    """FlexAttention without compiling it, which a CPU can do."""
+    from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+    masks: list[BlockMask] = []
+
+    def kernel(query: Tensor, key: Tensor, value: Tensor, *, block_mask: BlockMask) -> Any:
+        masks.append(block_mask)
+        return flex_attention(query, key, value, block_mask=block_mask)
+
+    attention = PatternAttention(kernel)
+    for tokens in (169, 144, 169):
+        query, key, value = projections(tokens)
+        pattern = BarPattern.of(tokens, 0.4)
+        expected = gathered_attention(query, key, value, pattern)
+        assert (attention(query, key, value, pattern) - expected).abs().max() < TOLERANCE
+    assert masks[0] is masks[2]
+    assert masks[0] is not masks[1]
+
+
+def test_without_kernels_keys_are_gathered_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried: list[int] = []
+
+    def broken(*_: Tensor, block_mask: object) -> Tensor:
+        tried.append(1)
+        raise RuntimeError("Cannot find a working triton installation.\nMore lines.")
+
+    attention = PatternAttention(broken)
+    query, key, value = projections(144)
+    pattern = BarPattern.of(144, 0.4)
+    for _ in range(2):
+        attended = attention(query, key, value, pattern)
+        assert torch.equal(attended, gathered_attention(query, key, value, pattern))
+    assert tried == [1]
+    (message,) = caplog.messages
+    assert "RuntimeError: Cannot find a working triton installation.);" in message
+
+
+def test_a_kernel_that_runs_out_of_memory_is_no_reason_for_another_way() -> None:
+    def full(*_: Tensor, block_mask: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    query, key, value = projections(144)
+    with pytest.raises(torch.OutOfMemoryError):
+        PatternAttention(full)(query, key, value, BarPattern.of(144, 0.4))
 
 
 @given(tokens=st.integers(1, 20), seed=st.integers(0, 9))
