@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.cli_options import (
-    add_methods_argument,
-    add_network_arguments,
-    methods_from,
-    network_options,
-    settings_from,
-    vocabulary_from,
-)
+from activesam_ros.cli_options import add_network_arguments, settings_from, vocabulary_from
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
 from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.bags import open_recording
-from activesam_ros.evaluation.corruption_options import (
-    add_corruption_arguments,
-    corruption_plan,
-    corruption_results,
-    corruption_table,
-)
-from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
-from activesam_ros.evaluation.job_identity import evaluation_job
-from activesam_ros.evaluation.journaled_run import journaled_run
-from activesam_ros.evaluation.report_option import (
-    add_report_argument,
-    check_report,
-    write_report_of,
-)
-from activesam_ros.evaluation.results import (
-    about_vocabulary,
-    check_output,
-    document,
-    summary_table,
-    write_results,
+from activesam_ros.evaluation.command import (
+    Content,
+    Input,
+    add_common_arguments,
+    evaluate,
+    options_from,
 )
 from activesam_ros.evaluation.sources import SourceCount
-from activesam_ros.evaluation.worker import Task
-from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 DEFAULT_AGREEMENT_EVERY = 10
@@ -58,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-topic", metavar="L", help="ground truth: images of class ids with the same stamps"
     )
     add_network_arguments(parser)
-    add_methods_argument(parser)
     parser.add_argument(
         "--agreement-every",
         type=int,
@@ -67,16 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare with the unpruned method on every N-th frame where full is not among the "
         "methods; 0 does not (default: %(default)s)",
     )
-    add_corruption_arguments(parser)
-    add_executor_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    add_report_argument(parser)
+    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write results.json; raises ActiveSamError on bad input."""
-    check_output(args.output)
-    check_report(args.report)
+    options = options_from(args)
     if args.agreement_every < 0:
         raise UsageError(f"--agreement-every {args.agreement_every} must be 0 or more.")
     recording = open_recording(args.bag)
@@ -84,75 +55,48 @@ def run(args: argparse.Namespace) -> int:
     for topic in topics:
         recording.image_topic(topic)
     vocabulary = vocabulary_from(args)
-    methods = methods_from(args)
-    corruptions = corruption_plan(args)
-    executor = executor_from(args)
     meaning = (
         None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
     )
-    settings = {method: settings_from(args, method) for method in methods}
-    compared = Method.FULL not in methods and args.agreement_every
+    compared = Method.FULL not in options.methods and args.agreement_every
     source = BagSource(args.bag, args.image_topic, args.label_topic)
-    task = Task(
+    task = options.task(
         source,
-        network_options(args),
         vocabulary,
-        settings,
+        {method: settings_from(args, method) for method in options.methods},
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
-        corruptions=corruptions,
-        threads=args.threads,
-        pictures=args.report is not None,
     )
-    job = evaluation_job(task, recording.files, {"topics": ", ".join(topics)})
-    expected = recording.message_count(topics[:1])
-    with journaled_run(executor, task, job, args.output, expected, "frame") as outcome:
-        count = outcome.result.count
+    images = recording.message_count(topics[:1])
+    read = Input(recording.files, {"topics": ", ".join(topics)}, images, "frame")
+
+    def about(count: SourceCount) -> Content:
         _report_problems(count, meaning)
         if count.images == count.unusable_images:
             raise RecordingError(
                 f"None of the {count.images} images on {args.image_topic} can be used; no results "
                 "were written."
             )
-        about = _about(source, count, meaning, vocabulary) | {
-            "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods}
-        }
-        tallies = outcome.result.tallies
-        content = document(tallies.plain, outcome.machine, about)
-        content["executor"] = outcome.executor
-        if corruptions is not None:
-            content["corruptions"] = corruption_results(tallies, corruptions.seed)
-        path = write_results(args.output, content)
-        print(summary_table(content))
-        if corruptions is not None:
-            print(corruption_table(content))
-        print(f"{path} written.")
-        write_report_of(args.report, content, vocabulary, tallies)
+        return {"recording": _about(source, count, meaning)}
+
+    evaluate(options, task, read, about)
     return 0
 
 
-def _about(
-    source: BagSource,
-    count: SourceCount,
-    meaning: LabelMeaning | None,
-    vocabulary: Vocabulary,
-) -> dict[str, object]:
+def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) -> Content:
     return {
-        "recording": {
-            "path": str(source.path),
-            "image_topic": source.image_topic,
-            "label_topic": source.label_topic,
-            "label_names_from": meaning.source if meaning else None,
-            "label_names_not_in_vocabulary": list(meaning.unknown) if meaning else [],
-            "images": count.images,
-            "unusable_images": count.unusable_images,
-            "images_without_labels": count.images_without_labels,
-            "labels_without_image": count.labels_without_image,
-            "stamps_replaced": count.stamps_replaced,
-            "problems": dict(count.problems),
-            "notes": list(count.notes),
-        },
-        "vocabulary": about_vocabulary(vocabulary),
+        "path": str(source.path),
+        "image_topic": source.image_topic,
+        "label_topic": source.label_topic,
+        "label_names_from": meaning.source if meaning else None,
+        "label_names_not_in_vocabulary": list(meaning.unknown) if meaning else [],
+        "images": count.images,
+        "unusable_images": count.unusable_images,
+        "images_without_labels": count.images_without_labels,
+        "labels_without_image": count.labels_without_image,
+        "stamps_replaced": count.stamps_replaced,
+        "problems": dict(count.problems),
+        "notes": list(count.notes),
     }
 
 

@@ -8,12 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.cli_options import (
-    add_methods_argument,
-    add_network_arguments,
-    methods_from,
-    network_options,
-)
+from activesam_ros.cli_options import add_network_arguments
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.benchmarks import (
     BENCHMARK_NAMES,
@@ -21,32 +16,14 @@ from activesam_ros.evaluation.benchmarks import (
     Published,
     benchmark_named,
 )
-from activesam_ros.evaluation.corruption_options import (
-    add_corruption_arguments,
-    corruption_plan,
-    corruption_results,
-    corruption_table,
+from activesam_ros.evaluation.command import (
+    Input,
+    add_common_arguments,
+    evaluate,
+    options_from,
 )
 from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
-from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
-from activesam_ros.evaluation.job_identity import evaluation_job
-from activesam_ros.evaluation.journaled_run import journaled_run
-from activesam_ros.evaluation.report_option import (
-    add_report_argument,
-    check_report,
-    write_report_of,
-)
-from activesam_ros.evaluation.results import (
-    about_vocabulary,
-    check_output,
-    document,
-    number,
-    percent,
-    summary_table,
-    text_table,
-    write_results,
-)
-from activesam_ros.evaluation.worker import Task
+from activesam_ros.evaluation.results import number, percent, text_table
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method, default_settings
@@ -72,68 +49,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="this many images, evenly spread over the validation set (default: all)",
     )
     add_network_arguments(parser, vocabulary_required=False)
-    add_methods_argument(parser)
-    add_corruption_arguments(parser)
-    add_executor_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    add_report_argument(parser)
+    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write results.json; raises ActiveSamError on bad input."""
-    check_output(args.output)
-    check_report(args.report)
+    options = options_from(args)
     if args.n_images is not None and args.n_images < 1:
         raise UsageError(f"--n-images {args.n_images} must be at least 1.")
     benchmark = benchmark_named(args.name)
     images = find_images(benchmark, args.root, args.n_images)
     vocabulary = benchmark_vocabulary(benchmark, args.vocabulary)
-    methods = methods_from(args)
-    corruptions = corruption_plan(args)
-    executor = executor_from(args)
-    settings = {
-        method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
-        for method in methods
-    }
-    task = Task(
+    task = options.task(
         DatasetSource(benchmark, images),
-        network_options(args),
         vocabulary,
-        settings,
+        {
+            method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
+            for method in options.methods
+        },
         label_ids(benchmark),
-        corruptions=corruptions,
-        threads=args.threads,
-        pictures=args.report is not None,
     )
     files = [file for image in images for file in (image.image, image.labels)]
-    job = evaluation_job(task, files, {"benchmark": benchmark.name})
-    with journaled_run(executor, task, job, args.output, len(images), "image") as outcome:
-        about = {
-            "dataset": {
-                "name": benchmark.name,
-                "title": benchmark.title,
-                "root": str(args.root),
-                "images": len(images),
-            },
-            "vocabulary": about_vocabulary(vocabulary),
-            "published": {
-                method.value: dataclasses.asdict(figures)
-                for method, figures in benchmark.published.items()
-            },
-            "settings": {method.value: dataclasses.asdict(settings[method]) for method in methods},
-        }
-        tallies = outcome.result.tallies
-        content = document(tallies.plain, outcome.machine, about)
-        content["executor"] = outcome.executor
-        if corruptions is not None:
-            content["corruptions"] = corruption_results(tallies, corruptions.seed)
-        path = write_results(args.output, content)
-        print(summary_table(content))
-        if corruptions is not None:
-            print(corruption_table(content))
-        print(published_table(benchmark, content["methods"]))
-        print(f"{path} written.")
-        write_report_of(args.report, content, vocabulary, tallies)
+    about = {
+        "dataset": {
+            "name": benchmark.name,
+            "title": benchmark.title,
+            "root": str(args.root),
+            "images": len(images),
+        },
+        "published": {
+            method.value: dataclasses.asdict(figures)
+            for method, figures in benchmark.published.items()
+        },
+    }
+    evaluate(
+        options,
+        task,
+        Input(files, {"benchmark": benchmark.name}, len(images), "image"),
+        lambda count: about,
+        [lambda content: published_table(benchmark, content["methods"])],
+    )
     return 0
 
 

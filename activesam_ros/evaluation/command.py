@@ -1,0 +1,155 @@
+"""What ``evaluate bag`` and ``evaluate dataset`` have in common: options, the run, its results."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from activesam_ros.cli_options import add_methods_argument, methods_from, network_options
+from activesam_ros.evaluation.corruption_options import (
+    add_corruption_arguments,
+    corruption_plan,
+    corruption_results,
+    corruption_table,
+)
+from activesam_ros.evaluation.corruptions import CorruptionPlan
+from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
+from activesam_ros.evaluation.executors import Executor
+from activesam_ros.evaluation.job_identity import evaluation_job
+from activesam_ros.evaluation.journaled_run import journaled_run
+from activesam_ros.evaluation.metrics import IdMap
+from activesam_ros.evaluation.report_option import (
+    add_report_argument,
+    check_report,
+    write_report_of,
+)
+from activesam_ros.evaluation.results import (
+    about_vocabulary,
+    check_output,
+    document,
+    summary_table,
+    write_results,
+)
+from activesam_ros.evaluation.sources import Source, SourceCount
+from activesam_ros.evaluation.worker import Task
+from activesam_ros.pipeline import NetworkOptions
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+from activesam_ros.settings import Settings
+
+Content = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the common options say; network, corruptions and threads as in :class:`Task`."""
+
+    methods: tuple[Method, ...]
+    network: NetworkOptions
+    corruptions: CorruptionPlan | None
+    threads: int | None
+    executor: Executor
+    output: Path
+    report: Path | None
+
+    def task(
+        self,
+        source: Source,
+        vocabulary: Vocabulary,
+        settings: Mapping[Method, Settings],
+        label_ids: IdMap | None,
+        reference: tuple[Settings, int] | None = None,
+    ) -> Task:
+        """The evaluation of ``source`` that they ask for."""
+        return Task(
+            source,
+            self.network,
+            vocabulary,
+            settings,
+            label_ids,
+            reference,
+            self.corruptions,
+            self.threads,
+            pictures=self.report is not None,
+        )
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a source reads.
+
+    files: all of them; identity: what else tells it from others. images: how many it seems to have,
+    None where that is not known; unit: what one is called.
+    """
+
+    files: Sequence[Path]
+    identity: Mapping[str, str]
+    images: int | None
+    unit: str
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """All that both take but the network's arguments, which they put in other places."""
+    add_methods_argument(parser)
+    add_corruption_arguments(parser)
+    add_executor_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    add_report_argument(parser)
+
+
+def options_from(args: argparse.Namespace) -> Options:
+    """Read and check them, before any work is done; raises ActiveSamError."""
+    check_output(args.output)
+    check_report(args.report)
+    return Options(
+        methods_from(args),
+        network_options(args),
+        corruption_plan(args),
+        args.threads,
+        executor_from(args),
+        args.output,
+        args.report,
+    )
+
+
+def evaluate(
+    options: Options,
+    task: Task,
+    read: Input,
+    about: Callable[[SourceCount], Content],
+    more_tables: Sequence[Callable[[Content], str]] = (),
+) -> None:
+    """Run ``task``, write its results and the report, and print tables.
+
+    about: what results.json says of the source, given what became of its images; where it raises,
+    nothing is written. more_tables: made from results.json's content. Raises ActiveSamError.
+    """
+    job = evaluation_job(task, read.files, read.identity)
+    with journaled_run(
+        options.executor, task, job, options.output, read.images, read.unit
+    ) as outcome:
+        settings = {method.value: dataclasses.asdict(s) for method, s in task.settings.items()}
+        tallies = outcome.result.tallies
+        content = document(
+            tallies.plain,
+            outcome.machine,
+            {
+                **about(outcome.result.count),
+                "vocabulary": about_vocabulary(task.vocabulary),
+                "settings": settings,
+            },
+        )
+        content["executor"] = outcome.executor
+        tables = [summary_table, *more_tables]
+        if task.corruptions is not None:
+            content["corruptions"] = corruption_results(tallies, task.corruptions.seed)
+            tables.insert(1, corruption_table)
+        path = write_results(options.output, content)
+        for table in tables:
+            print(table(content))
+        print(f"{path} written.")
+        write_report_of(options.report, content, task.vocabulary, tallies)
