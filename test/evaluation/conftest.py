@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +33,14 @@ from activesam_ros.evaluation.message_types import (
     ros2_types,
     serialize,
 )
+from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
+from activesam_ros.evaluation.sources import Part
+from activesam_ros.evaluation.worker import PartResult
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
 
 SECOND = 1_000_000_000
+TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +257,58 @@ class FakeSegmenter:
             classes=classes,
             timings_ms={"encode": 1.0, "total": 2.0},
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Interruptions:
+    """Ends evaluations of ``images`` images early and looks at what they leave."""
+
+    script: Path
+    images: int
+
+    def die(self, end: str, kept: int, command: Iterable[str]) -> int:
+        """The exit code of a command that the signal ``end`` ends when so many images are kept."""
+        words = [sys.executable, str(self.script), end, str(kept), *command]
+        return subprocess.run(words, check=False, timeout=300).returncode
+
+    def places(self, parts: Iterable[Part]) -> list[int]:
+        """The images of ``parts``."""
+        return [place for place in range(self.images) for part in parts if place in part]
+
+    def kept(self, output: Path) -> list[int]:
+        """Which images an evaluation that has ended keeps in its output."""
+        with contextlib.closing(sqlite3.connect(output / JOURNAL_NAME)) as database:
+            rows = database.execute("SELECT start, stop FROM parts").fetchall()
+        return self.places([Part(*row) for row in rows])
+
+    @staticmethod
+    def results(output: Path) -> dict[str, Any]:
+        """results.json without what a clock or a memory meter says, and who did the work."""
+        content: dict[str, Any] = json.loads((output / "results.json").read_text())
+        for entry in content["methods"].values():
+            for key in TIMINGS:
+                del entry[key]
+        del content["finished"], content["executor"]
+        return content
+
+
+@pytest.fixture
+def interruptions(repository: Path) -> Interruptions:
+    return Interruptions(repository / "test/evaluation/in_workers/dying_command.py", images=6)
+
+
+@pytest.fixture
+def done_here(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
+    """The parts that evaluations begun in this process do from now on."""
+    parts: list[Part] = []
+    keep = PartJournal.keep
+
+    def noting(journal: PartJournal, part: Part, result: PartResult) -> None:
+        parts.append(part)
+        keep(journal, part, result)
+
+    monkeypatch.setattr(PartJournal, "keep", noting)
+    return parts
 
 
 @pytest.fixture

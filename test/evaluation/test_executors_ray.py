@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.executors import InProcess
 from activesam_ros.evaluation.executors_ray import RayExecutor
+from activesam_ros.evaluation.sources import Part
 from activesam_ros.evaluation.worker import Task
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.segmentation.baselines import Method, default_settings
 
+if TYPE_CHECKING:
+    from test.evaluation.conftest import Interruptions
+
 OBJECT_STORE_BYTES = 80 << 20
 TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib")
-
-
-# On a busy computer starting the cluster alone takes a minute.
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def cluster(repository: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # where workers find fatal_source
-        patch.setenv("PYTHONPATH", str(repository / "test/evaluation/in_workers"))
+        patch.setenv("PYTHONPATH", str(repository / "test/evaluation/in_workers"), os.pathsep)
         # 15 by default, which starves workers on a busy computer
         patch.setenv("RAY_worker_niceness", "0")
         made: Any = Cluster(
@@ -59,8 +63,6 @@ def cluster(repository: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def task(repository: Path, weights: Path, tmp_path: Path) -> Task:
-    from activesam_ros.cli import main
-
     bag = tmp_path / "drive.mcap"
     assert main(f"demo drive --frames 6 --size 96x64 --output {bag}".split()) == 0
     return Task(
@@ -105,6 +107,36 @@ def test_a_cluster_gives_what_one_process_gives_though_a_worker_is_killed(
     broken = dataclasses.replace(task, source=fatal.FatalSource(task.source, 0, None))
     with pytest.raises(ExecutorError, match=r"stopped at .*: ZeroDivisionError: on purpose\.$"):
         RayExecutor(cluster.address, 1, restarts=0).run(broken, 6, done.append)
+
+
+def test_a_killed_evaluation_on_a_cluster_goes_on_where_it_stopped(
+    cluster: Any,
+    task: Task,
+    weights: Path,
+    tmp_path: Path,
+    interruptions: Interruptions,
+    done_here: list[Part],
+) -> None:
+    assert isinstance(task.source, BagSource)
+    names = tmp_path / "names.txt"
+    names.write_text("road\nsky\ncar\nbuilding\n")
+    whole, output = tmp_path / "whole", tmp_path / "output"
+    command = (
+        f"evaluate bag {task.source.path} --image-topic /camera/image_raw "
+        f"--label-topic /ground_truth/labels --weights {weights} --device cpu --threads 1 "
+        f"--vocabulary {names} --cache-dir {tmp_path} --output"
+    ).split()
+    assert main([*command, str(whole)]) == 0
+    command += [str(output), "--executor", "ray", "--address", cluster.address]
+    assert interruptions.die("SIGKILL", 2, command) == -signal.SIGKILL
+    before = interruptions.kept(output)
+    assert 2 <= len(before) < interruptions.images
+    done_here.clear()
+    assert main(command) == 0
+    done = interruptions.places(done_here)
+    assert sorted([*before, *done]) == list(range(interruptions.images))
+    assert interruptions.results(output) == interruptions.results(whole)
+    assert json.loads((output / "results.json").read_text())["executor"]["name"] == "ray"
 
 
 def test_without_a_cluster_or_without_ray_one_sentence_says_so(
