@@ -11,6 +11,7 @@ venv=$root/.venv
 stamps=$venv/stamps
 python=$venv/bin/python
 lock=$root/requirements/lock.txt
+frost=$root/requirements/frost.txt
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -73,10 +74,10 @@ make_venv() {
 
 install_packages() {
   local key
-  key=$(digest <"$lock")
+  key=$(cat "$lock" "$frost" | digest)
   is_fresh packages "$key" && return
   say "installing the locked packages"
-  "$python" -m pip install --quiet --no-deps --requirement "$lock"
+  "$python" -m pip install --quiet --no-deps --requirement "$lock" --requirement "$frost"
   stamp packages "$key"
 }
 

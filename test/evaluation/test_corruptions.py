@@ -98,6 +98,21 @@ def test_results_equal_those_of_the_original(
             assert difference.max() == 0, severity
 
 
+def test_frost_with_the_pictures_of_imagenet_c_equals_the_original(
+    golden: ModuleType, originals: dict[str, NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("imagecorruptions") is None:
+        pytest.skip("the pictures of frost are not installed (requirements/frost.txt)")
+    for severity in SEVERITIES:
+        random = np.random.RandomState(golden.SEED + severity)
+        monkeypatch.setattr(corruptions, "image_random", lambda *key, random=random: random)
+        made = one(golden.scene(), Corruption("frost", severity))
+        np.testing.assert_array_equal(
+            made[5 :: golden.EVERY, 5 :: golden.EVERY],
+            originals[f"{golden.REAL_FROST}:{severity}"],
+        )
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(48, 80), (301, 260), (32, 32)])
 def test_images_of_any_size_are_corrupted_more_by_higher_severities(

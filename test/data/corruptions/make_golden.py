@@ -1,11 +1,12 @@
 """Makes golden.npz: what ImageNet-C's own make_imagenet_c.py makes of one image.
 
-    python make_golden.py make_imagenet_c.py golden.npz
+    python make_golden.py make_imagenet_c.py FROST golden.npz
 
-needs numpy, scipy, scikit-image, opencv-python-headless, pillow, and wand with ImageMagick 6. The
-script, of github.com/hendrycks/robustness (Apache-2.0), is not part of this repository. Its part
-between "Distortion Helpers" and "Further Setup" is run after the calls that newer libraries no
-longer have were given their new names; nothing else is changed.
+FROST is the folder of ImageNet-C's pictures of frost. It needs numpy, scipy, scikit-image,
+opencv-python-headless, pillow, and wand with ImageMagick 6. The script, of
+github.com/hendrycks/robustness (Apache-2.0), is not part of this repository. Its part between
+"Distortion Helpers" and "Further Setup" is run after the calls that newer libraries no longer have
+were given their new names; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ NAMES = (
     "zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate",
     "jpeg_compression",
 )  # fmt: skip
+REAL_FROST = "frost of ImageNet-C"
 RENAMED = {
     "scipy.ndimage.interpolation import": "scipy.ndimage import",
     "np.float_": "np.float64",
@@ -76,8 +78,16 @@ def original_functions(script: Path) -> dict[str, Any]:
     return names
 
 
+def made_by(functions: dict[str, Any], name: str, severity: int, seed: int) -> NDArray[np.uint8]:
+    """Some pixels of what the original makes of the scene."""
+    np.random.seed(seed)  # noqa: NPY002
+    result = np.asarray(functions[name](Image.fromarray(scene()), severity))
+    return result.astype(np.uint8)[5::EVERY, 5::EVERY]
+
+
 def main() -> None:
-    functions, output = original_functions(Path(sys.argv[1])), Path(sys.argv[2]).resolve()
+    functions = original_functions(Path(sys.argv[1]))
+    frost, output = Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve()
     made = {}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # the original looks for frost1.png and so on here
@@ -86,9 +96,10 @@ def main() -> None:
             Path(f"frost{number}.png").rename(f"frost{number}.{'png' if number < 4 else 'jpg'}")
         for name in NAMES:
             for severity in range(1, 6):
-                np.random.seed(SEED)  # noqa: NPY002
-                result = np.asarray(functions[name](Image.fromarray(scene()), severity))
-                made[f"{name}:{severity}"] = result.astype(np.uint8)[5::EVERY, 5::EVERY]
+                made[f"{name}:{severity}"] = made_by(functions, name, severity, SEED)
+    os.chdir(frost)
+    for severity in range(1, 6):  # each with another picture and place
+        made[f"{REAL_FROST}:{severity}"] = made_by(functions, "frost", severity, SEED + severity)
     np.savez_compressed(output, **made)  # type: ignore[arg-type]
 
 
