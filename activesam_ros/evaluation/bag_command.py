@@ -50,6 +50,11 @@ def run(args: argparse.Namespace) -> int:
     options = options_from(args)
     if args.agreement_every < 0:
         raise UsageError(f"--agreement-every {args.agreement_every} must be 0 or more.")
+    if args.label_topic == args.image_topic:
+        raise UsageError(
+            f"--label-topic {args.label_topic} is the image topic; give a topic of its own whose "
+            "pixels are class ids, or leave it out."
+        )
     recording = open_recording(args.bag)
     topics = [topic for topic in (args.image_topic, args.label_topic) if topic is not None]
     for topic in topics:

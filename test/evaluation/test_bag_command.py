@@ -255,6 +255,8 @@ def test_wrong_topics_are_refused_before_anything_is_loaded(
     path = bags.mcap([bags.image(0, topic="/other")])
     with pytest.raises(RecordingError, match=r"image topics are /other \(1\)"):
         command(path)
+    with pytest.raises(UsageError, match=r"--label-topic /camera/image_raw is the image topic"):
+        command(path, "--label-topic", IMAGES)
 
 
 def test_the_command_evaluates_a_demo_drive_with_the_real_network(

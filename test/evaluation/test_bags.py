@@ -21,6 +21,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from activesam_ros.errors import ImageError, RecordingError
 from activesam_ros.evaluation.bags import Frame, Recording, open_recording
 from activesam_ros.evaluation.frame_pixels import rgb_decoder
+from activesam_ros.evaluation.message_types import IMAGE
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import BagBuilder, Recorded
@@ -169,6 +170,31 @@ def test_images_shorter_than_their_header_says_are_bad_frames(found_bags: Path) 
     assert len(found) == 2
     with pytest.raises(ImageError, match="30 bytes"):
         rgb_decoder()(found[0])
+
+
+def test_the_last_of_thirteen_files_with_zstd_messages_and_short_type_names(
+    found_bags: Path,
+) -> None:
+    recording = open_recording(found_bags / "amber_soccer_goal")
+    found = frames(recording, "/camera/image_raw")
+    assert [note.split(" files ")[0] for note in recording.notes] == ["12 of 13"]
+    assert [(frame.message_type, frame.frame_id, frame.problem) for frame in found] == [
+        (IMAGE, "camera", None)
+    ] * 2
+    assert 0 < found[0].stamp_ns < found[1].stamp_ns < 20 * SECOND  # of a simulation
+    assert rgb_decoder()(found[1]).shape == (120, 160, 3)
+
+
+def test_a_recording_of_humble_without_metadata_and_with_many_topics(found_bags: Path) -> None:
+    recording = open_recording(found_bags / "rerun_supported_ros2_messages")
+    assert [topic.name for topic in recording.image_topics] == ["/compressed_image", "/image"]
+    for topic in recording.image_topics:
+        (frame,) = frames(recording, topic.name)
+        assert (topic.messages, frame.problem) == (1, None)
+        assert rgb_decoder()(frame).shape == (120, 160, 3)
+    with pytest.raises(RecordingError, match=r"'/camera_info' holds .*CameraInfo"):
+        recording.image_topic("/camera_info")
+    assert any("no metadata.yaml" in note for note in recording.notes)
 
 
 def test_a_stamp_of_zero_takes_the_log_time(bags: BagBuilder) -> None:
