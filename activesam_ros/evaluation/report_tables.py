@@ -16,7 +16,10 @@ MATRIX_CLASSES = 24
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the headline table. cells: by method; best: methods with the best value."""
+    """A line of the headline table. cells: by method; best: cells that show the best value.
+
+    None is best where all show the same.
+    """
 
     title: str
     unit: str
@@ -91,10 +94,10 @@ def _value(entry: Mapping[str, Any], keys: Sequence[str]) -> float | None:
 
 def _best(values: Sequence[float | None], figure: _Figure) -> tuple[bool, ...]:
     known = [value for value in values if value is not None]
-    if figure.higher_is_better is None or len(set(known)) < 2:
+    if figure.higher_is_better is None or len({figure.shown(value) for value in known}) < 2:
         return (False,) * len(values)
-    best = max(known) if figure.higher_is_better else min(known)
-    return tuple(value == best for value in values)
+    best = figure.shown(max(known) if figure.higher_is_better else min(known))
+    return tuple(figure.shown(value) == best for value in values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -20,7 +21,7 @@ from activesam_ros.evaluation.corruption_options import corruption_results
 from activesam_ros.evaluation.corruptions import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.evaluate import Evaluator, Sample, Tallies
 from activesam_ros.evaluation.report import Evaluated, page, write_report
-from activesam_ros.evaluation.report_tables import corruption_figures
+from activesam_ros.evaluation.report_tables import corruption_figures, headline
 from activesam_ros.evaluation.results import document, machine, percent
 from activesam_ros.evaluation.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -133,6 +134,15 @@ def test_the_files_of_a_report(folder: Path, labelled: Evaluated) -> None:
     assert {path.name for path in folder.iterdir()} == names
     assert json.loads((folder / "results.json").read_text()) == labelled.content
     assert (folder / "index.html").stat().st_size < 300_000
+
+
+def test_none_is_best_where_all_show_the_same(labelled: Evaluated) -> None:
+    content = copy.deepcopy(labelled.content)
+    first, second = content["methods"].values()
+    for speed, best in ((0.5701, (False, False)), (0.5801, (False, True))):
+        first["frames_per_second"], second["frames_per_second"] = 0.5699, speed
+        (row,) = (row for row in headline(content) if row.title == "Frames a second")
+        assert row.best == best
 
 
 def test_the_csv_files_hold_what_results_json_holds(folder: Path, labelled: Evaluated) -> None:

@@ -1,4 +1,4 @@
-"""Writes an MCAP recording anew with its images shrunk to a quarter of their width and height, and nothing else changed.
+"""Writes an MCAP recording anew, its images a quarter as wide and high, nothing else changed.
 
     python shrink.py RECORDING.mcap SMALL.mcap
 
@@ -30,6 +30,7 @@ def shrunk(data: bytes, message_type: str) -> bytes:
     message: Any = TYPES.deserialize_cdr(data, message_type)
     if message_type.endswith("CompressedImage"):
         picture = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
+        assert picture is not None
         small = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
         _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         fields = {"data": encoded.reshape(-1)}
