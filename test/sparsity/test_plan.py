@@ -22,7 +22,7 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
-from activesam_ros.sparsity.attention import BarPattern
+from activesam_ros.sparsity.attention import BarPattern, PatternAttention
 from activesam_ros.sparsity.mlp import Update, token_count
 from activesam_ros.sparsity.plan import (
     Densities,
@@ -173,6 +173,22 @@ def test_a_plan_computes_what_its_masks_say(
     assert relative_error(memory, model.fuse(dense, prompts)[0].memory) > 10 * TOLERANCE
     if not densities.sparse_encoder:
         assert torch.equal(ours.pyramid.fine, dense.pyramid.fine)
+
+
+@torch.inference_mode()
+def test_the_network_by_kernels_is_the_network_by_gathering(
+    model: Sam3ImageModel, prompts: Prompts
+) -> None:
+    """FlexAttention without compiling it stands for a GPU's kernels."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    pixels = random_pixels(1, *ODD_SIZE)
+    memories = []
+    for attention in (PatternAttention(), PatternAttention(flex_attention)):
+        plan = SparsePlan(model.config, SWITCHES[-1], 2, by_content, attention)
+        features = model.encode_image(pixels, plan)
+        memories.append(model.fuse(features, prompts)[0].memory)
+    assert relative_error(*memories) < TOLERANCE
 
 
 def test_all_dense_is_no_plan(model: Sam3ImageModel) -> None:
