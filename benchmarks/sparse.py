@@ -49,7 +49,8 @@ from benchmarks.tensor_memory import peak_mib
 
 DENSITIES = (0.7, 0.5, 0.4, 0.3)
 GOLDEN = Path(__file__).parents[1] / "test" / "data" / "golden"
-GOLDEN_CASES = ("background", "no_background")
+GOLDEN_IMAGES = ("background.png", "no_background.png")
+GOLDEN_VOCABULARY = "aliases_no_preview.vocabulary.txt"
 COST_ROUNDS = 3
 SEED = 0
 
@@ -211,8 +212,8 @@ def demo_rows(args: argparse.Namespace) -> list[Row]:
 def golden_rows(args: argparse.Namespace) -> list[Row]:
     """The golden network on its images."""
     network = load_network(NetworkOptions(weights=GOLDEN / "model.pt", device=args.device))
-    pictures = [Picture(read_image(GOLDEN / f"{case}.png"), None) for case in GOLDEN_CASES]
-    vocabulary = load_vocabulary(str(GOLDEN / f"{GOLDEN_CASES[0]}.vocabulary.txt"))
+    pictures = [Picture(read_image(GOLDEN / name), None) for name in GOLDEN_IMAGES]
+    vocabulary = load_vocabulary(str(GOLDEN / GOLDEN_VOCABULARY))
     return measure("golden", network, vocabulary, pictures, args)
 
 

@@ -27,7 +27,7 @@ MARKERS = {
     "random": cv2.MARKER_TILTED_CROSS,
     "tome": cv2.MARKER_TRIANGLE_UP,
 }
-MEASURES = (("miou", "mIoU against the ground truth"), ("agreement", "pixels with the dense label"))
+MEASURES = (("miou", "mIoU"), ("agreement", "dense labels kept"))
 PANEL_WIDTH, PANEL_HEIGHT, TITLE, LEGEND = 340, 290, 34, 40
 LEFT, RIGHT, TOP, BOTTOM = 58, 18, 34, 52
 LOWEST_DENSITY = 0.25
@@ -91,15 +91,20 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     width = PANEL_WIDTH * len(SWITCHES)
     height = TITLE + PANEL_HEIGHT * len(MEASURES) + LEGEND
     canvas = np.full((height, width, 3), PAPER, np.uint8)
-    _write(canvas, "Sparse attention and MLPs on the demo drives, by density", (14, 24), scale=0.6)
+    _write(
+        canvas,
+        "mIoU and share of pixels with the dense label on unseen demo drives, by density",
+        (14, 24),
+        scale=0.6,
+    )
     dense, *others = rows
     for line, (measure, title) in enumerate(MEASURES):
         shown = [row[measure] for row in rows]
-        low, high = _range(min(shown), max(shown))
+        ticks = _ticks(min(shown), max(shown))
         for column, switch in enumerate(SWITCHES):
             corner = (PANEL_WIDTH * column, TITLE + PANEL_HEIGHT * line)
             kept = [row for row in others if row["switch"] == switch]
-            panel = _Panel(canvas, corner, low, high)
+            panel = _Panel(canvas, corner, ticks)
             panel.frame(f"{switch.replace('_', ' ')}: {title}", [row["density"] for row in kept])
             for way, color in COLORS.items():
                 points = [(row["density"], row[measure]) for row in kept if row["way"] == way]
@@ -110,14 +115,15 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 class _Panel:
-    """One diagram; its vertical axis goes from ``low`` to ``high``."""
+    """One diagram; ``ticks`` are those of its vertical axis, ascending."""
 
     def __init__(
-        self, canvas: NDArray[np.uint8], corner: tuple[int, int], low: float, high: float
+        self, canvas: NDArray[np.uint8], corner: tuple[int, int], ticks: Sequence[float]
     ) -> None:
         self._canvas = canvas
         self._corner = corner
-        self._low, self._high = low, high
+        self._ticks = ticks
+        self._low, self._high = ticks[0], ticks[-1]
 
     def place(self, density: float, value: float) -> tuple[int, int]:
         """Where a point is [px]."""
@@ -131,7 +137,7 @@ class _Panel:
         """Title, lines and labels of the axes."""
         x, y = self._corner
         _write(self._canvas, title, (x + 14, y + 20))
-        for value in np.linspace(self._low, self._high, 6):
+        for value in self._ticks:
             at = self.place(LOWEST_DENSITY, value)
             cv2.line(self._canvas, at, self.place(1, value), GRID, 1)
             _write(self._canvas, f"{value:.3f}", (x + 10, at[1] + 4), scale=0.38)
@@ -165,10 +171,13 @@ def _legend(canvas: NDArray[np.uint8], ways: Sequence[str]) -> None:
         _write(canvas, names[way], (x + 40, y + 5), COLORS[way])
 
 
-def _range(low: float, high: float) -> tuple[float, float]:
-    """A range around both that ends in round numbers."""
-    step = 10 ** math.floor(math.log10(max(high - low, 1e-3))) / 2
-    return math.floor(low / step) * step, math.ceil(high / step + 1e-9) * step
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers from one at or below ``low`` to one at or above ``high``, 3 to 8 of them."""
+    widest = max(high - low, 1e-3)
+    step = 10 ** math.floor(math.log10(widest / 2))
+    step *= next(factor for factor in (1, 2, 5, 10) if widest / (step * factor) <= 6)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
 
 
 def _write(
