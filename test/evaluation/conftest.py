@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import sqlite3
 import subprocess
@@ -309,6 +310,19 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
 
     monkeypatch.setattr(PartJournal, "keep", noting)
     return parts
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    """To be set as sys.stderr by the test: what a fixture sets there, pytest sets back."""
+    return Terminal()
 
 
 @pytest.fixture

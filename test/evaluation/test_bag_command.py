@@ -22,7 +22,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Recorded
+    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Recorded, Terminal
 
 IMAGES = "/camera/image_raw"
 LABELS = "/ground_truth/labels"
@@ -232,6 +232,19 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
     assert len(segmenter.images) == 1 + 3 * 2
     assert "has 2 images of this evaluation" in capsys.readouterr().err
     assert [entry.name for entry in command.output.iterdir()] == ["results.json"]
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(
+    command: Command, bags: BagBuilder, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    path = bags.mcap([bags.image(place) for place in range(3)])
+    command(path)
+    assert "3/3" in terminal.getvalue()
+    monkeypatch.setattr(terminal, "isatty", lambda: False)
+    terminal.truncate(0)
+    command(path)
+    assert "3/3" not in terminal.getvalue()
 
 
 def test_topics_whose_sizes_never_fit_are_refused(command: Command, bags: BagBuilder) -> None:

@@ -27,7 +27,7 @@ from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.prompts.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, FakeSegmenter
+    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Terminal
 
 TOPIC = "/camera/image_raw"
 SECOND = 1_000_000_000
@@ -77,6 +77,25 @@ def test_every_frame_gives_a_mask_with_its_stamp_and_frame_id(
     assert actives[0].vocabulary_size == 3
     assert f"{COUNT} frames of {TOPIC} segmented, 0 could not be used" in capsys.readouterr().out
     assert [path.name for path in arguments.output.parent.iterdir()] == ["masks.mcap"]
+
+
+def test_progress_is_shown_on_a_terminal_and_goes_on_after_an_interruption(
+    arguments: argparse.Namespace,
+    fake: FakeSegmenter,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    fake.before = lambda call: None if call < 4 else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replay.run(arguments)
+    assert f"4/{COUNT}" in terminal.getvalue()
+    terminal.truncate(0)
+    fake.before = lambda call: None
+    replay.run(arguments)
+    assert f"4/{COUNT}" in terminal.getvalue()
+    assert f"{COUNT}/{COUNT}" in terminal.getvalue()
+    assert f"0/{COUNT}" not in terminal.getvalue()
 
 
 def test_the_vocabulary_is_there_before_the_first_mask(
