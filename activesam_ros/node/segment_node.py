@@ -34,6 +34,7 @@ from activesam_ros.node.engine import (
     EngineLoader,
     free_memory,
     load_engine,
+    settle_memory,
     use_cpu_threads,
     warm_up,
 )
@@ -106,6 +107,7 @@ class SegmentNode(LifecycleNode):
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
             free_memory()
             return self._fail("Configuring", "unconfigured", error)
+        settle_memory()
         self._state = "inactive"
         return super().on_configure(state)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +17,7 @@ from sensor_msgs.msg import Image
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.degradation import Level, Step
-from activesam_ros.node.engine import Mode, Prompted, warm_up
+from activesam_ros.node.engine import Mode, Prompted, free_memory, settle_memory, warm_up
 from activesam_ros.node.images import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.options import NodeOptions
@@ -325,6 +327,27 @@ def test_a_stream_is_warmed_with_a_full_preview_and_a_slice() -> None:
     mode = Mode(Level(Step.NOTHING, settings, 1), LookingSegmenter(label=1))
     warm_up(Prompted(vocabulary_from_names(names), (mode,), cache_hit=False), batch=2)
     assert looks == [10, 2, 10, 10, 2, 2]
+
+
+def test_what_was_settled_is_freed_when_it_is_dropped() -> None:
+    class Knot:
+        """Refers to itself, so that only the garbage collector can free it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    knot = Knot()
+    settled = weakref.ref(knot)
+    settle_memory()
+    del knot
+    gc.collect()
+    assert settled() is not None, "the collector passes over it"
+    later = weakref.ref(Knot())
+    gc.collect()
+    assert later() is None, "and finds what comes later"
+    free_memory()
+    assert settled() is None
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(
