@@ -13,6 +13,7 @@ import pytest
 
 from activesam_ros.demo.untrained import write_untrained
 from benchmarks.streaming import main
+from benchmarks.streaming_journal import SUFFIX, Record, RunJournal, read_run
 from benchmarks.streaming_report import entering_delays
 
 FRAMES = 4
@@ -83,6 +84,22 @@ def test_refuses_in_one_sentence(
     assert run(tmp_path / "none", tmp_path / "out", *more) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert more[1] in line
+
+
+def test_what_another_process_writes_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / f"a{SUFFIX}"
+    journal = RunJournal(path, {"variant": "streaming"})
+    record = Record(1.5, 2.5, 3, (0, 4), (4,), {"road": 0.5})
+    labels = np.arange(6, dtype=np.uint16).reshape(2, 3) * 1000
+    journal.append(record, labels, "state")
+    assert journal.stream() == "state"
+    assert read_run(path) is None
+    journal.close()
+    run = read_run(path)
+    assert run is not None
+    assert (run.job, run.records) == ({"variant": "streaming"}, (record,))
+    (kept_labels,) = run.labels()
+    assert np.array_equal(kept_labels, labels)
 
 
 def test_nothing_to_report_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
