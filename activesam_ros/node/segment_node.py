@@ -48,6 +48,7 @@ from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
 
 NODE_NAME = "activesam"
@@ -172,7 +173,8 @@ class SegmentNode(LifecycleNode):
         use_cpu_threads(options.cpu_threads)
         started = time.monotonic()
         engine = self._load(options)
-        prompted = engine.prompt(load_vocabulary(options.vocabulary), parameters)
+        tokenizer = Tokenizer()
+        prompted = engine.prompt(load_vocabulary(options.vocabulary, tokenizer), parameters)
         if options.warm_up:
             warm_up(prompted, warm_batch(parameters))
         self._version += 1
@@ -183,7 +185,14 @@ class SegmentNode(LifecycleNode):
             f"{time.monotonic() - started:.1f} s; images go through {self._converter.name}."
         )
         return Session(
-            self, engine, prompted, parameters, self._version, self._converter, self._statistics
+            self,
+            engine,
+            prompted,
+            parameters,
+            self._version,
+            self._converter,
+            self._statistics,
+            tokenizer,
         )
 
     def _close_session(self) -> None:

@@ -34,6 +34,7 @@ from activesam_ros.node.runtime import (
 )
 from activesam_ros.node.statistics import SUPERSEDED, FrameStatistics
 from activesam_ros.node.worker import FrameWorker
+from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.result import Wanted
@@ -54,9 +55,11 @@ class Session:
         version: int,
         converter: Converter,
         statistics: Mapping[str, FrameStatistics],
+        tokens: PromptTokens,
     ) -> None:
-        """``statistics`` by the names of the cameras."""
+        """``statistics`` by the names of the cameras; ``tokens`` checks vocabularies set later."""
         self.engine = engine
+        self._tokens = tokens
         self._node = node
         self._parameters = parameters
         self._vocabulary = VocabularyPublishers(node)
@@ -148,7 +151,8 @@ class Session:
         Returns what runs now and the first image stamp it holds for [ns]. Raises an ActiveSamError
         and changes nothing when the request cannot be used, or the session is closed meanwhile.
         """
-        vocabulary = requested_vocabulary(preset, names, self.running.prompted.vocabulary)
+        previous = self.running.prompted.vocabulary
+        vocabulary = requested_vocabulary(preset, names, previous, self._tokens)
         parameters = self._parameters
         prompted = self.engine.prompt(vocabulary, parameters)
         self._warm_beside(prompted, parameters)
@@ -287,8 +291,15 @@ def warm_batch(parameters: NodeParameters) -> int:
     return min(parameters.options.camera_batch, len(parameters.inputs))
 
 
-def requested_vocabulary(preset: str, names: Sequence[str], previous: Vocabulary) -> Vocabulary:
+def requested_vocabulary(
+    preset: str,
+    names: Sequence[str],
+    previous: Vocabulary,
+    tokens: PromptTokens | None = None,
+) -> Vocabulary:
     """The vocabulary of a request, with the ids of ``previous`` where names stay.
+
+    tokens: counts the prompts' tokens, a new tokenizer if None, which takes 26 MB for a moment.
 
     Raises UsageError unless exactly one of preset and names is given, VocabularyError when it
     cannot be used.
@@ -298,5 +309,5 @@ def requested_vocabulary(preset: str, names: Sequence[str], previous: Vocabulary
             "The request must give either a preset or names, not both and not neither."
         )
     if preset:
-        return keep_ids(load_vocabulary(preset), previous)
-    return vocabulary_from_names(names, previous)
+        return keep_ids(load_vocabulary(preset, tokens), previous)
+    return vocabulary_from_names(names, previous, tokens=tokens)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.degradation import Level, Step
 from activesam_ros.node.engine import Mode, Prompted
 from activesam_ros.node.images import RosbagsConverter
@@ -74,10 +74,22 @@ def node() -> Iterator[LifecycleNode]:
     rclpy.shutdown(context=context)
 
 
+@dataclass
+class FakeTokens:
+    """A token for each letter."""
+
+    context_length = 9
+
+    def length(self, text: str) -> int:
+        return len(text)
+
+
 def session_of(node: LifecycleNode, engine: FakeEngine, parameters: NodeParameters) -> Session:
     prompted = engine.prompt(vocabulary_from_names(["road"]), parameters)
     statistics = {"image": FrameStatistics()}
-    return Session(node, engine, prompted, parameters, 1, RosbagsConverter(), statistics)
+    return Session(
+        node, engine, prompted, parameters, 1, RosbagsConverter(), statistics, FakeTokens()
+    )
 
 
 def test_without_memory_to_warm_a_vocabulary_it_is_used_all_the_same(
@@ -142,4 +154,14 @@ def test_nothing_is_warmed_where_that_is_switched_off(node: LifecycleNode) -> No
     session = session_of(node, engine, NodeParameters.from_mapping({"warm_up": False}))
     session.set_vocabulary("", ["car", "dog"])
     assert warmed == []
+    session.close()
+
+
+@pytest.mark.parametrize(("preset", "names"), [("", ["ten letters"]), ("driving", [])])
+def test_requests_are_checked_by_the_tokenizer_that_is_there(
+    node: LifecycleNode, preset: str, names: list[str]
+) -> None:
+    session = session_of(node, FakeEngine(), NodeParameters.from_mapping(WARM))
+    with pytest.raises(VocabularyError, match="more than the 9 the text encoder reads"):
+        session.set_vocabulary(preset, names)
     session.close()
