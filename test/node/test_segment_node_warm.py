@@ -36,6 +36,7 @@ frames = threading.Semaphore(0)
 class WritingSegmenter:
     def __init__(self, inner, vocabulary, waits):
         self.inner, self.vocabulary, self.waits = inner, vocabulary, waits
+        self.bucket_size = inner.bucket_size
 
     def segment_batch(self, images, wanted, choosers):
         blank = not any(image.any() for image in images)
