@@ -36,9 +36,14 @@ WINDOW = 50
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process holds: resident memory [KiB], threads, open handles."""
+    """What a process holds: resident memory of its own [KiB], threads, open handles.
+
+    file_kib: resident pages of libraries and other files, which the kernel drops and reads again as
+    it likes.
+    """
 
     memory_kib: int
+    file_kib: int
     threads: int
     handles: int
 
@@ -48,7 +53,8 @@ def usage_of(pid: int) -> Usage:
     lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
     values = dict(line.split(":", 1) for line in lines)
     return Usage(
-        memory_kib=int(values["VmRSS"].split()[0]),
+        memory_kib=sum(int(values[name].split()[0]) for name in ("RssAnon", "RssShmem")),
+        file_kib=int(values["RssFile"].split()[0]),
         threads=int(values["Threads"]),
         handles=len(list(Path(f"/proc/{pid}/fd").iterdir())),
     )
