@@ -39,8 +39,8 @@ class Recipe:
 CPU_RECIPE = Recipe(
     drives=1000,
     options=TrainingOptions(
-        steps=8600,
-        encoder_share=5600 / 8600,
+        steps=11400,
+        encoder_share=0.65,
         encoder_batch=BatchOptions(images=8, full_resolution_share=0.15),
         batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
