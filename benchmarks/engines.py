@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
+from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 from benchmarks.options import Options
 from benchmarks.reference_network import ReferenceNetwork
 
@@ -34,6 +36,9 @@ class Frame:
 
 
 WIDE = "wide"
+CAMERA = "front"
+# Of the frames where a method streams.
+STREAM_RATE_HZ = 10.0
 
 Engine = Callable[[NDArray[np.uint8]], Frame]
 
@@ -82,14 +87,22 @@ def choices(options: Options) -> list[Choice]:
 
 
 def settings(options: Options, choice: Choice, vocabulary: Vocabulary) -> Settings:
-    """The method's own settings, with the preview told how many queries to keep."""
+    """The method's own settings with the options' on top; the preview is told how many to keep.
+
+    Raises SettingsError for an assignment that cannot be used.
+    """
     values: dict[str, object] = {"bucket_size": options.bucket_size, "preset": choice.preset}
     if options.active is not None:
         values["max_active"] = options.active
         # More than asked for pass the quantile; max_active cuts them to the number.
         share = (options.active + 1) / len(vocabulary.queries)
         values["quantile_alpha"] = min(1.0, share)
-    return default_settings(choice.method).replace(values)
+    return default_settings(choice.method).assign(options.assignments).replace(values)
+
+
+def streams_with(options: Options, method: Method) -> bool:
+    """Whether the method carries its active set from frame to frame; raises SettingsError."""
+    return default_settings(method).assign(options.assignments).streaming
 
 
 def engine(choice: Choice, options: Options, loaded: Network) -> tuple[Engine, int]:
@@ -97,9 +110,10 @@ def engine(choice: Choice, options: Options, loaded: Network) -> tuple[Engine, i
     vocabulary = (
         wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
     )
-    segmenter = loaded.segmenter(vocabulary, settings(options, choice, vocabulary), choice.method)
+    chosen = settings(options, choice, vocabulary)
+    segmenter = loaded.segmenter(vocabulary, chosen, choice.method)
     if choice.engine == "ours":
-        return _ours(segmenter), len(vocabulary.queries)
+        return _ours(in_time(segmenter, chosen)), len(vocabulary.queries)
     network = None if choice.engine == "plain" else _reference(segmenter, loaded)
     return _plain(PlainSegmenter(segmenter, network)), len(vocabulary.queries)
 
@@ -111,9 +125,14 @@ def _reference(segmenter: Segmenter, loaded: Network) -> ReferenceNetwork:
     return ReferenceNetwork(loaded.weights, loaded.config, resolutions, loaded.device, loaded.dtype)
 
 
-def _ours(segmenter: Segmenter) -> Engine:
+def _ours(segmenter: Segmenter | StreamingSegmenter) -> Engine:
+    stamps_ns = itertools.count(step=round(1e9 / STREAM_RATE_HZ))
+
     def run(image: NDArray[np.uint8]) -> Frame:
-        result = segmenter.segment(image)
+        if isinstance(segmenter, StreamingSegmenter):
+            result = segmenter.frame(CAMERA, next(stamps_ns)).segment(image)
+        else:
+            result = segmenter.segment(image)
         return Frame(len(result.active_queries), result.timings_ms)
 
     return run

@@ -19,7 +19,16 @@ from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.sequence import Drive
 from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.pipeline import Network
-from benchmarks.engines import Choice, Engine, Frame, choices, engine, network
+from benchmarks.engines import (
+    STREAM_RATE_HZ,
+    Choice,
+    Engine,
+    Frame,
+    choices,
+    engine,
+    network,
+    streams_with,
+)
 from benchmarks.options import Options
 
 WARM_UP_FRAMES = 1
@@ -46,14 +55,18 @@ class Row:
 
 
 def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
-    """Frames of a drive that the demo weights were not trained on: uint8 RGB [H, W, 3] each."""
+    """Frames of a drive that the demo weights were not trained on: uint8 RGB [H, W, 3] each.
+
+    Where a method streams, they follow each other as a camera's do.
+    """
+    streams = any(streams_with(options, method) for method in options.methods)
     drive = Drive(
         DriveOptions(
             seed=TEST_SEEDS[0],
             frames=count,
             width=options.width,
             height=options.height,
-            rate_hz=1 / SECONDS_BETWEEN_FRAMES,
+            rate_hz=STREAM_RATE_HZ if streams else 1 / SECONDS_BETWEEN_FRAMES,
         )
     )
     return [drive.frame(index).images[0] for index in range(count)]

@@ -14,6 +14,12 @@ from activesam_ros.segmentation.baselines import Method
 
 ENGINES = ("ours", "plain", "reference")
 PRESETS = ("exact", "fast")
+SETTINGS_WITH_FLAGS = {
+    "preset": "--preset",
+    "bucket_size": "--bucket-size",
+    "max_active": "--active",
+    "quantile_alpha": "--active",
+}
 
 Name = TypeVar("Name")
 
@@ -23,6 +29,7 @@ class Options:
     """One run: every engine with every method, frame by frame in turn.
 
     presets: of the engine ours; the others have none and count as exact.
+    assignments: KEY=VALUE of settings; densities and streaming act on the engine ours alone.
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
     keeps, None for the method's own rule. vocabulary: a shipped name, a file, or "wide", the 150
     classes of `activesam demo measure --question wide`. width, height: of the images [px]. seed: of
@@ -42,6 +49,7 @@ class Options:
     width: int = 640
     height: int = 384
     seed: int = 0
+    assignments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("frames", "width", "height", "bucket_size"):
@@ -49,6 +57,10 @@ class Options:
                 raise UsageError(f"--{name}={getattr(self, name)} must be at least 1.")
         if self.active is not None and self.active < 1:
             raise UsageError(f"--active={self.active} must be at least 1.")
+        for assignment in self.assignments:
+            flag = SETTINGS_WITH_FLAGS.get(assignment.partition("=")[0].strip())
+            if flag is not None:
+                raise UsageError(f"--set {assignment} has a flag of its own here; give {flag}.")
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
@@ -74,6 +86,14 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--active", type=int, help="queries that the preview keeps")
     parser.add_argument("--bucket-size", type=int, default=defaults.bucket_size)
     parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting; densities and streaming act on the engine ours",
+    )
     parser.add_argument("--frames", type=int, default=defaults.frames)
     parser.add_argument("--size", default=f"{defaults.width}x{defaults.height}", metavar="WxH")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -99,6 +119,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
         frames=args.frames,
         width=width,
         height=height,
+        assignments=tuple(args.assignments),
     )
     return options, args.json
 
