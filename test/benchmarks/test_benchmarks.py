@@ -81,7 +81,7 @@ def test_settings_act_on_our_engine(tmp_path: Path) -> None:
         ("--frames", "0"),
         ("--set", "fusion_density=7"),
         ("--set", "preset=fast"),
-    ]
+    ],
 )
 def test_refuses_in_one_sentence(flag: str, value: str) -> None:
     ran = benchmarks(flag, value)
