@@ -49,6 +49,11 @@ def add_vocabulary_arguments(
         parser.add_argument(
             "--vocabulary", required=required, metavar="NAME|FILE", help=description
         )
+    add_set_argument(parser)
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """--set, any number of times."""
     parser.add_argument(
         "--set",
         dest="assignments",

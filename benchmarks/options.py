@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from activesam_ros.cli_options import add_set_argument
 from activesam_ros.errors import UsageError
 from activesam_ros.reference import require_packages
 from activesam_ros.segmentation.baselines import Method
@@ -86,14 +87,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--active", type=int, help="queries that the preview keeps")
     parser.add_argument("--bucket-size", type=int, default=defaults.bucket_size)
     parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting; densities and streaming act on the engine ours",
-    )
+    add_set_argument(parser)
     parser.add_argument("--frames", type=int, default=defaults.frames)
     parser.add_argument("--size", default=f"{defaults.width}x{defaults.height}", metavar="WxH")
     parser.add_argument("--json", type=Path, metavar="FILE")

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from activesam_ros.cli_options import add_set_argument
 from activesam_ros.demo.classes import CLASS_COUNT
 from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.errors import ActiveSamError, UsageError
@@ -172,7 +173,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=TEST_SEEDS[0])
     parser.add_argument("--names", default="150,1000", help="sizes of the vocabularies")
     parser.add_argument("--variants", default="per_frame,streaming", help=", ".join(VARIANTS))
-    parser.add_argument("--set", dest="assignments", action="append", default=[])
+    add_set_argument(parser)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report-only", action="store_true", help="segment nothing")

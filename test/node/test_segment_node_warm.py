@@ -31,6 +31,8 @@ from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
 frames = threading.Semaphore(0)
+# What is written and what is counted are one step, so that both agree on what came first.
+writing = threading.Lock()
 
 
 class WritingSegmenter:
@@ -40,14 +42,23 @@ class WritingSegmenter:
 
     def segment_batch(self, images, wanted, choosers):
         blank = not any(image.any() for image in images)
-        print("warm" if blank else "frame", self.vocabulary, flush=True)
-        if blank and self.waits:
+        if blank:
+            self.begin_to_warm()
+        yield from self.inner.segment_batch(images, wanted, choosers)
+        if not blank:
+            with writing:
+                print("frame", self.vocabulary, flush=True)
+                frames.release()
+
+    def begin_to_warm(self):
+        with writing:
+            print("warm", self.vocabulary, flush=True)
+            while frames.acquire(blocking=False):
+                pass
+        if self.waits:
             self.waits = False
             for _ in range(FRAMES_MEANWHILE):
                 assert frames.acquire(timeout=60), "frames stand still during the warm pass"
-        yield from self.inner.segment_batch(images, wanted, choosers)
-        if not blank:
-            frames.release()
 
 
 class WritingEngine:
@@ -58,13 +69,11 @@ class WritingEngine:
 
     def prompt(self, vocabulary, parameters):
         prompted = self.inner.prompt(vocabulary, parameters)
-        while frames.acquire(blocking=False):
-            pass
         first, *others = prompted.modes
         name = "-".join(entry.name for entry in vocabulary.classes)
-        writing = WritingSegmenter(first.segmenter, name, self.configured)
+        segmenter = WritingSegmenter(first.segmenter, name, self.configured)
         self.configured = True
-        mode = dataclasses.replace(first, segmenter=writing)
+        mode = dataclasses.replace(first, segmenter=segmenter)
         return dataclasses.replace(prompted, modes=(mode, *others))
 
 
