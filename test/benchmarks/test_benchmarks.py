@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.segmentation.baselines import Method
+from benchmarks.engines import choices, engine, network
+from benchmarks.measure import images
+from benchmarks.options import Options
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {
@@ -61,16 +66,27 @@ def test_a_row_for_each_engine(tmp_path: Path) -> None:
 
 
 def test_settings_act_on_our_engine(tmp_path: Path) -> None:
-    weights, previews = write_untrained(tmp_path), []
-    choice = "--engine ours --method activesam --active 5 --frames 3 --size 96x64 --device cpu"
-    for name, extra in (("dense", ()), ("streams", ("--set", "streaming=true"))):
-        file = tmp_path / f"{name}.json"
-        ran = benchmarks("--weights", str(weights), *choice.split(), *extra, "--json", str(file))
-        assert ran.returncode == 0, ran.stderr
-        (row,) = json.loads(file.read_text())["rows"]
-        previews.append(row["tflops"] / row["frames_per_second"])
-    # A stream looks at a slice of the vocabulary only: operations of a frame, not its time.
-    assert previews[1] < previews[0]
+    weights, operations = str(write_untrained(tmp_path)), []
+    for assignments in ((), ("streaming=true",)):
+        options = Options(
+            engines=("ours",),
+            methods=(Method.ACTIVESAM,),
+            device="cpu",
+            weights=weights,
+            active=5,
+            width=96,
+            height=64,
+            assignments=assignments,
+        )
+        (choice,) = choices(options)
+        run, _ = engine(choice, options, network(options, tmp_path))
+        first, second = images(options, 2)
+        run(first)
+        with FlopCounterMode(display=False) as counter:
+            run(second)
+        operations.append(counter.get_total_flops())
+    # A stream looks at a slice of the vocabulary only.
+    assert operations[1] < operations[0]
 
 
 @pytest.mark.parametrize(
