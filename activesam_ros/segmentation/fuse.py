@@ -64,12 +64,14 @@ def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
     """What the evidence of a query scores at each pixel -> float32 [H, W]."""
     if len(evidence.maps) == 0:
         return evidence.weights.new_zeros(size)
-    device = evidence.maps.device
-    rows, columns = (
-        Axis.of(cells, pixels, device)
-        for cells, pixels in zip(evidence.maps.shape[1:], size, strict=True)
-    )
-    return _strongest(evidence, rows, columns)
+    return _strongest(evidence, *_axes(evidence.maps, size))
+
+
+def _axes(maps: Tensor, size: tuple[int, int]) -> tuple[Axis, Axis]:
+    """How the rows and the columns of maps [n, Hm, Wm] are enlarged to ``size``."""
+    height, width = maps.shape[1:]
+    device = maps.device
+    return Axis.of(height, size[0], device), Axis.of(width, size[1], device)
 
 
 def _strongest(evidence: Evidence, rows: Axis, columns: Axis) -> Tensor:
@@ -155,11 +157,7 @@ class ClassScores:
     def _between(self, maps: Tensor) -> tuple[Axis, Axis]:
         grid = tuple(maps.shape[1:])
         if self._axes is None or self._axes[0] != grid:
-            rows, columns = (
-                Axis.of(cells, pixels, maps.device)
-                for cells, pixels in zip(grid, self._size, strict=True)
-            )
-            self._axes = (grid, rows, columns)
+            self._axes = (grid, *_axes(maps, self._size))
         return self._axes[1:]
 
     def _add_everywhere(self, class_index: int, scored: Tensor) -> None:
