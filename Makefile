@@ -11,13 +11,16 @@ IN_ENV := source ./env.sh &&
 PYTEST := pytest
 PYTEST_ARGS ?=
 
-.PHONY: help setup test test-slow test-soak test-full-size lint format demo lock clean
+.PHONY: help setup kernels test test-slow test-soak test-full-size lint format demo lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: ## make .venv and build the ROS package into install/ (PYTHON=..., TORCH=... to choose)
 	@scripts/setup.sh
+
+kernels: setup ## Triton, so that `make test` tests the GPU kernels too (1 GB; no GPU needed)
+	@$(IN_ENV) python -m pip install --quiet --requirement requirements/kernels.txt
 
 test: setup ## every test but the slow and the full-size ones (PYTEST_ARGS=... for options)
 	@$(IN_ENV) $(PYTEST) -m 'not slow and not full_size' $(PYTEST_ARGS) test

@@ -14,6 +14,10 @@ import pytest
 # Before torch is imported anywhere; child processes inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+# Before triton is: without a GPU its kernels are interpreted.
+if not Path("/proc/driver/nvidia").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # A slow computer is no failure; CI tries the same examples every time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
