@@ -11,13 +11,14 @@ import torch
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.sam3.accelerated import accelerated
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
 from activesam_ros.sam3.quantized import quantized
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.settings import Settings
+from activesam_ros.settings import AUTO, NEVER, Settings
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -80,15 +81,35 @@ class Network:
         return Segmenter(self.model_for(settings), table, settings, method)
 
     def model_for(self, settings: Settings) -> Sam3ImageModel:
-        """The image model in the precision of the settings' preset.
+        """The image model in the precision of the settings' preset, compiled where they say so.
 
         Raises MissingDependencyError where the device cannot.
         """
-        return self.model if settings.preset == "exact" else self._quantized
+        exact = settings.preset == "exact"
+        if not _compiles(settings, self.device):
+            return self.model if exact else self._quantized
+        if not exact and self.device.type == "cpu":
+            raise MissingDependencyError(
+                "compile=always cannot compile the int8 layers of preset=fast on a CPU. Give "
+                "compile=never or preset=exact."
+            )
+        return self._accelerated if exact else self._accelerated_quantized
 
     @functools.cached_property
     def _quantized(self) -> Sam3ImageModel:
         return quantized(self.model)
+
+    @functools.cached_property
+    def _accelerated(self) -> Sam3ImageModel:
+        return accelerated(self.model)
+
+    @functools.cached_property
+    def _accelerated_quantized(self) -> Sam3ImageModel:
+        return accelerated(self._quantized)
+
+
+def _compiles(settings: Settings, device: torch.device) -> bool:
+    return device.type == "cuda" if settings.compile == AUTO else settings.compile != NEVER
 
 
 def compile_vocabulary(

@@ -18,6 +18,7 @@ SettingValue: TypeAlias = bool | int | float | str | tuple[str, ...]
 SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
 
 AUTO = "auto"
+NEVER = "never"
 
 MAX_LABEL_ID = 65534
 
@@ -172,6 +173,13 @@ class Settings:
         "exact computes what the published method does; fast approximates it: linear layers of the "
         "image and fusion encoders in eight bits and a fusion_density of at most 0.4.",
         choices=("exact", "fast"),
+        live=False,
+    )
+    compile: str = _setting(
+        NEVER,
+        "Whether the network is compiled, which makes the start longer and frames shorter, and on "
+        "a GPU recorded as CUDA graphs; auto does so on a GPU.",
+        choices=(AUTO, "always", NEVER),
         live=False,
     )
     confidence_threshold: float = _setting(

@@ -21,7 +21,7 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.settings import Settings
+from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 from benchmarks.options import Options
 from benchmarks.reference_network import ReferenceNetwork
@@ -36,6 +36,8 @@ class Frame:
 
 
 WIDE = "wide"
+# Settings whose default is another here: as in the node.
+DEFAULTS = {"compile": AUTO}
 CAMERA = "front"
 # Of the frames where a method streams.
 STREAM_RATE_HZ = 10.0
@@ -97,7 +99,12 @@ def settings(options: Options, choice: Choice, vocabulary: Vocabulary) -> Settin
         # More than asked for pass the quantile; max_active cuts them to the number.
         share = (options.active + 1) / len(vocabulary.queries)
         values["quantile_alpha"] = min(1.0, share)
-    return default_settings(choice.method).assign(options.assignments).replace(values)
+    return (
+        default_settings(choice.method)
+        .replace(DEFAULTS)
+        .assign(options.assignments)
+        .replace(values)
+    )
 
 
 def streams_with(options: Options, method: Method) -> bool:

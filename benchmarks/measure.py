@@ -6,7 +6,7 @@ import multiprocessing
 import resource
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,7 @@ def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
             choice,
             queries=queries,
             frames=timed[choice],
-            operations=_operations(run, pictures[0]),
+            operations=_operations(_counted(options, choice, run, loaded), pictures[0]),
             peak_memory_mib=_peak_memory_mib(
                 options, choice, run, pictures[0], folder, loaded.device
             ),
@@ -127,6 +127,14 @@ def _row(
         peak_memory_mib=peak_memory_mib,
         tflops=operations / middle * 1e3 / 1e12,
     )
+
+
+def _counted(options: Options, choice: Choice, run: Engine, loaded: Network) -> Engine:
+    """What operations are counted of: PyTorch does not see those of compiled code."""
+    if choice.engine != "ours":
+        return run
+    plain = replace(options, assignments=(*options.assignments, "compile=never"))
+    return engine(choice, plain, loaded)[0]
 
 
 def _operations(run: Engine, picture: NDArray[np.uint8]) -> int:

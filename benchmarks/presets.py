@@ -1,23 +1,26 @@
-"""What each part of the preset fast costs and gains, frame by frame beside the exact computation.
+"""What compiling and each part of the preset fast cost and gain, beside the exact computation.
 
     python -m benchmarks.presets --frames 8 --json presets.json
 
-On frames of test drives: mIoU, share of the pixels with the exact label, and CPU time as a share of
-the exact computation's (of frames in turn, so that other work on the computer meets all alike).
+On frames of test drives: mIoU, share of the pixels with the exact label, and time as a share of the
+exact computation's (of frames in turn, so that other work on the computer meets all alike): CPU
+time, on a GPU time on the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.demo.classes import ClassId
@@ -27,21 +30,23 @@ from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap
 from activesam_ros.evaluation.results import text_table
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.resources import weights_dir
-from activesam_ros.sam3.quantized import quantized
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
+from benchmarks.clock import timed_ms
 
 EXIT_BAD_INPUT = 2
 EXACT = "exact"
-# Each with the settings that differ and whether linear layers have eight bits.
-TECHNIQUES: dict[str, tuple[dict[str, object], bool]] = {
-    EXACT: ({}, False),
-    "eight-bit linear layers": ({}, True),
-    "fusion_density 0.4": ({"fusion_density": 0.4}, False),
-    "fusion_mlp_density 0.4": ({"fusion_mlp_density": 0.4}, False),
-    "encoder_attention_density 0.7": ({"encoder_attention_density": 0.7}, False),
-    "preset fast": ({"preset": "fast"}, True),
+# Each with the settings that differ and those that choose the network.
+TECHNIQUES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    EXACT: ({}, {}),
+    "compiled": ({}, {"compile": "always"}),
+    "eight-bit linear layers": ({}, {"preset": "fast"}),
+    "fusion_density 0.4": ({"fusion_density": 0.4}, {}),
+    "fusion_mlp_density 0.4": ({"fusion_mlp_density": 0.4}, {}),
+    "encoder_attention_density 0.7": ({"encoder_attention_density": 0.7}, {}),
+    "preset fast": ({"preset": "fast"}, {"preset": "fast"}),
 }
 
 
@@ -51,17 +56,17 @@ class Tally:
 
     confusion: ConfusionMatrix
     agreements: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    times_ms: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Result:
-    """cpu_share: median over the frames of CPU time over that of the exact computation."""
+    """time_share: median over the frames of time over that of the exact computation."""
 
     technique: str
     miou: float
     agreement: float
-    cpu_share: float
+    time_share: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,37 +75,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=weights_dir() / "demo/model.safetensors")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--frames", type=int, default=8)
+    others = [name for name in TECHNIQUES if name != EXACT]
+    parser.add_argument("--technique", action="append", choices=others, help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     keep_freed_memory()
     try:
         network = load_network(NetworkOptions(weights=args.weights, device=args.device))
-        results = measure(network, args.frames)
+        results = measure(network, args.frames, args.technique or others)
     except ActiveSamError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     rows = [
-        (row.technique, f"{row.miou:.4f}", f"{row.agreement:.4f}", f"{row.cpu_share:.2f}")
+        (row.technique, f"{row.miou:.4f}", f"{row.agreement:.4f}", f"{row.time_share:.2f}")
         for row in results
     ]
-    print(text_table([("", "mIoU", "labels kept", "share of CPU time"), *rows]))
+    print(text_table([("", "mIoU", "labels kept", "share of the time"), *rows]))
     if args.json is not None:
         text = json.dumps([asdict(row) for row in results], indent=1)
         args.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def measure(network: Network, frames: int) -> list[Result]:
-    """Segment ``frames`` frames with every technique, with 150 names and no pruning."""
+def measure(network: Network, frames: int, techniques: Sequence[str]) -> list[Result]:
+    """Segment ``frames`` frames exactly and with each technique, with 150 names, none pruned."""
     question = ask("wide")
-    fast = quantized(network.model)
     table = network.compile(question.vocabulary, Settings(), Method.FULL).table
     table = table.to(network.device, network.dtype)
     segmenters = {
         name: Segmenter(
-            fast if eight_bits else network.model, table, Settings().replace(values), Method.FULL
+            network.model_for(Settings().replace(chosen)),
+            table,
+            Settings().replace(values),
+            Method.FULL,
         )
-        for name, (values, eight_bits) in TECHNIQUES.items()
+        for name, (values, chosen) in TECHNIQUES.items()
+        if name == EXACT or name in techniques
     }
     count = len(question.vocabulary.classes)
     truth = IdMap.of(question.truth, count, (ClassId.UNLABELLED,))
@@ -113,18 +123,23 @@ def measure(network: Network, frames: int) -> list[Result]:
         for name, segmenter in segmenters.items():
             if place == 0:
                 segmenter.segment(sample.image)
-            begin_s = time.process_time()
-            result = segmenter.segment(sample.image)
             tally = tallies[name]
-            tally.seconds.append(time.process_time() - begin_s)
+            results: list[Segmentation] = []
+            work = functools.partial(_segment, segmenter, sample.image, results)
+            tally.times_ms.append(timed_ms(work, network.device))
+            (result,) = results
             exact = result.labels if exact is None else exact
             tally.agreements.append(float((result.labels == exact).mean()))
             tally.confusion += ConfusionMatrix.of(sample.labels, result.labels, truth, ids)
     return [_result(name, tally, tallies[EXACT]) for name, tally in tallies.items()]
 
 
+def _segment(segmenter: Segmenter, image: NDArray[np.uint8], results: list[Segmentation]) -> None:
+    results.append(segmenter.segment(image))
+
+
 def _result(name: str, tally: Tally, exact: Tally) -> Result:
-    shares = [ours / theirs for ours, theirs in zip(tally.seconds, exact.seconds, strict=True)]
+    shares = [ours / theirs for ours, theirs in zip(tally.times_ms, exact.times_ms, strict=True)]
     return Result(
         name,
         tally.confusion.miou_of_labelled(),

@@ -16,6 +16,7 @@ from activesam_ros.pipeline import (
     resolve_dtype,
 )
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.accelerated import AcceleratedModel
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.settings import Settings
 
@@ -65,3 +66,14 @@ def test_a_hit_in_the_cache_does_not_read_the_text_encoder(
     assert torch.equal(first.table.features, again.table.features)
     assert network.dtype == torch.float32
     assert network.device == CPU
+
+
+def test_the_network_is_compiled_where_the_settings_say_so(weights: Path) -> None:
+    network = load_network(NetworkOptions(weights=weights, device="cpu"))
+    assert network.model_for(Settings()) is network.model
+    assert network.model_for(Settings(compile="auto")) is network.model  # on a CPU
+    compiled = network.model_for(Settings(compile="always"))
+    assert isinstance(compiled, AcceleratedModel)
+    assert network.model_for(Settings(compile="always")) is compiled
+    with pytest.raises(MissingDependencyError, match=r"compile=always cannot .* preset=fast"):
+        network.model_for(Settings(compile="always", preset="fast"))

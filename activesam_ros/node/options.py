@@ -30,7 +30,7 @@ from activesam_ros.node.parameter_rows import (
 )
 from activesam_ros.pipeline import DTYPES
 from activesam_ros.segmentation.baselines import Method, default_settings
-from activesam_ros.settings import SETTINGS, Settings
+from activesam_ros.settings import AUTO, SETTINGS, Settings, SettingValue
 
 RELIABILITIES = ("reliable", "best_effort")
 
@@ -251,8 +251,8 @@ class NodeOptions:
 
 
 OPTIONS: tuple[Parameter, ...] = rows_of(NodeOptions)
-NODE_DEFAULTS: dict[str, bool] = {"streaming": True}
-"""Settings whose default is another in the node: a camera's frames follow each other."""
+NODE_DEFAULTS: dict[str, SettingValue] = {"streaming": True, "compile": AUTO}
+"""Settings whose default is another in the node: a camera's frames follow each other, for long."""
 PARAMETERS: tuple[Parameter, ...] = (
     *OPTIONS,
     *(

@@ -189,7 +189,7 @@ class Decoder(nn.Module):
         pairs = scene.memory.shape[0]
         x = torch.cat((self.presence_token.weight, self.query_embed.weight))
         boxes = self.reference_points.weight.float().repeat(pairs, 1, 1).sigmoid()
-        return x.expand(pairs, -1, -1), boxes
+        return x.repeat(pairs, 1, 1), boxes  # laid out as between layers: one compiled layer serves
 
     def _position(self, boxes: Tensor) -> Tensor:
         """Position of [presence token, queries] -> [K, 1 + queries, d]; the token has none."""

@@ -13,22 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# For an even and an odd output row (or column): which of the kernel's three taps fall on each of
-# the two small pixels that the row sees.
-_TAPS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
-
 
 def fold(weight: Tensor) -> Tensor:
     """A 3x3 kernel as the four 2x2 kernels it is on an upsampled image.
 
     weight: [out, in, 3, 3] -> [2 * 2 * out, in, 2, 2] in the same dtype, the phases (row, column)
-    outermost, even before odd. Sums are taken in float32 at least; gradients
-    pass.
+    outermost, even before odd. Sums are taken in float32 at least; gradients pass.
     """
-    precision = torch.promote_types(weight.dtype, torch.float32)
-    taps = torch.tensor(_TAPS, dtype=precision, device=weight.device)
-    folded = torch.einsum("atk,bsl,oikl->aboits", taps, taps, weight.to(precision))
-    return folded.flatten(0, 2).to(weight.dtype)
+    precise = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    # [column phase, column, row phase, row, out, in]
+    folded = _folded(_folded(precise, 2), 4)
+    return folded.permute(2, 0, 4, 5, 3, 1).flatten(0, 2).to(weight.dtype)
+
+
+def _folded(weight: Tensor, dim: int) -> Tensor:
+    """Three taps along ``dim`` -> [phase, small pixel, ...].
+
+    An even output row (or column) sees the small pixel before it with one tap and its own with two,
+    an odd one its own with two and the next with one.
+    """
+    first, middle, last = weight.unbind(dim)
+    even = torch.stack((first, middle + last))
+    odd = torch.stack((first + middle, last))
+    return torch.stack((even, odd))
 
 
 def convolve_skip(skip: Tensor, conv: nn.Conv2d) -> Tensor:

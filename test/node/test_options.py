@@ -76,7 +76,8 @@ def test_replacing_takes_options_and_settings() -> None:
     before = NodeParameters()
     after = before.replace({"enabled": False, "max_active": 7, "pinned": ["car"]})
     assert after.options == NodeOptions(enabled=False)
-    assert after.settings == Settings(max_active=7, pinned=("car",), streaming=True)
+    expected = Settings(max_active=7, pinned=("car",), streaming=True, compile="auto")
+    assert after.settings == expected
     assert before == NodeParameters()
 
 

@@ -1,0 +1,138 @@
+"""Computations recorded once for each shape of their inputs and replayed: CUDA graphs.
+
+A replay takes the host one call instead of hundreds of launches. Inputs are copied to where the
+recording reads them, outputs from where the next replay would overwrite them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+# Recordings kept; the ones longest unused go first. Bounds memory where shapes keep changing.
+MOST_RECORDINGS = 64
+# Runs before one is recorded: kernels are compiled and chosen, libraries take their memory.
+WARM_UP_RUNS = 2
+
+Output = TypeVar("Output")
+# Runs a function of no arguments; gives its outputs and what computes them anew in place.
+Recorder: TypeAlias = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
+
+
+def leaves(value: object) -> Iterator[Tensor]:
+    """The tensors in nested tuples and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from leaves(part)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from leaves(getattr(value, field.name))
+
+
+def mapped(value: Output, change: Callable[[Tensor], Tensor]) -> Output:
+    """The same nested tuples and dataclasses with every tensor changed."""
+    result: Any = value
+    if isinstance(value, Tensor):
+        result = change(value)
+    elif isinstance(value, tuple):
+        parts = [mapped(part, change) for part in value]
+        result = type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        result = type(value)(**{name: mapped(getattr(value, name), change) for name in names})
+    return result  # type: ignore[no-any-return]
+
+
+def signature(value: object) -> Hashable:
+    """Equal for values of the same structure, shapes, dtypes, devices and numbers.
+
+    Raises TypeError for what cannot be held by a recording.
+    """
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.dtype, value.device
+    if isinstance(value, tuple):
+        return type(value), *map(signature, value)
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return type(value), *(signature(getattr(value, field.name)) for field in fields)
+    if value is None or isinstance(value, int):
+        return value
+    raise TypeError(f"{type(value).__name__} cannot be an input of a recording")
+
+
+@dataclass(frozen=True)
+class _Recording(Generic[Output]):
+    inputs: tuple[Tensor, ...]
+    outputs: Output
+    replay: Callable[[], None]
+
+
+class Recordings:
+    """Recordings by name and signature of the arguments; safe to use from several threads."""
+
+    def __init__(self, record: Recorder) -> None:
+        self._record = record
+        self._made: dict[Hashable, _Recording[Any]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def has(self, name: str, arguments: object) -> bool:
+        """Whether such a call is recorded."""
+        return (name, signature(arguments)) in self._made
+
+    def call(self, name: str, run: Callable[[Any], Output], arguments: object) -> Output:
+        """run(arguments), recorded where it is not yet; outputs are copies.
+
+        ``run`` must not read tensors on the host, and ``name`` stand for it.
+        """
+        key = name, signature(arguments)
+        with self._lock:
+            recording = self._made.pop(key, None) or self._new(run, arguments)
+            self._made[key] = recording  # now the last one used
+            while len(self._made) > MOST_RECORDINGS:
+                del self._made[next(iter(self._made))]
+            for held, given in zip(recording.inputs, leaves(arguments), strict=True):
+                held.copy_(given)
+            recording.replay()
+            outputs: Output = mapped(recording.outputs, Tensor.clone)
+            return outputs
+
+    def _new(self, run: Callable[[Any], Output], arguments: object) -> _Recording[Output]:
+        held = mapped(arguments, torch.clone)
+        outputs, replay = self._record(lambda: run(held))
+        return _Recording(tuple(leaves(held)), outputs, replay)
+
+
+def cuda_recorder(device: torch.device) -> Recorder:
+    """Records CUDA graphs on ``device``, which share their memory, since none runs beside another.
+
+    What other threads do on the device meanwhile does not disturb a recording.
+    """
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(run: Callable[[], Output]) -> tuple[Output, Callable[[], None]]:
+        with torch.cuda.device(device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP_RUNS):
+                    run()
+            torch.cuda.current_stream().wait_stream(aside)
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()  # what warming up took; the recording has memory of its own
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                outputs = run()
+            return outputs, graph.replay
+
+    return record

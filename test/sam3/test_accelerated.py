@@ -1,0 +1,235 @@
+"""The compiled and recorded network against the plain one, and what happens where it cannot be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from activesam_ros.errors import ImageError
+from activesam_ros.sam3.accelerated import AcceleratedModel, accelerated, prompt_counts
+from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.recorded import leaves
+from activesam_ros.settings import Settings
+from activesam_ros.sparsity.plan import image_plan
+
+# Traces as for the real compiler, then runs what was traced with PyTorch.
+TRACED = "eager"
+SIDE = 84
+
+
+class Recorder:
+    """Stands for CUDA graphs; ``change`` spoils what a replay gives."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._change = change
+        self.recorded = 0
+
+    def __call__(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        self.recorded += 1
+        outputs = run()
+
+        def replay() -> None:
+            for old, new in zip(leaves(outputs), leaves(run()), strict=True):
+                old.copy_(new if self._change is None else self._change(new))
+
+        return outputs, replay
+
+
+def pixels(count: int = 1, side: int = SIDE) -> Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What this package logged; compilers log much."""
+    return [record for record in caplog.records if record.name.startswith("activesam_ros")]
+
+
+@torch.inference_mode()
+def assert_equal_networks(ours: Sam3ImageModel, plain: Sam3ImageModel, prompts: Prompts) -> None:
+    for side in (SIDE, 2 * SIDE):
+        features, expected = (
+            ours.encode_image(pixels(side=side)),
+            plain.encode_image(pixels(side=side)),
+        )
+        for found, wanted in zip(leaves(features), leaves(expected), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        for count in (len(prompts), 3, 1):
+            some = prompts[:count]
+            torch.testing.assert_close(
+                ours.presence(features, some), plain.presence(expected, some), rtol=1e-4, atol=1e-3
+            )
+            answers, wanted_answers = ours.answer(features, some), plain.answer(expected, some)
+            for found, wanted in zip(answers, wanted_answers, strict=True):
+                torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(
+                ours.pixels(answers, features.skips),
+                plain.pixels(wanted_answers, expected.skips),
+                rtol=1e-4,
+                atol=1e-3,
+            )
+    tokens, wanted_tokens = ours.encode_tokens(pixels(2)), plain.encode_tokens(pixels(2))
+    torch.testing.assert_close(
+        ours.presence(tokens, prompts), plain.presence(wanted_tokens, prompts), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_numbers_of_prompts_that_are_recorded() -> None:
+    assert list(prompt_counts(1)) == [1]
+    assert list(prompt_counts(3)) == [1, 2, 4]
+    assert list(prompt_counts(8)) == [1, 2, 4, 8]
+    assert list(prompt_counts(23)) == [1, 2, 4, 8, 16, 24]
+    assert list(prompt_counts(32)) == [1, 2, 4, 8, 16, 24, 32]
+
+
+def test_the_compiled_network_equals_the_plain_one(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = AcceleratedModel(golden_model, None, TRACED)
+    assert_equal_networks(ours, golden_model, golden_prompts)
+    assert ours.recordings == 0
+    assert not said(caplog)
+
+
+def test_the_recorded_network_equals_the_plain_one(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder()
+    ours = AcceleratedModel(golden_model, recorder, TRACED)
+    assert_equal_networks(ours, golden_model, golden_prompts)
+    # Two sizes of image, presence and answer for 1, 2 and 4 prompts each; a batch of two images.
+    assert ours.recordings == recorder.recorded == 2 * (1 + 2 * 3) + 1
+    assert not said(caplog)
+
+
+@torch.inference_mode()
+def test_the_first_call_records_every_smaller_number_of_prompts(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts
+) -> None:
+    recorder = Recorder()
+    ours = AcceleratedModel(golden_model, recorder, TRACED)
+    many = golden_prompts[torch.arange(11) % len(golden_prompts)]
+    tokens = ours.encode_tokens(pixels())
+    before = recorder.recorded
+    ours.presence(tokens, many)
+    assert recorder.recorded - before == len([1, 2, 4, 8, 16])
+    for count in range(1, 12):
+        found = ours.presence(tokens, many[:count])
+        assert found.shape == (1, count)
+    assert recorder.recorded - before == 5
+
+
+def test_weights_are_shared_and_the_plain_network_stays_plain(golden_model: Sam3ImageModel) -> None:
+    ours = accelerated(golden_model)
+    for held, given in zip(ours.parameters(), golden_model.parameters(), strict=True):
+        assert held.data_ptr() == given.data_ptr()
+    assert list(ours.state_dict()) == list(golden_model.state_dict())
+    assert not any(part._compiled_call_impl for part in golden_model.modules())
+    assert any(part._compiled_call_impl for part in ours.modules())
+    assert (ours.device, ours.dtype, ours.config) == (
+        golden_model.device,
+        golden_model.dtype,
+        golden_model.config,
+    )
+
+
+@torch.inference_mode()
+def test_a_compiler_that_fails_is_left_out_and_said(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        raise RuntimeError("no C compiler")
+
+    ours = AcceleratedModel(golden_model, None, broken)
+    features, expected = ours.encode_image(pixels()), golden_model.encode_image(pixels())
+    torch.testing.assert_close(features.pyramid.fine, expected.pyramid.fine, rtol=0, atol=0)
+    ours.answer(features, golden_prompts)
+    (record,) = said(caplog)
+    assert record.levelno == logging.WARNING
+    assert "runs uncompiled from here on" in record.getMessage()
+    assert "no C compiler" in record.getMessage() or "Backend" in record.getMessage()
+    assert "compile=never" in record.getMessage()
+
+
+@torch.inference_mode()
+def test_a_recording_that_fails_leaves_the_compiled_network(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    ours = AcceleratedModel(golden_model, refuse, TRACED)
+    features = ours.encode_image(pixels())
+    found = ours.presence(features, golden_prompts)
+    expected = golden_model.presence(golden_model.encode_image(pixels()), golden_prompts)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    assert ours.recordings == 0
+    (record,) = said(caplog)
+    assert "runs without CUDA graphs from here on" in record.getMessage()
+    assert "not permitted" in record.getMessage()
+
+
+@torch.inference_mode()
+def test_a_way_that_gives_something_else_is_not_taken(
+    golden_model: Sam3ImageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = AcceleratedModel(golden_model, Recorder(lambda part: part.flip(-1)), TRACED)
+    found, expected = ours.encode_image(pixels()), golden_model.encode_image(pixels())
+    torch.testing.assert_close(found.pyramid.fine, expected.pyramid.fine, rtol=1e-4, atol=1e-4)
+    (record,) = said(caplog)
+    assert "point elsewhere than the plain network's, cosine" in record.getMessage()
+
+
+@torch.inference_mode()
+def test_running_out_of_memory_is_the_callers_to_handle(golden_model: Sam3ImageModel) -> None:
+    def full(run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    ours = AcceleratedModel(golden_model, full, TRACED)
+    for _ in range(2):
+        with pytest.raises(torch.OutOfMemoryError):
+            ours.encode_tokens(pixels())
+
+
+@torch.inference_mode()
+def test_bad_pixels_are_refused_as_ever(
+    golden_model: Sam3ImageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = AcceleratedModel(golden_model, Recorder(), TRACED)
+    with pytest.raises(ImageError, match="multiples of"):
+        ours.encode_image(torch.zeros(1, 3, 50, 84))
+    assert not said(caplog)
+
+
+@torch.inference_mode()
+def test_sparse_plans_run_compiled_and_are_not_recorded(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(encoder_attention_density=0.4, fusion_density=0.4)
+    recorder = Recorder()
+    ours = AcceleratedModel(golden_model, recorder, TRACED)
+    plan = image_plan(settings, golden_model.config)
+    features = ours.encode_image(pixels(side=168), plan)
+    expected = golden_model.encode_image(pixels(side=168), plan)
+    assert features.fusion is not None
+    torch.testing.assert_close(
+        ours.presence(features, golden_prompts),
+        golden_model.presence(expected, golden_prompts),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+    assert recorder.recorded == 0
+    assert not said(caplog)
+
+
+@torch.inference_mode()
+def test_the_real_compiler_gives_the_same_tokens(golden_model: Sam3ImageModel) -> None:
+    ours = accelerated(golden_model)
+    found, expected = ours.encode_tokens(pixels()), golden_model.encode_tokens(pixels())
+    for part, wanted in zip(leaves(found), leaves(expected), strict=True):
+        torch.testing.assert_close(part, wanted, rtol=1e-4, atol=1e-4)
