@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import Mlp, MultiheadAttention, sine_features
+from activesam_ros.sam3.box_attention import Attention, BoxAttention, BoxBias
 from activesam_ros.sam3.config import Sam3Config
 
 INVERSE_SIGMOID_EPS = 1e-3
 # Box offsets are scaled by this before the logarithm, and the logarithm by that of the same number.
 BOX_BIAS_SCALE = 8.0
-# Largest number of box bias values alive at once: 16 million floats are 64 MB.
-BOX_BIAS_VALUES = 1 << 24
 
 
 class DecoderOutput(NamedTuple):
@@ -36,8 +35,9 @@ class DecoderOutput(NamedTuple):
 class DecoderLayer(nn.Module):
     """Post-norm layer: self-attention, text, image, ReLU MLP; token 0 is the presence token."""
 
-    def __init__(self, *, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, *, width: int, heads: int, hidden: int, box_attention: Attention) -> None:
         super().__init__()
+        self.box_attention = box_attention
         self.self_attn = MultiheadAttention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width)
         self.ca_text = MultiheadAttention(width=width, heads=heads)
@@ -73,23 +73,17 @@ class DecoderLayer(nn.Module):
         return output
 
     def _read_image(self, located: Tensor, scene: Scene, box_bias: BoxBias | None) -> Tensor:
-        """Cross-attention, some pairs at a time, since the bias of all pairs would be large."""
+        attention = self.cross_attn
         if box_bias is None:
-            attended: Tensor = self.cross_attn(located, scene.located_memory, scene.memory)
+            attended: Tensor = attention(located, scene.located_memory, scene.memory)
             return attended
-        pairs = located.shape[0]
-        step = max(1, BOX_BIAS_VALUES // box_bias.values_per_pair)
-        parts = [slice(start, start + step) for start in range(0, pairs, step)]
-        return torch.cat(
-            [
-                self.cross_attn(
-                    located[part],
-                    scene.located_memory[part],
-                    scene.memory[part],
-                    box_bias.mask(part),
-                )
-                for part in parts
-            ]
+        return attention.project_output(
+            self.box_attention(
+                attention.project_query(located),
+                attention.project_key(scene.located_memory),
+                attention.project_value(scene.memory),
+                box_bias,
+            )
         )
 
 
@@ -108,39 +102,22 @@ class Scene(NamedTuple):
     width: int
 
 
-class BoxBias(NamedTuple):
-    """Additive attention bias of the image tokens for each query: a row term and a column term.
-
-    vertical: [K, heads, queries, height]; horizontal: [K, heads, queries, width].
-    """
-
-    vertical: Tensor
-    horizontal: Tensor
-
-    @property
-    def values_per_pair(self) -> int:
-        """How many values :meth:`mask` makes of one pair."""
-        _, heads, queries, height = self.vertical.shape
-        return heads * (1 + queries) * height * self.horizontal.shape[-1]
-
-    def mask(self, pairs: slice) -> Tensor:
-        """The bias of these pairs, with zeros for the presence token -> [k, heads, 1 + Q, N]."""
-        bias = self.vertical[pairs, ..., :, None] + self.horizontal[pairs, ..., None, :]
-        return F.pad(bias.flatten(-2), (0, 0, 1, 0))
-
-
 class Decoder(nn.Module):
     """Iterative refinement of boxes by learned queries, and the presence of the prompt."""
 
-    def __init__(self, config: Sam3Config) -> None:
+    def __init__(self, config: Sam3Config, box_attention: Attention | None = None) -> None:
+        """box_attention: how queries read the image; None for the way that fits the device."""
         super().__init__()
         width, heads = config.d_model, config.attention_heads
+        box_attention = box_attention or BoxAttention()
         self.width = width
         self.query_embed = nn.Embedding(config.num_queries, width)
         self.reference_points = nn.Embedding(config.num_queries, 4)
         self.presence_token = nn.Embedding(1, width)
         self.layers = nn.ModuleList(
-            DecoderLayer(width=width, heads=heads, hidden=config.ffn_dim)
+            DecoderLayer(
+                width=width, heads=heads, hidden=config.ffn_dim, box_attention=box_attention
+            )
             for _ in range(config.decoder_layers)
         )
         self.norm = nn.LayerNorm(width)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
-from activesam_ros.sam3 import decoder, plain
-from activesam_ros.sam3.model import Prompts
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.result import Wanted
@@ -64,19 +61,3 @@ def test_a_frame_equals_the_plain_way(
     error = np.abs(ours.scores.astype(np.float32) - expected.scores.numpy())
     assert error.max() <= MAX_SCORE_ERROR
     assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT
-
-
-@torch.inference_mode()
-def test_box_bias_in_parts_equals_the_whole(
-    small_network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = small_network.model
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(1, 3, 112, 112, generator=generator) * 2 - 1
-    tokens = torch.randn(5, 6, model.config.d_model, generator=generator)
-    prompts = Prompts(tokens, torch.zeros(5, 6, dtype=torch.bool))
-    scene, _ = plain.fuse(model, model.vision_encoder(pixels), prompts)
-    whole = model.decoder(scene)
-    monkeypatch.setattr(decoder, "BOX_BIAS_VALUES", 1)
-    for part, expected in zip(model.decoder(scene), whole, strict=True):
-        torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
