@@ -1,4 +1,4 @@
-"""How time and memory grow: with the vocabulary, the active classes, the image and the cameras.
+"""How time and memory grow: with vocabulary, active classes, image, network's image and cameras.
 
     python -m benchmarks.growth --output out/growth
 
@@ -39,11 +39,14 @@ PREVIEW_STAGES = ("preview_encode", "preview")
 
 @dataclass(frozen=True)
 class Load:
-    """What a frame asks for; width: of the images [px], which are 5:3."""
+    """What a frame asks for; width: of the images [px], which are 5:3; resolution: side of the
+    square that the network sees [px], 0 for its own.
+    """
 
     vocabulary: int = 200
     active: int = 30
     width: int = 640
+    resolution: int = 0
     cameras: int = 1
 
 
@@ -61,6 +64,7 @@ SWEEPS: dict[str, tuple[int, ...]] = {
     "vocabulary": (10, 50, 200, 500, 1000, 2000),
     "active": (1, 10, 30, 60, 120, 200),
     "width": (320, 640, 1280, 1920),
+    "resolution": (144, 192, 240, 288, 384, 480),
     "cameras": (1, 2, 4),
 }
 
@@ -139,7 +143,7 @@ def names(count: int) -> Vocabulary:
 def settings(load: Load) -> Settings:
     """Settings with which so many queries are active, of a vocabulary that has more."""
     share = min(1.0, (load.active + 1) / load.vocabulary)
-    return Settings(max_active=load.active, quantile_alpha=share)
+    return Settings(max_active=load.active, quantile_alpha=share, resolution=load.resolution)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ LABELS = {
     "vocabulary": "names in the vocabulary",
     "active": "active classes",
     "width": "image width [px]",
+    "resolution": "side of the network's image [px]",
     "cameras": "cameras",
 }
 Line = tuple[str, tuple[int, int, int]]

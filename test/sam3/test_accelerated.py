@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
+from torch.overrides import TorchFunctionMode
 
 from activesam_ros.errors import ImageError
 from activesam_ros.sam3.accelerated import AcceleratedModel, accelerated, prompt_counts
+from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.recorded import leaves
 from activesam_ros.settings import Settings
@@ -77,6 +80,38 @@ def assert_equal_networks(ours: Sam3ImageModel, plain: Sam3ImageModel, prompts: 
     torch.testing.assert_close(
         ours.presence(tokens, prompts), plain.presence(wanted_tokens, prompts), rtol=1e-4, atol=1e-3
     )
+
+
+class HostRefused(TorchFunctionMode):
+    """No tensor is made of numbers on the host. Those on "meta" have no values to be read there."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        assert func not in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy), func
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_stages_leave_the_host_alone_as_recording_them_demands(
+    golden_config: Sam3Config, dtype: torch.dtype
+) -> None:
+    with torch.device("meta"):
+        model = Sam3ImageModel(golden_config).to(dtype)
+        image = torch.empty(1, 3, 2 * SIDE, 2 * SIDE, dtype=dtype)
+        tokens = torch.empty(4, 9, golden_config.d_model, dtype=dtype)
+        prompts = Prompts(tokens, torch.empty(4, 9, dtype=torch.bool))
+    with HostRefused():
+        features = model.encode_image(image)
+        answers = model.answer(features, prompts)
+        outputs = (model.encode_tokens(image), model.presence(features, prompts), answers)
+        found = leaves((features, outputs, model.pixels(answers, features.skips)))
+        assert {part.device.type for part in found} == {"meta"}
+        with pytest.raises(AssertionError, match="tensor"):
+            torch.tensor([1.0], device="meta")
+        with pytest.raises(RuntimeError, match="meta"):
+            answers.logits.max().item()
 
 
 def test_numbers_of_prompts_that_are_recorded() -> None:
@@ -233,3 +268,26 @@ def test_the_real_compiler_gives_the_same_tokens(golden_model: Sam3ImageModel) -
     found, expected = ours.encode_tokens(pixels()), golden_model.encode_tokens(pixels())
     for part, wanted in zip(leaves(found), leaves(expected), strict=True):
         torch.testing.assert_close(part, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_cuda_graphs_give_what_the_plain_network_gives(
+    golden_model: Sam3ImageModel,
+    golden_prompts: Prompts,
+    dtype: torch.dtype,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = copy.deepcopy(golden_model).to("cuda", dtype)
+    prompts = Prompts(golden_prompts.tokens.to("cuda", dtype), golden_prompts.padding.cuda())
+    ours = accelerated(plain)
+    image = pixels(side=168).to("cuda", dtype)
+    for _ in range(2):
+        features, expected = ours.encode_image(image), plain.encode_image(image)
+        for found, wanted in zip(leaves(features), leaves(expected), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05)
+        found, wanted = ours.presence(features, prompts), plain.presence(expected, prompts)
+        torch.testing.assert_close(found.sigmoid(), wanted.sigmoid(), rtol=0, atol=0.05)
+    assert ours.recordings > 0
+    assert not said(caplog)
