@@ -7,7 +7,7 @@ time. Softmax and sums are in float32 either way.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 # Largest number of box bias values alive at once: 16 million floats are 64 MB.
 BOX_BIAS_VALUES = 1 << 24
+# Of a kernel's result, as a share of what is expected; rounding to bfloat16 leaves a tenth of it.
+LARGEST_ERROR = 0.05
 
 
 class BoxBias(NamedTuple):
@@ -43,7 +45,7 @@ class BoxBias(NamedTuple):
 # (query [K, heads, 1 + Q, c], key [K, heads, N, c], value [K, heads, N, c], bias), token 0 of the
 # queries being the presence token -> [K, heads, 1 + Q, c].
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, BoxBias], Tensor]
-# As Attention, with the two terms of the bias in place of it.
+# As Attention, with the two terms of the bias in place of it; laid out as [K, 1 + Q, heads, c].
 Kernel: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -66,33 +68,75 @@ def formed_bias_attention(
     )
 
 
-class BoxAttention:
-    """Attention with a box bias, by the way that fits the device.
+def box_attention(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
+    """By the way that fits: fused on a GPU, unless gradients are wanted; else with the bias formed.
 
-    On a GPU the fused kernel, unless gradients are wanted. Elsewhere, and where the kernel cannot
-    be had, with the bias formed; the latter is logged once, since it is slower.
+    See Attention. Raises torch.OutOfMemoryError.
+    """
+    tensors = (query, key, value, *bias)
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if learns or not query.is_cuda:
+        return formed_bias_attention(query, key, value, bias)
+    return fused_attention(query, key, value, bias)
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
+    """By the Triton kernel, as one operator of PyTorch, which compilers and CUDA graphs take whole.
+
+    See Attention; any strides, on a GPU or in Triton's interpreter. The result is laid out as
+    [K, 1 + Q, heads, c], transposed. No gradients. Where the kernel cannot be had the bias is
+    formed in the operator. Raises torch.OutOfMemoryError.
+    """
+    attended: Tensor = _operator(query, key, value, *bias)
+    return attended
+
+
+class CheckedKernel:
+    """A kernel, or attention with the bias formed from the first time on that the kernel fails.
+
+    It fails too where it gives something else for the first pair of inputs of a new shape. The log
+    says so once.
     """
 
-    def __init__(self, kernel: Kernel | None = None) -> None:
-        """kernel: in place of the fused one, on any device."""
-        self._given = kernel
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
         self._failed = False
+        self._checked: set[Hashable] = set()
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
-        """See Attention. Raises torch.OutOfMemoryError where a kernel does."""
-        tensors = (query, key, value, *bias)
-        fits = self._given is not None or query.is_cuda
-        learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        if not fits or learns or self._failed:
-            return formed_bias_attention(query, key, value, bias)
-        kernel = fused_kernel if self._given is None else self._given
-        try:
-            return kernel(*tensors)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - compilers fail in many ways
-            self._give_up(error)
-        return formed_bias_attention(query, key, value, bias)
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
+    ) -> Tensor:
+        """See Kernel. Raises torch.OutOfMemoryError where the kernel does."""
+        bias = BoxBias(vertical, horizontal)
+        if not self._failed:
+            try:
+                attended = self._kernel(query, key, value, vertical, horizontal)
+                self._check(attended, query, key, value, bias)
+                return attended
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - compilers fail in many ways
+                self._give_up(error)
+        attended = formed_bias_attention(query, key, value, bias)
+        return attended.transpose(1, 2).contiguous().transpose(1, 2)
+
+    def _check(
+        self, attended: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: BoxBias
+    ) -> None:
+        grid = bias.vertical.shape[-1], bias.horizontal.shape[-1]
+        shape = query.device, query.dtype, query.shape[1:], grid
+        # A stream that is recorded cannot be waited for; what is recorded ran before.
+        recorded = query.is_cuda and torch.cuda.is_current_stream_capturing()
+        if shape in self._checked or recorded or not len(query):
+            return
+        exact = BoxBias(*(term[:1].float() for term in bias))
+        expected = formed_bias_attention(
+            query[:1].float(), key[:1].float(), value[:1].float(), exact
+        )
+        error = float((attended[:1].float() - expected).norm() / expected.norm())
+        if bool(expected.isfinite().all()) and not error <= LARGEST_ERROR:
+            raise RuntimeError(f"its result is off by {error:.3g} of what it should be")
+        self._checked.add(shape)
 
     def _give_up(self, error: Exception) -> None:
         self._failed = True
@@ -104,18 +148,17 @@ class BoxAttention:
         )
 
 
-def fused_kernel(
+def _triton_kernel(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
-    """The Triton kernel as one operator of PyTorch, which compilers and CUDA graphs take whole.
+    # Triton is optional, and reads at its import whether it is to interpret.
+    from activesam_ros.sam3.box_attention_kernel import fused_box_attention
 
-    See Kernel; float16, bfloat16 or float32, any strides, on a GPU or in Triton's interpreter. The
-    result is laid out as [K, 1 + Q, heads, c], transposed. No gradients. Raises
-    MissingDependencyError where the GPU, the dtype or the width of a head is none of its own,
-    ImportError without Triton.
-    """
-    attended: Tensor = _operator(query, key, value, vertical, horizontal)
-    return attended
+    return fused_box_attention(query, key, value, vertical, horizontal)
+
+
+# An operator belongs to the process, and so does what is known of its kernel.
+_KERNEL = CheckedKernel(_triton_kernel)
 
 
 @torch.library.custom_op(
@@ -126,10 +169,7 @@ def fused_kernel(
 def _operator(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
-    # Triton is optional, and reads at its import whether it is to interpret.
-    from activesam_ros.sam3.box_attention_kernel import box_attention
-
-    return box_attention(query, key, value, vertical, horizontal)
+    return _KERNEL(query, key, value, vertical, horizontal)
 
 
 @_operator.register_fake

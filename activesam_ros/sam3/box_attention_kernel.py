@@ -184,10 +184,13 @@ def box_attention_kernel(
     )
 
 
-def box_attention(
+def fused_box_attention(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
-    """See box_attention.fused_kernel."""
+    """See box_attention.Kernel; float16, bfloat16 or float32, any strides.
+
+    Raises MissingDependencyError where the GPU is older, the dtype another or a head wider.
+    """
     pairs, heads, tokens, width = query.shape
     if width > WIDEST_HEAD or query.dtype not in DTYPES:
         raise MissingDependencyError(

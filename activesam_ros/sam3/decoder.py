@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import Mlp, MultiheadAttention, sine_features
-from activesam_ros.sam3.box_attention import Attention, BoxAttention, BoxBias
+from activesam_ros.sam3.box_attention import Attention, BoxBias, box_attention
 from activesam_ros.sam3.config import Sam3Config
 
 INVERSE_SIGMOID_EPS = 1e-3
@@ -35,9 +35,9 @@ class DecoderOutput(NamedTuple):
 class DecoderLayer(nn.Module):
     """Post-norm layer: self-attention, text, image, ReLU MLP; token 0 is the presence token."""
 
-    def __init__(self, *, width: int, heads: int, hidden: int, box_attention: Attention) -> None:
+    def __init__(self, *, width: int, heads: int, hidden: int, attend_image: Attention) -> None:
         super().__init__()
-        self.box_attention = box_attention
+        self.attend_image = attend_image
         self.self_attn = MultiheadAttention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width)
         self.ca_text = MultiheadAttention(width=width, heads=heads)
@@ -78,7 +78,7 @@ class DecoderLayer(nn.Module):
             attended: Tensor = attention(located, scene.located_memory, scene.memory)
             return attended
         return attention.project_output(
-            self.box_attention(
+            self.attend_image(
                 attention.project_query(located),
                 attention.project_key(scene.located_memory),
                 attention.project_value(scene.memory),
@@ -105,19 +105,15 @@ class Scene(NamedTuple):
 class Decoder(nn.Module):
     """Iterative refinement of boxes by learned queries, and the presence of the prompt."""
 
-    def __init__(self, config: Sam3Config, box_attention: Attention | None = None) -> None:
-        """box_attention: how queries read the image; None for the way that fits the device."""
+    def __init__(self, config: Sam3Config, attend_image: Attention = box_attention) -> None:
         super().__init__()
         width, heads = config.d_model, config.attention_heads
-        box_attention = box_attention or BoxAttention()
         self.width = width
         self.query_embed = nn.Embedding(config.num_queries, width)
         self.reference_points = nn.Embedding(config.num_queries, 4)
         self.presence_token = nn.Embedding(1, width)
         self.layers = nn.ModuleList(
-            DecoderLayer(
-                width=width, heads=heads, hidden=config.ffn_dim, box_attention=box_attention
-            )
+            DecoderLayer(width=width, heads=heads, hidden=config.ffn_dim, attend_image=attend_image)
             for _ in range(config.decoder_layers)
         )
         self.norm = nn.LayerNorm(width)

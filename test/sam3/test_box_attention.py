@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,11 @@ from torch.utils._pytree import tree_leaves
 from activesam_ros.demo.untrained import UNTRAINED_CONFIG
 from activesam_ros.sam3.box_attention import (
     Attention,
-    BoxAttention,
     BoxBias,
+    CheckedKernel,
+    box_attention,
     formed_bias_attention,
-    fused_kernel,
+    fused_attention,
 )
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import Decoder, Scene
@@ -50,12 +51,12 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Ten
 
 
 def decoder(
-    box_attention: Attention | None = None, config: Sam3Config = UNTRAINED_CONFIG
+    attend_image: Attention = box_attention, config: Sam3Config = UNTRAINED_CONFIG
 ) -> Decoder:
     """With boxes that move: as it is made, the last layer of the box head is zero."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = Decoder(config, box_attention)
+        made = Decoder(config, attend_image)
         last = made.bbox_embed.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.xavier_uniform_(last.weight)
@@ -86,7 +87,7 @@ def test_any_number_of_pairs_at_a_time_gives_the_same(most_values: int) -> None:
 
 
 def test_on_a_cpu_the_bias_is_formed() -> None:
-    assert torch.equal(BoxAttention()(*projections()), formed_bias_attention(*projections()))
+    assert torch.equal(box_attention(*projections()), formed_bias_attention(*projections()))
 
 
 @torch.inference_mode()
@@ -96,54 +97,124 @@ def test_a_decoder_in_parts_equals_the_whole() -> None:
         torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_every_layer_takes_the_kernel_that_is_given() -> None:
+def formed(
+    query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
+) -> Tensor:
+    """A kernel that forms the bias."""
+    return formed_bias_attention(query, key, value, BoxBias(vertical, horizontal))
+
+
+def test_every_layer_reads_the_image_as_told() -> None:
     shapes: list[tuple[Any, ...]] = []
 
-    def kernel(
-        query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
-    ) -> Tensor:
-        shapes.append((query.shape[2], key.shape[2], vertical.shape[2:], horizontal.shape[2:]))
-        return formed_bias_attention(query, key, value, BoxBias(vertical, horizontal))
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
+        shapes.append((query.shape[2], key.shape[2], *(term.shape[2:] for term in bias)))
+        return formed_bias_attention(query, key, value, bias)
 
-    decoder(BoxAttention(kernel))(scene())
+    decoder(attend)(scene())
     queries = UNTRAINED_CONFIG.num_queries
     each = (1 + queries, HEIGHT * WIDTH, (queries, HEIGHT), (queries, WIDTH))
     assert shapes == [each] * UNTRAINED_CONFIG.decoder_layers
 
 
-def test_without_the_kernel_the_bias_is_formed_and_the_log_says_so_once(
-    caplog: pytest.LogCaptureFixture,
+def test_a_kernel_that_agrees_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """Its own result is given, which here differs by a little."""
+
+    def near(*tensors: Tensor) -> Tensor:
+        return 1.01 * formed(*tensors)
+
+    query, key, value, bias = projections()
+    attended = CheckedKernel(near)(query, key, value, *bias)
+    assert torch.equal(attended, 1.01 * formed_bias_attention(query, key, value, bias))
+    assert not caplog.messages
+
+
+def broken(*_: Tensor) -> Tensor:
+    raise RuntimeError("no compiler\nand more lines")
+
+
+def wrong(
+    query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
+) -> Tensor:
+    """Forgets the columns."""
+    return formed(query, key, value, vertical, 0 * horizontal)
+
+
+def undefined(*tensors: Tensor) -> Tensor:
+    return formed(*tensors) * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("kernel", "reason"),
+    [
+        (broken, "(RuntimeError: no compiler);"),
+        (wrong, "(RuntimeError: its result is off by"),
+        (undefined, "(RuntimeError: its result is off by nan of what it should be);"),
+    ],
+)
+def test_after_a_failure_the_bias_is_formed_and_the_log_says_so_once(
+    kernel: Callable[..., Tensor], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     tried: list[int] = []
 
-    def broken(*_: Tensor) -> Tensor:
+    def counted(*tensors: Tensor) -> Tensor:
         tried.append(1)
-        raise RuntimeError("no compiler\nand more lines")
+        return kernel(*tensors)
 
-    attention = BoxAttention(broken)
+    checked = CheckedKernel(counted)
     for seed in range(2):
-        attended = attention(*projections(seed))
-        assert torch.equal(attended, formed_bias_attention(*projections(seed)))
+        query, key, value, bias = projections(seed)
+        attended = checked(query, key, value, *bias)
+        assert torch.equal(attended, formed_bias_attention(query, key, value, bias))
+        assert attended.transpose(1, 2).is_contiguous(), "what compilers are told"
     assert tried == [1]
     (message,) = caplog.messages
-    assert "(RuntimeError: no compiler); its box bias is formed instead" in message
+    assert reason in message
+    assert "its box bias is formed instead" in message
+
+
+def test_a_kernel_is_checked_once_for_a_shape_and_dtype(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So not from the second pair or call on, where a check would wait for a GPU."""
+    works = True
+
+    def kernel(*tensors: Tensor) -> Tensor:
+        return formed(*tensors) if works else wrong(*tensors)
+
+    checked = CheckedKernel(kernel)
+    query, key, value, bias = projections()
+    checked(query, key, value, *bias)
+    works = False
+    attended = checked(query[:2], key[:2], value[:2], *(term[:2] for term in bias))
+    assert torch.equal(attended, wrong(query[:2], key[:2], value[:2], *(term[:2] for term in bias)))
+    assert not caplog.messages
+    fewer = query[:, :, :-1], key, value, *(term[:, :, :-1] for term in bias)
+    assert torch.equal(checked(*fewer), formed(*fewer))
+    assert len(caplog.messages) == 1
+
+
+def test_inputs_without_a_result_are_not_held_against_a_kernel(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    query, key, value, bias = projections()
+    assert CheckedKernel(formed)(query, key, value * torch.inf, *bias).isnan().any()
+    assert not caplog.messages
 
 
 def test_a_kernel_that_runs_out_of_memory_is_no_reason_for_another_way() -> None:
     def full(*_: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
+    query, key, value, bias = projections()
     with pytest.raises(torch.OutOfMemoryError):
-        BoxAttention(full)(*projections())
+        CheckedKernel(full)(query, key, value, *bias)
 
 
 def test_where_gradients_are_wanted_there_are_some() -> None:
-    def unexpected(*_: Tensor) -> Tensor:
-        raise AssertionError("the kernel has no gradients")
-
     query, key, value, bias = projections()
     bias.vertical.requires_grad_()
-    BoxAttention(unexpected)(query, key, value, bias).sum().backward()
+    box_attention(query, key, value, bias).sum().backward()
     assert bias.vertical.grad is not None
     assert bias.vertical.grad.abs().max() > 0
 
@@ -178,7 +249,7 @@ def test_with_the_kernel_no_bias_is_formed_and_no_value_read(presence_alone: boo
         prompt_mask=seen.prompt_mask.to("meta"),
     )
     config = dataclasses.replace(UNTRAINED_CONFIG, num_queries=40)
-    made = decoder(BoxAttention(fused_kernel), config).to("meta")
+    made = decoder(fused_attention, config).to("meta")
     with Operators() as operators:
         output = made.presence(there) if presence_alone else made(there).boxes
     assert output.is_meta
@@ -190,15 +261,13 @@ def test_with_the_kernel_no_bias_is_formed_and_no_value_read(presence_alone: boo
 
 WITHOUT_TRITON = """
 import logging, sys
+logging.basicConfig()
 sys.modules["triton"] = None
 import torch
-from activesam_ros.sam3.box_attention import (
-    BoxAttention, BoxBias, formed_bias_attention, fused_kernel
-)
-logging.basicConfig()
+from activesam_ros.sam3.box_attention import BoxBias, formed_bias_attention, fused_attention
 query, key, value = torch.randn(1, 2, 3, 16), torch.randn(1, 2, 4, 16), torch.randn(1, 2, 4, 16)
 bias = BoxBias(torch.randn(1, 2, 2, 2), torch.randn(1, 2, 2, 2))
-attended = BoxAttention(fused_kernel)(query, key, value, bias)
+attended = fused_attention(query, key, value, bias)
 assert torch.equal(attended, formed_bias_attention(query, key, value, bias))
 """
 

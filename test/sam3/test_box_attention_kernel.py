@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from activesam_ros.demo.untrained import UNTRAINED_CONFIG
 from activesam_ros.errors import MissingDependencyError
 from activesam_ros.sam3.box_attention import (
-    BoxAttention,
+    Attention,
     BoxBias,
     formed_bias_attention,
-    fused_kernel,
+    fused_attention,
 )
 from activesam_ros.sam3.decoder import Decoder, Scene
 
@@ -56,6 +56,13 @@ def projections(
     return projected(1 + queries), projected(tokens), projected(tokens), bias
 
 
+def kernel(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
+    """Without anything to fall back on."""
+    from activesam_ros.sam3.box_attention_kernel import fused_box_attention
+
+    return fused_box_attention(query, key, value, *bias)
+
+
 def in_float32(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
     return formed_bias_attention(
         query.float(), key.float(), value.float(), BoxBias(*(term.float() for term in bias))
@@ -63,7 +70,7 @@ def in_float32(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tens
 
 
 def assert_close(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> None:
-    attended = fused_kernel(query, key, value, *bias)
+    attended = kernel(query, key, value, bias)
     expected = in_float32(query, key, value, bias)
     assert attended.shape == expected.shape
     torch.testing.assert_close(attended, expected, rtol=TOLERANCE, atol=TOLERANCE)
@@ -88,7 +95,7 @@ def test_any_shape_in_float32(
 def test_half_precision_rounds_weights_and_result_alone(dtype: torch.dtype, queries: int) -> None:
     """Scores and sums are in float32, which a formed bias, itself rounded, is not."""
     given_tensors = projections(2, 2, queries, (9, 13), 32, dtype)
-    attended = fused_kernel(*given_tensors[:3], *given_tensors[3])
+    attended = kernel(*given_tensors)
     expected = in_float32(*given_tensors)
     assert attended.dtype == dtype
     # Two roundings, each of an epsilon at most, of what is no larger than the largest value.
@@ -129,10 +136,10 @@ def test_the_operator_is_what_it_tells_compilers() -> None:
 def test_wider_heads_are_refused(width: int) -> None:
     query, key, value, bias = projections(1, 1, 2, (2, 2), width)
     with pytest.raises(MissingDependencyError, match=f"up to 64 wide .* not {width}"):
-        fused_kernel(query, key, value, *bias)
+        kernel(query, key, value, bias)
 
 
-def decoder(attention: BoxAttention) -> Decoder:
+def decoder(attention: Attention) -> Decoder:
     """With boxes that move: as it is made, the last layer of the box head is zero."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -157,19 +164,13 @@ def scene(pairs: int) -> Scene:
     )
 
 
-def formed(
-    query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
-) -> Tensor:
-    return formed_bias_attention(query, key, value, BoxBias(vertical, horizontal))
-
-
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name.startswith("activesam_ros")]
 
 
 @torch.inference_mode()
 def test_a_whole_decoder_gives_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    fused, plain = decoder(BoxAttention(fused_kernel)), decoder(BoxAttention(formed))
+    fused, plain = decoder(fused_attention), decoder(formed_bias_attention)
     for ours, expected in zip(fused(scene(3)), plain(scene(3)), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fused.presence(scene(3)), plain.presence(scene(3)))
@@ -185,7 +186,7 @@ def test_a_compiled_layer_holds_the_kernel(caplog: pytest.LogCaptureFixture) -> 
         graphs.append(graph)
         return graph.forward
 
-    plain, fused = decoder(BoxAttention(fused_kernel)), decoder(BoxAttention(fused_kernel))
+    plain, fused = decoder(formed_bias_attention), decoder(fused_attention)
     for layer in fused.layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=True)
     for pairs in (2, 3, 4):
