@@ -34,9 +34,9 @@ COLUMNS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table and, where asked for, write the JSON file."""
-    keep_freed_memory()
     try:
         options, file = parse(argv)
+        keep_freed_memory()
         with tempfile.TemporaryDirectory() as folder:
             loaded = network(options, Path(folder))
             machine = describe(loaded.device, loaded.dtype)
@@ -64,8 +64,8 @@ def table(rows: Sequence[Row]) -> str:
             f"{row.frames_per_second:.2f}",
             f"{row.latency_ms['p50']:.0f}",
             f"{row.latency_ms['p95']:.0f}",
-            f"{row.peak_memory_mib:.0f}",
-            f"{row.tflops:.3f}",
+            "-" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}",
+            "-" if row.tflops is None else f"{row.tflops:.3f}",
         )
         for row in rows
     ]

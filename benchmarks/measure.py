@@ -31,14 +31,14 @@ from benchmarks.engines import (
 )
 from benchmarks.options import Options
 
-WARM_UP_FRAMES = 1
 MEMORY_FRAMES = 2
 
 
 @dataclass(frozen=True)
 class Row:
     """One engine with one method. tflops: operations of matrix products, convolutions and attention
-    a second, in 10^12; peak_memory_mib: of the device, or of a CPU process of its own.
+    a second, in 10^12; peak_memory_mib: of the device, or of a CPU process of its own. Both None
+    where time alone was asked for.
     """
 
     engine: str
@@ -50,8 +50,8 @@ class Row:
     frames_per_second: float
     latency_ms: dict[str, float]
     stages_ms: dict[str, float]
-    peak_memory_mib: float
-    tflops: float
+    peak_memory_mib: float | None
+    tflops: float | None
 
 
 def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
@@ -77,8 +77,8 @@ def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
     engines = {choice: engine(choice, options, loaded) for choice in choices(options)}
     pictures = images(options, options.frames)
     for run, _ in engines.values():
-        for picture in pictures[:WARM_UP_FRAMES]:
-            run(picture)
+        for index in range(options.warm_up):
+            run(pictures[index % len(pictures)])
     timed: dict[Choice, list[Frame]] = {choice: [] for choice in engines}
     for picture in pictures:
         for choice, (run, _) in engines.items():
@@ -89,10 +89,12 @@ def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
             choice,
             queries=queries,
             frames=timed[choice],
-            operations=_operations(_counted(options, choice, run, loaded), pictures[0]),
-            peak_memory_mib=_peak_memory_mib(
-                options, choice, run, pictures[0], folder, loaded.device
-            ),
+            operations=None
+            if options.only_time
+            else _operations(_counted(options, choice, run, loaded), pictures[0]),
+            peak_memory_mib=None
+            if options.only_time
+            else _peak_memory_mib(options, choice, run, pictures[0], folder, loaded.device),
         )
         for choice, (run, queries) in engines.items()
     ]
@@ -104,8 +106,8 @@ def _row(
     *,
     queries: int,
     frames: Sequence[Frame],
-    operations: int,
-    peak_memory_mib: float,
+    operations: int | None,
+    peak_memory_mib: float | None,
 ) -> Row:
     totals = [frame.timings_ms["total"] for frame in frames]
     middle, late = (float(value) for value in np.quantile(totals, (0.5, 0.95)))
@@ -125,7 +127,7 @@ def _row(
         latency_ms={"p50": middle, "p95": late},
         stages_ms=stages,
         peak_memory_mib=peak_memory_mib,
-        tflops=operations / middle * 1e3 / 1e12,
+        tflops=None if operations is None else operations / middle * 1e3 / 1e12,
     )
 
 

@@ -32,7 +32,8 @@ class Options:
     presets: of the engine ours; the others have none and count as exact.
     assignments: KEY=VALUE of settings; densities and streaming act on the engine ours alone.
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
-    keeps, None for the method's own rule. vocabulary: a shipped name, a file, or "wide", the 150
+    keeps, None for the method's own rule. warm_up: frames before. only_time: neither operations nor
+    memory, which take frames of their own. vocabulary: a shipped name, a file, or "wide", the 150
     classes of `activesam demo measure --question wide`. width, height: of the images [px]. seed: of
     random weights.
     """
@@ -47,6 +48,8 @@ class Options:
     active: int | None = None
     bucket_size: int = 32
     frames: int = 10
+    warm_up: int = 1
+    only_time: bool = False
     width: int = 640
     height: int = 384
     seed: int = 0
@@ -56,6 +59,8 @@ class Options:
         for name in ("frames", "width", "height", "bucket_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name}={getattr(self, name)} must be at least 1.")
+        if self.warm_up < 0:
+            raise UsageError(f"--warm-up={self.warm_up} must not be negative.")
         if self.active is not None and self.active < 1:
             raise UsageError(f"--active={self.active} must be at least 1.")
         for assignment in self.assignments:
@@ -89,6 +94,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
     add_set_argument(parser)
     parser.add_argument("--frames", type=int, default=defaults.frames)
+    parser.add_argument("--warm-up", type=int, default=defaults.warm_up, help="frames before")
+    parser.add_argument("--only-time", action="store_true", help="count no operations, no memory")
     parser.add_argument("--size", default=f"{defaults.width}x{defaults.height}", metavar="WxH")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
@@ -111,6 +118,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
         active=args.active,
         bucket_size=args.bucket_size,
         frames=args.frames,
+        warm_up=args.warm_up,
+        only_time=args.only_time,
         width=width,
         height=height,
         assignments=tuple(args.assignments),

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.segmentation.baselines import Method
+from benchmarks.__main__ import main
 from benchmarks.engines import choices, engine, network
 from benchmarks.measure import images
 from benchmarks.options import Options
@@ -65,6 +66,18 @@ def test_a_row_for_each_engine(tmp_path: Path) -> None:
     assert ours["tflops"] / ours["frames_per_second"] < plain["tflops"] / plain["frames_per_second"]
 
 
+def test_time_alone(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    choice = "--engine ours --method full --frames 1 --warm-up 0 --only-time --size 96x64"
+    arguments = ["--weights", str(write_untrained(tmp_path)), *choice.split(), "--device", "cpu"]
+    ran = benchmarks(*arguments, "--json", str(file))
+    assert ran.returncode == 0, ran.stderr
+    (row,) = json.loads(file.read_text())["rows"]
+    assert (row["peak_memory_mib"], row["tflops"]) == (None, None)
+    assert row["frames_per_second"] > 0
+    assert " - " in ran.stdout
+
+
 def test_settings_act_on_our_engine(tmp_path: Path) -> None:
     weights, operations = str(write_untrained(tmp_path)), []
     for assignments in ((), ("streaming=true",)):
@@ -95,14 +108,14 @@ def test_settings_act_on_our_engine(tmp_path: Path) -> None:
         ("--preset", "faster"),
         ("--engine", "theirs"),
         ("--frames", "0"),
+        ("--warm-up", "-1"),
         ("--set", "fusion_density=7"),
         ("--set", "preset=fast"),
     ],
 )
-def test_refuses_in_one_sentence(flag: str, value: str) -> None:
-    ran = benchmarks(flag, value)
-    assert ran.returncode == 2
-    (line,) = ran.stderr.splitlines()
+def test_refuses_in_one_sentence(flag: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag, value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("benchmarks: ")
     assert value.rpartition("=")[2] in line
 
