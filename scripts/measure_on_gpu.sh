@@ -3,11 +3,13 @@
 #
 #   scripts/measure_on_gpu.sh FOLDER
 #
-# A part that fails is named at the end and does not keep the others from running. The packages of
-# requirements/lock.txt are not needed, but for numpy, opencv, safetensors, regex and ftfy; without
-# the extra [reference] the reference engine is left out.
+# A part that fails is named at the end and does not keep the others from running. ROS is not needed,
+# nor Meta's sam3: without the extra [reference] that engine is left out. To try the script itself
+# without a GPU: DEVICE=cpu WEIGHTS=random-demo SHARE=50 (a fiftieth of the frames).
 set -uo pipefail
 [ $# = 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+device=${DEVICE:-cuda} weights=${WEIGHTS:-random-full} share=${SHARE:-1}
+frames() { echo $(($1 / share > 0 ? $1 / share : 1)); }
 mkdir -p "$1" && out=$(cd "$1" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 failed=()
@@ -21,9 +23,9 @@ part() { # NAME COMMAND...
 
 engines=ours,plain
 python -c 'import sam3' 2>/dev/null && engines=$engines,reference
-size=(--device cuda --size 1920x1080 --weights random-full --frames 20)
+size=(--device "$device" --size 1920x1080 --weights "$weights" --frames "$(frames 20)")
 
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.csv"
+[ "$device" = cpu ] || nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.csv"
 part tests python -m pytest --import-mode=importlib -q test/sam3/test_accelerated.py test/sam3 \
   test/segmentation test/sparsity -m 'not full_size'
 part ade20k python -m benchmarks --engine "$engines" --method activesam --vocabulary ade20k \
@@ -39,13 +41,13 @@ for bucket in 8 32; do
   part "bucket_$bucket" python -m benchmarks --engine ours --method activesam --vocabulary ade20k \
     --active 30 --bucket-size "$bucket" "${size[@]}" --json "$out/bucket_$bucket.json"
 done
-part presets python -m benchmarks.presets --device cuda --frames 12 --json "$out/presets.json"
-part start python -m benchmarks.start --device cuda --weights random-full --vocabulary ade20k \
+part presets python -m benchmarks.presets --device "$device" --frames "$(frames 12)" --json "$out/presets.json"
+part start python -m benchmarks.start --device "$device" --weights "$weights" --vocabulary ade20k \
   --runs 2 --json "$out/start.json"
-part sparse python -m benchmarks.sparse --weights weights/demo/model.safetensors --device cuda \
-  --frames 8 --output "$out/sparse"
+part sparse python -m benchmarks.sparse --weights weights/demo/model.safetensors --device "$device" \
+  --frames "$(frames 8)" --output "$out/sparse"
 part streaming python -m benchmarks.streaming --weights weights/demo/model.safetensors \
-  --device cuda --frames 300 --output "$out/streaming"
+  --device "$device" --frames "$(frames 300)" --output "$out/streaming"
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '\nfailed: %s\n' "${failed[*]}"

@@ -135,6 +135,8 @@ class PatternAttention:
         self._kernel = kernel
         self._failed = False
 
+    # Compiled layers call it: its own kernel is compiled by itself.
+    @torch.compiler.disable(recursive=False)  # type: ignore[untyped-decorator]
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         """query, key and value [B, heads, N, d] -> [B, heads, N, d].
 

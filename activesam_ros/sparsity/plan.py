@@ -168,7 +168,8 @@ class SparsePlan:
         order = self.order_of(keys[:, None], self.curves.of(height, width, keys.device), first)
 
         def attend(query: Tensor, key: Tensor, value: Tensor, _content: Tensor) -> Tensor:
-            return self.attention(query, key, value, pattern)
+            attended: Tensor = self.attention(query, key, value, pattern)
+            return attended
 
         last = BlockPlan(attend if self.densities.fusion < 1 else None)
         layer = BlockPlan(last.attend, partial(feed_first, fed) if fed < tokens else None)
