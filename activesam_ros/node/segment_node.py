@@ -47,6 +47,7 @@ from activesam_ros.node.session import Session, warm_batch
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
+from activesam_ros.node.turns import Turns
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
@@ -82,6 +83,8 @@ class SegmentNode(LifecycleNode):
         self._compiling = MutuallyExclusiveCallbackGroup()
         self._watching = MutuallyExclusiveCallbackGroup()
         self._diagnosing = MutuallyExclusiveCallbackGroup()
+        own_groups = (self._compiling, self._watching, self._diagnosing)
+        self._turns = Turns(self, (self.default_callback_group, *own_groups))
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self._timer(
@@ -94,7 +97,7 @@ class SegmentNode(LifecycleNode):
         self.create_service(SetBool, "~/enable", self._enable)
         answer_every_transition(self, lambda: self._stopping)
         if parameters.options.autostart:
-            self._once(self._autostart, self.default_callback_group)
+            self._turns.call(self._autostart, self.default_callback_group)
 
     # Transitions
 
@@ -213,7 +216,7 @@ class SegmentNode(LifecycleNode):
     def request_shutdown(self) -> threading.Event:
         """Begin to shut down; the event is set when the frame in work is done and all is closed."""
         self._stopping = True
-        self._once(self._shut_down, self.default_callback_group)
+        self._turns.call(self._shut_down, self.default_callback_group)
         return self._stopped
 
     def _shut_down(self) -> None:
@@ -227,7 +230,7 @@ class SegmentNode(LifecycleNode):
     def _finish(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
         """Stop after the callbacks under way: a group's turn comes when it serves no other."""
         if groups:
-            self._once(lambda: self._finish(groups[1:]), groups[0])
+            self._turns.call(lambda: self._finish(groups[1:]), groups[0])
         else:
             self._stopped.set()
 
@@ -286,20 +289,6 @@ class SegmentNode(LifecycleNode):
     def _timer(self, period_s: float, callback: Callable[[], None], group: Any) -> Any:
         # On the steady clock: a paused recording must not silence the diagnostics.
         return self.create_timer(period_s, callback, callback_group=group, clock=self._steady)
-
-    def _once(self, callback: Callable[[], None], group: Any) -> None:
-        """Call ``callback`` once in ``group``, when its turn comes."""
-
-        made = threading.Event()
-
-        def call() -> None:
-            made.wait()  # a thread may come here before this one has the timer
-            timer.cancel()
-            self.destroy_timer(timer)
-            callback()
-
-        timer = self._timer(0.0, call, group)
-        made.set()
 
     def _follow(self) -> None:
         session = self._session

@@ -26,44 +26,38 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60
 # A node without a network whose shutting down waits for a line, with as many threads kept busy.
 SCRIPT = """
-import sys, threading, time
-from rclpy.callback_groups import ReentrantCallbackGroup
+import sys, threading
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
-busy_threads, slow_timers = int(sys.argv[1]), sys.argv[2] == "slow"
+busy_threads = int(sys.argv[1])
 go_on = threading.Event()
 
 class Node(SegmentNode):
     def __init__(self):
-        self.slow = False
         super().__init__()
-        self.slow = slow_timers
-        self.group = ReentrantCallbackGroup()
-
-    def create_timer(self, *arguments, **options):
-        timer = super().create_timer(*arguments, **options)
-        time.sleep(0.3 * self.slow)
-        return timer
+        groups = [MutuallyExclusiveCallbackGroup() for _ in range(busy_threads)]
+        self.busy = [self.create_guard_condition(go_on.wait, group) for group in groups]
 
     def on_shutdown(self, state):
-        for _ in range(busy_threads):
-            self._once(go_on.wait, self.group)
+        for guard in self.busy:
+            guard.trigger()
         print("shutting down", flush=True)
         sys.stdin.readline()
         go_on.set()
         return super().on_shutdown(state)
 
-sys.exit(run_node(Node, sys.argv[3:]))
+sys.exit(run_node(Node, sys.argv[2:]))
 """
 
 
 @contextmanager
 def stopping_node(
-    namespace: str, peer: Peer, busy_threads: int, *clients: Any, timers: str = "quick"
+    namespace: str, peer: Peer, busy_threads: int, *clients: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """A node that has been interrupted and waits for a line, after it has found the clients."""
-    command = [sys.executable, "-c", SCRIPT, str(busy_threads), timers]
+    command = [sys.executable, "-c", SCRIPT, str(busy_threads)]
     command += ["--ros-args", "-r", f"__ns:={namespace}", "-p", "autostart:=false"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -136,10 +130,3 @@ def test_timers_that_are_due_when_every_thread_is_busy_do_not_keep_it(
     assert process.returncode == 0
     assert "Traceback" not in log
     assert "could not be served" not in log
-
-
-def test_a_timer_that_is_due_before_it_is_known_is_no_fault(namespace: str, peer: Peer) -> None:
-    with stopping_node(namespace, peer, 0, timers="slow") as process:
-        _, log = process.communicate("go on\n", timeout=TIMEOUT_S)
-    assert process.returncode == 0
-    assert "Traceback" not in log
