@@ -51,11 +51,7 @@ class Background:
         """
         if not self.needs_second:
             return best
-        assert self.exponent is not None
-        limit = self.threshold**self.exponent
-        empty = margin_aware(best, second, self.threshold, self.exponent)
-        bearable = torch.maximum(best - (limit / best).square() - ROUNDING, second)
-        return torch.where(empty, best, torch.minimum(bearable, best))
+        return self._settled(best, second)[0]
 
     def labels_settled_below(self, best: Tensor, second: Tensor) -> Tensor:
         """As settled_below for the label alone, if no later class can score more anywhere either.
@@ -68,6 +64,13 @@ class Background:
         if self.exponent is None:
             return best.clamp(min=self.threshold)
         never = self.threshold ** (self.exponent * 2 / 3) - ROUNDING
-        settled = self.settled_below(best, second)
-        empty = margin_aware(best, second, self.threshold, self.exponent)
+        settled, empty = self._settled(best, second)
         return torch.where(empty, settled.clamp(min=never), settled)
+
+    def _settled(self, best: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """What settled_below gives of the margin-aware rule, and bool [H, W], True = background."""
+        assert self.exponent is not None
+        limit = self.threshold**self.exponent
+        empty = margin_aware(best, second, self.threshold, self.exponent)
+        bearable = torch.maximum(best - (limit / best).square() - ROUNDING, second)
+        return torch.where(empty, best, torch.minimum(bearable, best)), empty
