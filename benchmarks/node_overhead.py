@@ -34,6 +34,7 @@ from activesam_ros.node.publishers import CameraPublishers
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
+from activesam_ros.segmentation.transfer import Transfer
 
 HEIGHT, WIDTH = 1080, 1920
 RESOLUTIONS = (672, 1008)
@@ -112,7 +113,7 @@ def main() -> None:
         return to_rgb(message, converter)
 
     def resize(image: Any) -> None:
-        source = upload(image, torch.device("cpu"))
+        source = upload(image, Transfer(torch.device("cpu")))
         for resolution in RESOLUTIONS:
             network_pixels(source, resolution, torch.float32)
 

@@ -40,6 +40,7 @@ from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from benchmarks.clock import timed_ms
 from benchmarks.sparse_layers import LayerRow, layer_rows
@@ -191,7 +192,7 @@ def measure(
         dense = every[0].add(picture, None)
         for configuration in every[1:]:
             configuration.add(picture, dense)
-    source = upload(pictures[0].image, network.device)
+    source = upload(pictures[0].image, Transfer(network.device))
     pixels = network_pixels(source, first.resolution, network.dtype)
     prompts = Prompts(first.prompts.features, first.prompts.padding)
     for _ in tqdm(range(COST_ROUNDS), desc=f"{name}, costs"):

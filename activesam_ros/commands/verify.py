@@ -26,6 +26,7 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.transfer import Transfer
 
 OUTPUTS = tuple(entry.name for entry in dataclasses.fields(ReferenceOutputs))
 DEFAULT_PROMPTS = "road,car,person,tree"
@@ -115,8 +116,9 @@ def _inputs(
     if not pictures:
         drive = Drive(DriveOptions(seed=0, frames=1, width=1280, height=720))
         pictures = [("synthetic street", drive.frame(0).images[0])]
+    transfer = Transfer(device)
     return [
-        (name, network_pixels(upload(picture, device), config.resolution, torch.float32))
+        (name, network_pixels(upload(picture, transfer), config.resolution, torch.float32))
         for name, picture in pictures
     ]
 

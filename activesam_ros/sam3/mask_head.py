@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -123,6 +124,20 @@ class MaskHead(nn.Module):
         bias = self.instance_seg_head.bias
         assert bias is not None
         return embedded @ weight, embedded @ bias
+
+    def kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`instance_kernels`, with those of the semantic map before them.
+
+        hidden: [K, Q, d] -> kernels [K, 1 + Q, d], offsets [K, 1 + Q].
+        """
+        kernels, offsets = self.instance_kernels(hidden)
+        semantic = self.semantic_seg_head.weight.flatten(1).expand(len(hidden), 1, -1)
+        bias = self.semantic_seg_head.bias
+        assert bias is not None
+        return (
+            torch.cat((semantic, kernels), dim=1),
+            torch.cat((bias.expand(len(hidden), 1), offsets), dim=1),
+        )
 
 
 def instance_masks(pixels: Tensor, kernels: Tensor, offsets: Tensor) -> Tensor:

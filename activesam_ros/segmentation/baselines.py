@@ -6,14 +6,8 @@ import enum
 from dataclasses import dataclass
 
 from activesam_ros.segmentation.background import Background
-from activesam_ros.segmentation.decode import Bound
-from activesam_ros.segmentation.fuse import (
-    Weigh,
-    fused_bound,
-    fused_evidence,
-    instance_bound,
-    instance_evidence,
-)
+from activesam_ros.segmentation.decode import Weigh
+from activesam_ros.segmentation.fuse import fused_weights, instance_weights
 from activesam_ros.settings import Settings
 
 BASELINE_CONFIDENCE_THRESHOLD = 0.5
@@ -33,15 +27,14 @@ class Recipe:
     """How a method differs from the others.
 
     previews: prune the vocabulary; expands: extend prompts by context tokens; one_by_one: decode
-    each query alone; weigh: what a decoded query scores; bound: the most it can score; calibrates:
-    margin-aware background instead of a plain threshold.
+    each query alone; weigh: what the maps of a query count; calibrates: margin-aware background
+    instead of a plain threshold.
     """
 
     previews: bool
     expands: bool
     one_by_one: bool
     weigh: Weigh
-    bound: Bound
     calibrates: bool
 
     def background(self, settings: Settings) -> Background:
@@ -57,17 +50,14 @@ def recipe(method: Method) -> Recipe:
             previews=method is Method.ACTIVESAM,
             expands=True,
             one_by_one=False,
-            weigh=fused_evidence,
-            bound=fused_bound,
+            weigh=fused_weights,
             calibrates=True,
         )
-    fused = method is Method.SEGEARTH
     return Recipe(
         previews=False,
         expands=False,
         one_by_one=True,
-        weigh=fused_evidence if fused else instance_evidence,
-        bound=fused_bound if fused else instance_bound,
+        weigh=fused_weights if method is Method.SEGEARTH else instance_weights,
         calibrates=False,
     )
 

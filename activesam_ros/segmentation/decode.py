@@ -7,14 +7,18 @@ further query can change anything.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from activesam_ros.sam3.mask_head import instance_masks
 from activesam_ros.sam3.model import Answers, ImageFeatures, Prompts, Sam3ImageModel, joined
+from activesam_ros.segmentation.fuse import Evidence
+from activesam_ros.segmentation.layers import Layers
+from activesam_ros.segmentation.transfer import Transfer
 
 # Queries whose maps are made at once: few, since all of them are made where one may be needed.
 MAP_GROUP = 4
@@ -22,28 +26,18 @@ MAP_GROUP = 4
 # the others are computed anew where they are needed, so that memory does not grow with queries.
 KEPT_ANSWERS = 64
 
-# (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K], the most that
-# each query can score at any pixel.
-Bound = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class DecodedQuery:
-    """One query's result on the mask grid.
-
-    query: index in the vocabulary; presence: probability, 0-dim float32; probabilities: [objects]
-    of the objects above the threshold; masks: logits [objects, Hm, Wm]; semantic: logits [Hm, Wm].
-    """
-
-    query: int
-    presence: Tensor
-    probabilities: Tensor
-    masks: Tensor
-    semantic: Tensor
+# (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K, 1 + Q], what
+# the semantic map and each object's map count in a score map; 0 for those that do not.
+Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 class Decoding:
-    """The queries of one image, asked; their maps are made on request."""
+    """The queries of one image, asked; their maps are made on request, in groups.
+
+    A place is a query's in the list of those asked, a rank its place in descending order of how
+    much it can score at most; groups are of consecutive ranks. What does not say that it waits for
+    the device only asks the device for more.
+    """
 
     def __init__(
         self,
@@ -54,9 +48,10 @@ class Decoding:
         *,
         bucket_size: int,
         confidence_threshold: float,
-        bound: Bound,
+        weigh: Weigh,
+        transfer: Transfer,
     ) -> None:
-        """Ask ``queries``, at least one, of one image.
+        """Ask ``queries``, at least one, of one image; does not wait.
 
         An object's probability is sigmoid(logit) x sigmoid(presence logit) (methods.md section 1).
         """
@@ -65,91 +60,116 @@ class Decoding:
         self._prompts = prompts
         self._queries = queries
         self._confidence_threshold = confidence_threshold
+        self._weigh = weigh
+        self._transfer = transfer
         self._group = min(MAP_GROUP, bucket_size)
+        self._index = transfer.send(torch.tensor(queries))
         presences, bounds = [], []
         parts: list[Answers] = []
         places: list[Tensor] = []
         for start in range(0, len(queries), bucket_size):
-            bucket = range(start, min(start + bucket_size, len(queries)))
-            answers = self._ask(bucket)
-            presence, probabilities = self._probabilities(answers)
+            stop = min(start + bucket_size, len(queries))
+            answers = self._ask(self._index[start:stop])
+            presence, weights = self._weights(answers)
             presences.append(presence)
-            bounds.append(bound(presence, probabilities))
+            bounds.append(weights.amax(dim=1))
             parts.append(answers)
-            places.append(torch.tensor(bucket, device=presence.device))
+            places.append(torch.arange(start, stop, device=presence.device))
             if sum(map(len, places)) > KEPT_ANSWERS + bucket_size:
                 kept = torch.cat(places)
                 best = torch.cat(bounds)[kept].topk(KEPT_ANSWERS).indices
                 parts, places = [joined(parts).of(best)], [kept[best]]
         self._kept = joined(parts)
-        self._row = {place: row for row, place in enumerate(torch.cat(places).tolist())}
-        all_bounds = torch.cat(bounds)
-        order = all_bounds.sort(descending=True, stable=True)
-        self._order: list[int] = order.indices.tolist()
-        self._bounds: list[float] = order.values.tolist()
-        self.presence: dict[int, float] = dict(
-            zip(queries, torch.cat(presences).tolist(), strict=True)
-        )
+        self._kept_places = torch.cat(places)
+        self._bounds, self._ranked = torch.cat(bounds).sort(descending=True, stable=True)
+        self.presence = torch.cat(presences)
+        """float32 [K], probability of each query, on the device."""
 
-    def groups(self) -> Iterator[tuple[float, Iterator[DecodedQuery]]]:
-        """Queries in descending order of their bounds, some at a time.
+    def groups(self) -> Iterator[slice]:
+        """The ranks of each group."""
+        for start in range(0, len(self._queries), self._group):
+            yield slice(start, min(start + self._group, len(self._queries)))
 
-        Yields the most that this and every later group can score at any pixel, and the queries'
-        maps, which are not computed before they are asked for.
+    def bound(self, ranks: slice) -> float:
+        """The most that this and every later group can score at any pixel; waits."""
+        return self._ranking.bounds[int(ranks.start)]
+
+    def evidence(self, ranks: slice) -> Iterator[tuple[int, Evidence]]:
+        """A group's queries, by their index in the vocabulary, with what they score; waits."""
+        pixels, kernels, offsets, weights = self._ingredients(ranks)
+        counts = (weights <= 0).logical_not_()  # so that what is no number counts
+        for position, place in enumerate(self._ranking.places[ranks]):
+            chosen = counts[position].nonzero()[:, 0]
+            maps = instance_masks(
+                pixels[position], kernels[position, chosen], offsets[position, chosen]
+            )
+            yield self._queries[place], Evidence(maps.float(), weights[position, chosen])
+
+    def layers(self, ranks: slice) -> tuple[Tensor, Layers]:
+        """As :meth:`evidence`: queries int64 [P], and every map, whether it counts or not.
+
+        Waits where not every answer was kept.
         """
-        for start in range(0, len(self._order), self._group):
-            group = self._order[start : start + self._group]
-            yield self._bounds[start], self._maps(group)
+        pixels, kernels, offsets, weights = self._ingredients(ranks)
+        embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie innermost: no copy
+        maps = torch.baddbmm(offsets[..., None], kernels, embeddings.transpose(1, 2))
+        maps = maps.unflatten(-1, pixels.shape[-2:])
+        return self._index[self._ranked[ranks]], Layers.of(maps, weights)
 
-    def _ask(self, places: Sequence[int]) -> Answers:
-        chosen = [self._queries[place] for place in places]
-        index = torch.tensor(chosen, device=self._prompts.tokens.device)
+    @functools.cached_property
+    def _ranking(self) -> _Ranking:
+        bounds, ranked = self._transfer.receive(self._bounds, self._ranked)
+        return _Ranking(bounds.tolist(), ranked.tolist())
+
+    @functools.cached_property
+    def _row(self) -> dict[int, int]:
+        """Where the answers that were kept are, by place."""
+        (places,) = self._transfer.receive(self._kept_places)
+        return {place: row for row, place in enumerate(places.tolist())}
+
+    def _ask(self, index: Tensor) -> Answers:
+        """The answers to the queries of int64 [P]."""
         return self._model.answer(self._features, self._prompts[index])
 
-    def _probabilities(self, answers: Answers) -> tuple[Tensor, Tensor]:
-        """Presence [P], and of the objects [P, Q], 0 for those that are not kept."""
+    def _weights(self, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Presence [P], and what every map counts [P, 1 + Q]."""
         presence = answers.presence_logits.float().sigmoid()
         probabilities = answers.logits.float().sigmoid() * presence[:, None]
         kept = probabilities > self._confidence_threshold
-        return presence, torch.where(kept, probabilities, 0.0)
+        return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
-    def _maps(self, places: Sequence[int]) -> Iterator[DecodedQuery]:
-        answers = self._answers(places)
-        presence, probabilities = self._probabilities(answers)
+    def _ingredients(self, ranks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pixel embeddings [P, d, Hm, Wm], and of each map the kernel [P, 1 + Q, d], the offset
+        and the weight [P, 1 + Q].
+        """
+        answers = self._answers(ranks)
+        _, weights = self._weights(answers)
         pixels = self._model.pixels(answers, self._features.skips)
-        semantic = self._model.mask_head.semantic(pixels).float()
-        row, column = (probabilities > 0).nonzero(as_tuple=True)
-        kernels, offsets = self._model.mask_head.instance_kernels(answers.hidden[row, column])
-        counts = (probabilities > 0).sum(dim=1).tolist()
-        objects = zip(
-            probabilities[row, column].split(counts),
-            kernels.split(counts),
-            offsets.split(counts),
-            strict=True,
-        )
-        for position, (place, (scores, kernel, offset)) in enumerate(
-            zip(places, objects, strict=True)
-        ):
-            yield DecodedQuery(
-                query=self._queries[place],
-                presence=presence[position],
-                probabilities=scores,
-                masks=instance_masks(pixels[position], kernel, offset).float(),
-                semantic=semantic[position],
-            )
+        kernels, offsets = self._model.mask_head.kernels(answers.hidden)
+        return pixels, kernels, offsets, weights
 
-    def _answers(self, places: Sequence[int]) -> Answers:
-        """Kept, or computed once more."""
+    def _answers(self, ranks: slice) -> Answers:
+        """Kept, or computed once more; waits unless all were kept."""
+        if len(self._kept_places) == len(self._queries):
+            return self._kept.of(self._ranked[ranks])
+        places = self._ranking.places[ranks]
         gone = [place for place in places if place not in self._row]
         rows = [self._row[place] for place in places if place in self._row]
         parts = []
         if rows:
-            parts.append(self._kept.of(torch.tensor(rows, device=self._kept.hidden.device)))
+            parts.append(self._kept.of(self._transfer.send(torch.tensor(rows))))
         if gone:
-            parts.append(self._ask(gone))
+            parts.append(self._ask(self._index[self._transfer.send(torch.tensor(gone))]))
         answers = joined(parts)
         if not rows or not gone:
             return answers
         found = [place for place in places if place in self._row] + gone
         order = [found.index(place) for place in places]
-        return answers.of(torch.tensor(order, device=answers.hidden.device))
+        return answers.of(self._transfer.send(torch.tensor(order)))
+
+
+class _Ranking(NamedTuple):
+    """On the host: bounds in descending order, and the places of the queries they are of."""
+
+    bounds: list[float]
+    places: list[int]

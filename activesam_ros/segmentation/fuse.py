@@ -7,7 +7,7 @@ map is enlarged only where it can still change something; the result is the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.background import Background
-from activesam_ros.segmentation.decode import DecodedQuery
+from activesam_ros.segmentation.layers import Layers, Running
+from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.tiles import TILE, Axis, highest, resized
 
 # Largest number of enlarged values alive at once: 4 million floats are 16 MB.
 STRIP_VALUES = 1 << 22
 # The same where one map is enlarged on a CPU: what stays in a core's cache.
 CACHED_VALUES = 1 << 16
+# Most counters of one label.
+SPREAD = 1024
 
 
 class Evidence(NamedTuple):
@@ -35,29 +38,15 @@ class Evidence(NamedTuple):
     weights: Tensor
 
 
-Weigh = Callable[[DecodedQuery], Evidence]
+def fused_weights(presence: Tensor, probabilities: Tensor) -> Tensor:
+    """Semantic and instance evidence, gated by presence; see decode.Weigh."""
+    gate = presence[:, None]
+    return torch.cat((gate, probabilities * gate), dim=1)
 
 
-def fused_evidence(decoded: DecodedQuery) -> Evidence:
-    """Semantic and instance evidence, gated by presence."""
-    maps = torch.cat((decoded.semantic[None], decoded.masks))
-    weights = torch.cat((decoded.probabilities.new_ones(1), decoded.probabilities))
-    return Evidence(maps, weights * decoded.presence)
-
-
-def fused_bound(presence: Tensor, probabilities: Tensor) -> Tensor:
-    """The most that queries score by fused_evidence: presence [K], probabilities [K, Q] -> [K]."""
-    return presence
-
-
-def instance_evidence(decoded: DecodedQuery) -> Evidence:
-    """Instance evidence alone, without a presence gate on the map."""
-    return Evidence(decoded.masks, decoded.probabilities)
-
-
-def instance_bound(presence: Tensor, probabilities: Tensor) -> Tensor:
-    """The most that queries score by instance_evidence, as fused_bound."""
-    return probabilities.amax(dim=1)
+def instance_weights(presence: Tensor, probabilities: Tensor) -> Tensor:
+    """Instance evidence alone, without a presence gate on the map; see decode.Weigh."""
+    return torch.cat((torch.zeros_like(presence)[:, None], probabilities), dim=1)
 
 
 def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
@@ -154,6 +143,21 @@ class ClassScores:
             alone = Evidence(evidence.maps[place], evidence.weights[place])
             self._add_where_open(class_index, alone, bound, rows, columns)
 
+    def add_layers(self, classes: Tensor, layers: Layers, merge: ScoreMerge) -> None:
+        """Take the layers of queries of the classes int32 [P]; waits only where ``merge`` does."""
+        running = Running(self._best, self._second, self._index)
+        by_map = functools.partial(self._add_by_map, classes, layers)
+        merge(running, classes, layers, self._between(layers.maps[0]), by_map)
+
+    def _add_by_map(self, classes: Tensor, layers: Layers) -> None:
+        counts = layers.counts.tolist()
+        for query, (class_index, count) in enumerate(zip(classes.tolist(), counts, strict=True)):
+            if count == 0:
+                continue
+            maps = layers.maps[query, layers.order[query, :count]].float()
+            evidence = Evidence(maps, layers.weights[query, :count])
+            self._add_everywhere(class_index, _strongest(evidence, *self._between(maps)))
+
     def _between(self, maps: Tensor) -> tuple[Axis, Axis]:
         grid = tuple(maps.shape[1:])
         if self._axes is None or self._axes[0] != grid:
@@ -226,7 +230,22 @@ def _pixels(tiles: slice, pixels: int) -> slice:
     return slice(tiles.start * TILE, min(tiles.stop * TILE, pixels))
 
 
-def class_pixels(labels: Tensor, ids: Sequence[int]) -> list[int]:
-    """How many pixels of ``labels`` (integer [H, W]) carry each of ``ids``."""
-    counts = torch.bincount(labels.flatten(), minlength=max(ids, default=0) + 1).tolist()
-    return [counts[identity] for identity in ids]
+def label_pixels(labels: Tensor, highest: int) -> Tensor:
+    """How many pixels of ``labels`` (integer [H, W]) carry each of 0..highest, [highest + 1]."""
+    if labels.device.type == "cpu":
+        return torch.bincount(labels.flatten(), minlength=highest + 1)
+    return spread_pixels(labels, highest)
+
+
+def spread_pixels(labels: Tensor, highest: int) -> Tensor:
+    """As label_pixels without waiting for the device, which bincount does.
+
+    Every label has many counters, so that few pixels ask for the same one at once.
+    """
+    pixels, bins = labels.numel(), highest + 1
+    spread = max(1, min(SPREAD, STRIP_VALUES // bins))
+    counter = torch.arange(pixels, device=labels.device).remainder_(spread)
+    counter += labels.flatten().long() * spread
+    counts = torch.zeros(bins * spread, dtype=torch.int32, device=labels.device)
+    ones = torch.ones(1, dtype=torch.int32, device=labels.device).expand(pixels)
+    return counts.scatter_add_(0, counter, ones).view(bins, spread).sum(dim=1)

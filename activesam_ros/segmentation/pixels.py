@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.errors import ImageError
+from activesam_ros.segmentation.transfer import Transfer
 
 
-def upload(image: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """uint8 RGB [H, W, 3] -> uint8 [1, 3, H, W] on ``device``.
+def upload(image: NDArray[np.uint8], transfer: Transfer) -> Tensor:
+    """uint8 RGB [H, W, 3] -> uint8 [1, 3, H, W] on the device of ``transfer``.
 
     Raises ImageError when the array is not a colour image of at least one pixel.
     """
@@ -24,7 +25,7 @@ def upload(image: NDArray[np.uint8], device: torch.device) -> Tensor:
         )
     if not image.flags.writeable or not image.flags.c_contiguous:
         image = image.copy()  # torch can share neither read-only nor reversed memory
-    return torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
+    return transfer.send(torch.from_numpy(image)).permute(2, 0, 1)[None]
 
 
 def network_pixels(image: Tensor, resolution: int, dtype: torch.dtype) -> Tensor:

@@ -26,6 +26,7 @@ from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.timing import StageTimer
+from activesam_ros.segmentation.transfer import Transfer
 
 State = TypeVar("State")
 
@@ -99,7 +100,7 @@ class PlainSegmenter:
         segmenter = self._segmenter
         model, vocabulary = segmenter.model, segmenter.prompts.vocabulary
         timer = StageTimer(model.device)
-        source = upload(image, model.device)
+        source = upload(image, Transfer(model.device))
         active = self._active(source, timer)
         with timer.stage("encode"):
             pixels = network_pixels(source, segmenter.resolution, model.dtype)

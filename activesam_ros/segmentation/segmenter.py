@@ -26,13 +26,15 @@ from activesam_ros.segmentation.bucket_size import (
     free_memory,
     query_bytes,
 )
-from activesam_ros.segmentation.decode import DecodedQuery, Decoding
-from activesam_ros.segmentation.fuse import ClassScores, class_pixels
+from activesam_ros.segmentation.decode import KEPT_ANSWERS, Decoding
+from activesam_ros.segmentation.fuse import ClassScores, Evidence, label_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.presets import effective
 from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
+from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.timing import StageTimer
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -58,12 +60,15 @@ class Segmenter:
         method: Method = Method.ACTIVESAM,
         plan: ImagePlan | None = None,
         free_memory: FreeMemory = free_memory,
+        transfer: Transfer | None = None,
+        merge: ScoreMerge | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
         plan: takes the place of what the settings say about sparsity. free_memory: asked once where
-        the settings leave the size of buckets open.
+        the settings leave the size of buckets open. transfer: to the model's device and back.
+        merge: the kernel for score maps, None for the one that fits the device.
 
         Raises SettingsError when a resolution is not a multiple of the patch size or a setting does
         not fit the network, VocabularyError when a pinned name is not in the vocabulary.
@@ -76,7 +81,7 @@ class Segmenter:
         vocabulary = prompts.vocabulary
         self._classes = vocabulary.classes
         self._query_class = vocabulary.query_class
-        self._ids = np.array([entry.id for entry in self._classes])
+        self._ids = [entry.id for entry in self._classes]
         self.pinned_queries = vocabulary.pinned_queries(settings.pinned)
         config = model.config
         self._plan = image_plan(effective(settings), config) if plan is None else plan
@@ -90,6 +95,13 @@ class Segmenter:
             if isinstance(settings.bucket_size, str)
             else settings.bucket_size
         )
+        self._transfer = transfer or Transfer(model.device)
+        self._merge = merge or ScoreMerge()
+        self._most_unread = KEPT_ANSWERS
+        dtype = torch.uint8 if self.small_labels else torch.int32
+        self._class_id = self._transfer.send(torch.tensor(self._ids, dtype=dtype))
+        classes = torch.tensor(self._query_class, dtype=torch.int32)
+        self._class_of_query = self._transfer.send(classes)
         self._text = Prompts(prompts.features, prompts.padding)
         self._full = self._text
         if self._recipe.expands:
@@ -106,14 +118,25 @@ class Segmenter:
     @property
     def small_labels(self) -> bool:
         """Whether label maps are uint8: the number of classes and every id allow it."""
-        highest = max(int(self._ids.max()), self.settings.background_id)
-        return len(self._classes) <= MAX_CLASSES_UINT8 and highest <= MAX_ID_UINT8
+        return len(self._classes) <= MAX_CLASSES_UINT8 and self._highest_id <= MAX_ID_UINT8
+
+    @property
+    def _highest_id(self) -> int:
+        return max(*self._ids, self.settings.background_id)
 
     def with_bucket_size(self, bucket_size: int) -> Segmenter:
         """The same with other buckets; shares the prompts. Raises SettingsError out of range."""
         other = copy.copy(self)
         other.settings = self.settings.replace({"bucket_size": bucket_size})
         other.bucket_size = bucket_size
+        return other
+
+    def reading_back(self) -> Segmenter:
+        """The same, but asking the device in every frame, after each few queries, whether further
+        ones can still be seen; on a GPU that is otherwise done with many queries only.
+        """
+        other = copy.copy(self)
+        other._most_unread = 0
         return other
 
     def segment(
@@ -145,7 +168,7 @@ class Segmenter:
         """
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
-            sources = [upload(image, self.model.device) for image in images]
+            sources = [upload(image, self._transfer) for image in images]
             inputs = NetworkInputs(sources, self.model.dtype)
         everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
         own = [chooser or everything for chooser in choosers]
@@ -178,31 +201,60 @@ class Segmenter:
         totals = ClassScores(size, self.model.device, background, scores)
         with timer.stage("decode"):
             decoding = self._ask(features, choice.active)
-        for bound, group in decoding.groups():
-            with timer.stage("fuse"):
-                # What every class scores is wanted of those too that cannot be seen.
-                if scores is None and self._cannot_show(bound, totals, wanted):
-                    break
-            for decoded in self._decoded(group, timer):
-                with timer.stage("fuse"):
-                    totals.add(self._query_class[decoded.query], self._recipe.weigh(decoded))
+        self._add_up(totals, decoding, choice, wanted, timer)
         with timer.stage("background"):
             labels = self._labels(totals, background)
-            confidence = _confidence(totals.best) if wanted.confidence else None
+            pixels = label_pixels(labels, self._highest_id)
+            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels)
+            if wanted.confidence:
+                outputs += (_confidence(totals.best),)
         with timer.stage("summary"):
-            classes = self._active_classes(choice, decoding.presence, labels)
-            label_map = self._label_map(labels)
+            received = self._transfer.receive(*outputs)
+            presence = dict(zip(choice.active, received[0].tolist(), strict=True))
+            classes = self._active_classes(choice, presence, received[1].tolist())
+            label_map = received[2].numpy()
         if choice.chooser is not None:
-            choice.chooser.settle(decoding.presence)
+            choice.chooser.settle(presence)
         return Segmentation(
-            labels=label_map,
+            labels=label_map if self.small_labels else label_map.astype(np.uint16),
             presence=choice.presence,
             active_queries=choice.active,
             classes=classes,
             timings_ms=timer.finish(),
-            confidence=confidence,
+            confidence=received[3].numpy() if wanted.confidence else None,
             scores=scores,
         )
+
+    def _add_up(
+        self,
+        totals: ClassScores,
+        decoding: Decoding,
+        choice: _Choice,
+        wanted: Wanted,
+        timer: StageTimer,
+    ) -> None:
+        """Make the maps of the queries and take what they score.
+
+        Where a kernel merges them and no more than some queries are active, without waiting for
+        the device; else only as long as there is something to change, for which the device is
+        asked. What every class scores is wanted of those too that cannot be seen.
+        """
+        in_layers = not wanted.scores and self._merge.fits(self.model.device)
+        unread = in_layers and len(choice.active) <= self._most_unread
+        for ranks in decoding.groups():
+            if not unread and not wanted.scores:
+                with timer.stage("fuse"):
+                    if self._cannot_show(decoding.bound(ranks), totals, wanted):
+                        return
+            if in_layers:
+                with timer.stage("masks"):
+                    queries, layers = decoding.layers(ranks)
+                with timer.stage("fuse"):
+                    totals.add_layers(self._class_of_query[queries], layers, self._merge)
+                continue
+            for query, evidence in self._decoded(decoding.evidence(ranks), timer):
+                with timer.stage("fuse"):
+                    totals.add(self._query_class[query], evidence)
 
     def _choose(
         self,
@@ -256,13 +308,16 @@ class Segmenter:
             for order, place in enumerate(places):
                 prompts = self._text
                 if len(looks[place]) < len(prompts):
-                    prompts = prompts[torch.tensor(looks[place], device=self.model.device)]
+                    prompts = prompts[self._transfer.send(torch.tensor(looks[place]))]
                 found[place] = presence_probabilities(
                     self.model,
                     features.image(order if shared is None else place),
                     prompts,
                     self.bucket_size,
-                ).cpu()
+                )
+            received = self._transfer.receive(*(found[place] for place in places))
+        for place, presence in zip(places, received, strict=True):
+            found[place] = presence
         return found
 
     def _ask(self, features: ImageFeatures, active: Sequence[int]) -> Decoding:
@@ -273,14 +328,17 @@ class Segmenter:
             active,
             bucket_size=1 if self._recipe.one_by_one else self.bucket_size,
             confidence_threshold=self.settings.confidence_threshold,
-            bound=self._recipe.bound,
+            weigh=self._recipe.weigh,
+            transfer=self._transfer,
         )
 
     def _cannot_show(self, bound: float, totals: ClassScores, wanted: Wanted) -> bool:
         """Whether queries that score at most ``bound`` can change nothing that is wanted."""
         return bound <= 0 or bound < totals.settled_below(labels_only=not wanted.confidence)
 
-    def _decoded(self, group: Iterator[DecodedQuery], timer: StageTimer) -> Iterator[DecodedQuery]:
+    def _decoded(
+        self, group: Iterator[tuple[int, Evidence]], timer: StageTimer
+    ) -> Iterator[tuple[int, Evidence]]:
         while True:
             with timer.stage("masks"):
                 query = next(group, None)
@@ -290,37 +348,31 @@ class Segmenter:
 
     def _labels(self, totals: ClassScores, background: Background) -> Tensor:
         """Class ids [H, W], uint8 where those suffice, else int32."""
-        dtype = torch.uint8 if self.small_labels else torch.int32
-        ids = torch.as_tensor(self._ids, dtype=dtype, device=totals.index.device)
         # several times as fast as ids[totals.index]
-        labels = ids.index_select(0, totals.index.flatten()).view_as(totals.index)
+        labels = self._class_id.index_select(0, totals.index.flatten()).view_as(totals.index)
         empty = background.empty(totals.best, totals.second)
         return labels if empty is None else labels.masked_fill_(empty, self.settings.background_id)
 
-    def _label_map(self, labels: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        numbers = labels.cpu().numpy()
-        return numbers if self.small_labels else numbers.astype(np.uint16)
-
     def _active_classes(
-        self, choice: _Choice, presence: Mapping[int, float], labels: Tensor
+        self, choice: _Choice, presence: Mapping[int, float], pixels: Sequence[int]
     ) -> tuple[ActiveClass, ...]:
+        """presence: of every query that was decoded; pixels: of every id."""
         best: dict[int, float] = {}
         reasons: dict[int, list[Reason]] = {}
         for query, reason in choice.reasons.items():
             index = self._query_class[query]
             best[index] = max(best.get(index, 0.0), presence[query])
             reasons.setdefault(index, []).append(reason)
-        pixels = class_pixels(labels, [entry.id for entry in self._classes])
         return tuple(
             ActiveClass(
                 id=entry.id,
                 name=entry.name,
                 presence=best.get(index),
-                pixels=pixels[index],
+                pixels=pixels[entry.id],
                 reason=min(reasons.get(index, [Reason.UNPRUNED]), key=_REASONS_BY_RANK.index),
             )
             for index, entry in enumerate(self._classes)
-            if index in best or pixels[index]
+            if index in best or pixels[entry.id]
         )
 
 
@@ -351,7 +403,6 @@ def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:
     return value or default
 
 
-def _confidence(best: Tensor) -> NDArray[np.uint8]:
+def _confidence(best: Tensor) -> Tensor:
     """Best class score as a share of 255, uint8 [H, W]."""
-    levels: NDArray[np.uint8] = (best * 255).round_().clamp_(0, 255).byte().cpu().numpy()
-    return levels
+    return (best * 255).round_().clamp_(0, 255).byte()

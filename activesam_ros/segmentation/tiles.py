@@ -6,6 +6,7 @@ cells that a tile's pixels are interpolated from bounds the logits of all its pi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -22,28 +23,31 @@ class Axis:
     """One side of an image over one side of a grid: bilinear, corners not aligned.
 
     below, above: int64 [pixels], the two cells that each pixel lies between; fraction: float32
-    [pixels], the share of the second; touched: int64 [tiles, n], the cells of each tile's pixels,
-    some of them repeatedly.
+    [pixels], the share of the second.
     """
 
     below: Tensor
     above: Tensor
     fraction: Tensor
-    touched: Tensor
 
     @classmethod
     def of(cls, cells: int, pixels: int, device: torch.device) -> Axis:
-        """A side of ``pixels`` pixels over ``cells`` cells."""
-        pixel = torch.arange(pixels, dtype=torch.float32)
+        """A side of ``pixels`` pixels over ``cells`` cells, computed on ``device``."""
+        pixel = torch.arange(pixels, dtype=torch.float32, device=device)
         position = ((pixel + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
         below = position.long().clamp(max=cells - 1)
         above = (below + 1).clamp(max=cells - 1)
-        first = below[::TILE]
-        last = above[torch.arange(len(first)).add(1).mul(TILE).sub(1).clamp(max=pixels - 1)]
+        return cls(below, above, position - below)
+
+    @functools.cached_property
+    def touched(self) -> Tensor:
+        """int64 [tiles, n]: the cells of each tile's pixels, some of them repeatedly."""
+        first = self.below[::TILE]
+        ends = torch.arange(len(first), device=first.device).add(1).mul(TILE).sub(1)
+        last = self.above[ends.clamp(max=len(self) - 1)]
         most = int((last - first).max()) + 1
-        touched = (first[:, None] + torch.arange(most)).minimum(last[:, None])
-        parts = (below, above, position - below, touched)
-        return cls(*(part.to(device) for part in parts))
+        cells = torch.arange(most, device=first.device)
+        return (first[:, None] + cells).minimum(last[:, None])
 
     def __len__(self) -> int:
         return len(self.below)

@@ -21,6 +21,7 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.transfer import Transfer
 
 CPU = torch.device("cpu")
 RELATIVE_TOLERANCE = 1e-3
@@ -73,7 +74,7 @@ def test_outputs_equal_the_reference(
     golden = np.load(repository / "test/data/golden/full_size/stages.npz")
     image = read_image(repository / "test/data/images/test1.jpg")
     with torch.inference_mode():
-        pixels = network_pixels(upload(image, CPU), resolution, torch.float32)
+        pixels = network_pixels(upload(image, Transfer(CPU)), resolution, torch.float32)
         features = model.encode_image(pixels)
         detections = model.detect(features, prompts)
         masks = torch.stack([detections.masks(0, k, slice(0, 8)) for k in range(2)])

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from activesam_ros.segmentation import fuse
 from activesam_ros.segmentation.background import Background
-from activesam_ros.segmentation.decode import DecodedQuery
 from activesam_ros.segmentation.fuse import ClassScores, Evidence
 from activesam_ros.segmentation.tiles import TILE, Axis, highest, resized
 
@@ -72,25 +71,14 @@ def test_a_score_map_does_not_depend_on_the_strips(
     torch.testing.assert_close(fuse.score_map(Evidence(maps, weights), (31, 50)), expected)
 
 
-@pytest.mark.parametrize("objects", [0, 1, 4])
-def test_evidence_follows_the_formulas(objects: int) -> None:
-    query = DecodedQuery(
-        query=0,
-        presence=torch.tensor(0.6),
-        probabilities=torch.linspace(0.4, 0.9, objects),
-        masks=random_maps(objects, 8, 8, seed=1),
-        semantic=random_maps(1, 8, 8, seed=2)[0],
-    )
-    size = (20, 24)
-    up = F.interpolate(query.masks[None], size=size, mode="bilinear")[0] if objects else None
-    semantic = F.interpolate(query.semantic[None, None], size=size, mode="bilinear")[0, 0].sigmoid()
-    instances = torch.zeros(size)
-    if up is not None:
-        instances = (up.sigmoid() * query.probabilities[:, None, None]).amax(0)
-    torch.testing.assert_close(fuse.score_map(fuse.instance_evidence(query), size), instances)
-    torch.testing.assert_close(
-        fuse.score_map(fuse.fused_evidence(query), size), torch.maximum(instances, semantic) * 0.6
-    )
+def test_weights_follow_the_formulas() -> None:
+    presence = torch.tensor([0.6, 0.5])
+    probabilities = torch.tensor([[0.4, 0.0, 0.9], [0.0, 0.0, 0.0]])
+    fused = fuse.fused_weights(presence, probabilities)
+    expected = torch.tensor([[0.6, 0.24, 0.0, 0.54], [0.5, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(fused, expected)
+    alone = fuse.instance_weights(presence, probabilities)
+    assert alone.tolist() == F.pad(probabilities, (1, 0)).tolist()
 
 
 @dataclass(frozen=True)
@@ -192,4 +180,9 @@ def test_best_two_classes_equal_a_sort_of_all(case: tuple[int, list[int], int]) 
 
 def test_pixels_per_id() -> None:
     labels = torch.tensor([[7, 7, 0], [300, 7, 0]])
-    assert fuse.class_pixels(labels, [0, 7, 9, 300, 65000]) == [2, 3, 0, 1, 0]
+    for count in (fuse.label_pixels, fuse.spread_pixels):
+        counts = count(labels, 65000)
+        assert counts[[0, 7, 9, 300, 65000]].tolist() == [2, 3, 0, 1, 0]
+        assert counts.sum() == 6
+    large = torch.from_numpy(np.random.default_rng(0).integers(0, 5, (300, 200), dtype=np.uint8))
+    assert fuse.spread_pixels(large, 4).tolist() == fuse.label_pixels(large, 4).tolist()

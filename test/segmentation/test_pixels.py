@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from activesam_ros.segmentation.pixels import NetworkInputs, network_pixels, upload
+from activesam_ros.segmentation.transfer import Transfer
+
+HOST = Transfer(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_pixels_are_resized_to_whole_grey_levels_and_normalised(dtype: torch.dtype) -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    source = upload(image, torch.device("cpu"))
+    source = upload(image, HOST)
     pixels = network_pixels(source, 28, dtype)
     assert pixels.dtype == dtype
     assert pixels.shape == (1, 3, 28, 28)
@@ -25,7 +28,7 @@ def test_pixels_are_resized_to_whole_grey_levels_and_normalised(dtype: torch.dty
 def test_black_and_white_are_the_ends() -> None:
     image = np.zeros((2, 4, 3), np.uint8)
     image[:, 2:] = 255
-    pixels = network_pixels(upload(image, torch.device("cpu")), 4, torch.float32)
+    pixels = network_pixels(upload(image, HOST), 4, torch.float32)
     assert pixels.amin() == -1
     assert pixels.amax() == 1
 
@@ -33,7 +36,7 @@ def test_black_and_white_are_the_ends() -> None:
 def test_each_image_is_made_once_for_each_resolution() -> None:
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (60, width, 3), dtype=np.uint8) for width in (80, 50)]
-    sources = [upload(image, torch.device("cpu")) for image in images]
+    sources = [upload(image, HOST) for image in images]
     inputs = NetworkInputs(sources, torch.float32)
     first = inputs.one(0, 28)
     assert torch.equal(first, network_pixels(sources[0], 28, torch.float32))

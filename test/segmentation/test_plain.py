@@ -11,6 +11,8 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.result import Wanted
+from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (50, 70, 3), dtype=np.uint8)
@@ -61,3 +63,68 @@ def test_a_frame_equals_the_plain_way(
     error = np.abs(ours.scores.astype(np.float32) - expected.scores.numpy())
     assert error.max() <= MAX_SCORE_ERROR
     assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT
+
+
+@pytest.fixture(scope="module")
+def kernel_network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """As small_network where Triton's kernels run: on the GPU, or interpreted."""
+    folder = tmp_path_factory.mktemp("untrained")
+    return load_network(
+        NetworkOptions(
+            weights=write_untrained(folder), dtype="float32", device="auto", cache_dir=folder
+        )
+    )
+
+
+def failing(*_: object) -> None:
+    raise RuntimeError("no compiler")
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+@pytest.mark.parametrize("kernel", ["interpreted", "failing"])
+def test_a_frame_in_layers_equals_the_plain_way_and_the_one_map_by_map(
+    kernel_network: Network, method: Method, threshold: float, kernel: str
+) -> None:
+    """What a GPU does, without waiting in between and with, with the kernel and where it fails."""
+    pytest.importorskip("triton")
+    from activesam_ros.segmentation.score_kernel import launch
+
+    settings = Settings(
+        max_active=7, bucket_size=4, confidence_threshold=0.2, background_threshold=threshold
+    )
+    by_map = kernel_network.segmenter(vocabulary(12), settings, method)
+    merge = ScoreMerge(launch if kernel == "interpreted" else failing, compares=False)
+    in_layers = Segmenter(by_map.model, by_map.prompts, settings, method, merge=merge)
+    assert merge.fits(by_map.model.device)
+    wanted = Wanted(confidence=True)
+    earlier, expected = by_map.segment(IMAGE, wanted), PlainSegmenter(by_map).segment(IMAGE)
+    best = expected.scores.amax(dim=0).cpu().numpy()
+    for ours in (
+        in_layers.segment(IMAGE, wanted),
+        in_layers.reading_back().segment(IMAGE, wanted),
+    ):
+        assert merge.fits(by_map.model.device) == (kernel == "interpreted")
+        assert ours.active_queries == expected.active_queries
+        assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT
+        assert (ours.labels == earlier.labels).mean() >= MIN_LABEL_AGREEMENT
+        assert ours.confidence is not None
+        assert np.abs(ours.confidence / 255 - best).max() <= 0.5 / 255 + 1e-4
+        for entry, before in zip(ours.classes, earlier.classes, strict=True):
+            assert (entry.id, entry.reason) == (before.id, before.reason)
+            assert entry.presence == pytest.approx(before.presence, abs=1e-5)
+            assert abs(entry.pixels - before.pixels) <= 0.002 * ours.labels.size
+        assert sum(entry.pixels for entry in ours.classes) == ours.labels.size
+
+
+def test_single_pixels_are_segmented_in_layers(kernel_network: Network) -> None:
+    pytest.importorskip("triton")
+    from activesam_ros.segmentation.score_kernel import launch
+
+    by_map = kernel_network.segmenter(vocabulary(3), Settings(), Method.FULL)
+    merge = ScoreMerge(launch, compares=False)
+    in_layers = Segmenter(by_map.model, by_map.prompts, by_map.settings, Method.FULL, merge=merge)
+    for image in (IMAGE[:1, :1], IMAGE[:1], IMAGE[:33, :65]):
+        agreement = in_layers.segment(image).labels == by_map.segment(image).labels
+        assert agreement.mean() >= MIN_LABEL_AGREEMENT
+        assert merge.fits(by_map.model.device)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.segmentation.pixels import network_pixels, upload
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.scene_change import SIDE, Thumbnail, difference, thumbnail
 
@@ -15,7 +16,9 @@ THRESHOLD = Settings().scene_change_threshold
 
 
 def seen(image: NDArray[np.uint8]) -> Thumbnail:
-    return thumbnail(network_pixels(upload(image, torch.device("cpu")), 112, torch.float32))
+    return thumbnail(
+        network_pixels(upload(image, Transfer(torch.device("cpu"))), 112, torch.float32)
+    )
 
 
 def street(shift: int = 0) -> NDArray[np.uint8]:

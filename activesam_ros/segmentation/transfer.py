@@ -1,0 +1,69 @@
+"""Copies between the host and a device that neither has to wait for."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_LOG = logging.getLogger(__name__)
+
+# (shape, dtype=...) -> host memory that a device can read and write by itself.
+Room = Callable[..., Tensor]
+_pinned_room: Room = functools.partial(torch.empty, pin_memory=True)
+
+
+class Transfer:
+    """To one device and back; on CUDA through pinned memory, in the order of the current stream.
+
+    PyTorch gives such memory to nobody else before the copies from or to it are done. Where memory
+    cannot be pinned copies wait instead; that is logged once, since it is slower.
+    """
+
+    def __init__(self, device: torch.device, room: Room | None = None) -> None:
+        """room: in place of CUDA's pinned memory, on any device."""
+        self.device = device
+        self._room = _pinned_room if room is None and device.type == "cuda" else room
+
+    def send(self, host: Tensor) -> Tensor:
+        """``host``, which may be changed at once, on the device; itself where it is there."""
+        if host.device == self.device:
+            return host
+        room = self._pinned(host)
+        if room is None:
+            return host.to(self.device)
+        return room.copy_(host).to(self.device, non_blocking=True)
+
+    def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """``tensors`` on the host, once all that was asked of the device is done.
+
+        The one place where the host waits for the device.
+        """
+        rooms = [self._pinned(tensor) for tensor in tensors]
+        landed = tuple(
+            tensor.cpu() if room is None else room.copy_(tensor, non_blocking=True)
+            for tensor, room in zip(tensors, rooms, strict=True)
+        )
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        return landed
+
+    def _pinned(self, tensor: Tensor) -> Tensor | None:
+        """Room for a tensor, None where memory is not pinned."""
+        if self._room is None:
+            return None
+        try:
+            return self._room(tensor.shape, dtype=tensor.dtype)
+        except RuntimeError as error:
+            self._room = None
+            reason = next(iter(str(error).splitlines()), "")
+            _LOG.warning(
+                "Memory cannot be pinned (%s: %s); images and label maps are copied without, which "
+                "is slower. Raise the limit of locked memory (ulimit -l).",
+                type(error).__name__,
+                reason,
+            )
+            return None

@@ -1,0 +1,231 @@
+"""How often the host waits for the device: once for the active set and once for the results.
+
+The network runs on the meta device, whose tensors have no values: whatever needs one, as .item(),
+nonzero() or a condition do, raises. So would an operation whose output's shape depends on values.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.pipeline import Network, NetworkOptions, load_network
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation import segmenter as segmenter_module
+from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.layers import Layers, Running
+from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.tiles import Axis
+from activesam_ros.segmentation.transfer import Transfer
+from activesam_ros.settings import Settings
+
+META = torch.device("meta")
+CPU = torch.device("cpu")
+IMAGE = np.zeros((50, 70, 3), np.uint8)
+
+
+class NoSlowCopies(TorchDispatchMode):
+    """Raises where values go between the host and the device other than without waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, Tensor)]
+        # A number on the host is handed to a kernel with its other arguments.
+        devices = {tensor.device.type for tensor in tensors if tensor.ndim or tensor.device == META}
+        if len(devices) > 1:
+            names = [argument.name for argument in func._schema.arguments]
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            if not given.get("non_blocking"):
+                raise AssertionError(f"{func} waits.")
+        return result
+
+
+class NoListsToTheDevice(TorchFunctionMode):
+    """Raises where a list or an array becomes a tensor on the device, which waits."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        if (
+            func in (torch.tensor, torch.as_tensor)
+            and torch.device(kwargs.get("device", CPU)) != CPU
+        ):
+            raise AssertionError(f"{func} waits.")
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    with NoSlowCopies(), NoListsToTheDevice():
+        yield
+
+
+class CountedTransfer(Transfer):
+    """Sends without pinning, and gives back ones."""
+
+    def __init__(self) -> None:
+        super().__init__(META, room=torch.empty)
+        self.received: list[int] = []
+
+    def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        assert all(tensor.device == META for tensor in tensors)
+        self.received.append(len(tensors))
+        return tuple(torch.ones(tensor.shape, dtype=tensor.dtype) for tensor in tensors)
+
+
+def checked(running: Running, classes: Tensor, layers: Layers, rows: Axis, columns: Axis) -> None:
+    """In the kernel's place: what it is given has the shapes and dtypes that it reads."""
+    queries, maps, height, width = layers.maps.shape
+    assert layers.maps.is_contiguous()
+    assert layers.maps.dtype == torch.bfloat16
+    assert layers.weights.shape == layers.order.shape == (queries, maps)
+    assert layers.weights.dtype == torch.float32
+    assert layers.order.dtype == torch.int64
+    assert layers.counts.shape == classes.shape == (queries,)
+    assert layers.counts.dtype == classes.dtype == running.index.dtype == torch.int32
+    assert running.best.shape == running.index.shape
+    assert running.best.is_contiguous()
+    assert (len(rows), len(columns)) == IMAGE.shape[:2]
+    assert int(rows.below.shape[0] * height * width) > 0
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    folder: Path = tmp_path_factory.mktemp("untrained")
+    return load_network(
+        NetworkOptions(weights=write_untrained(folder), device="cpu", cache_dir=folder)
+    )
+
+
+def on_meta(
+    network: Network, method: Method, settings: Settings, names: int = 12
+) -> tuple[Segmenter, CountedTransfer]:
+    """A segmenter without values, and what counts its waiting."""
+    vocabulary = Vocabulary(
+        name="numbers",
+        classes=tuple(
+            VocabularyClass(id=i, names=(f"thing {i}",), color=(0, 0, 0), hypernyms=((),))
+            for i in range(names)
+        ),
+    )
+    on_host = network.segmenter(vocabulary, settings, method)
+    transfer = CountedTransfer()
+    segmenter = Segmenter(
+        copy.deepcopy(network.model).to(META, torch.bfloat16),
+        on_host.prompts.to(META, torch.bfloat16),
+        settings,
+        method,
+        transfer=transfer,
+        merge=ScoreMerge(checked, compares=False),
+    )
+    return segmenter, transfer
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+@pytest.mark.parametrize("confidence", [False, True])
+def test_the_host_waits_for_the_active_set_and_for_the_results(
+    network: Network, method: Method, threshold: float, confidence: bool
+) -> None:
+    settings = Settings(max_active=6, bucket_size=4, background_threshold=threshold)
+    segmenter, transfer = on_meta(network, method, settings)
+    with watched():
+        result = segmenter.segment(IMAGE, Wanted(confidence=confidence))
+    assert isinstance(result, Segmentation)
+    assert result.labels.shape == IMAGE.shape[:2]
+    assert len(result.active_queries) == (6 if method is Method.ACTIVESAM else 12)
+    outputs = 4 if confidence else 3
+    assert transfer.received == ([1, outputs] if method is Method.ACTIVESAM else [outputs])
+
+
+def test_images_of_a_batch_are_previewed_in_one_go(network: Network) -> None:
+    segmenter, transfer = on_meta(network, Method.ACTIVESAM, Settings(max_active=6))
+    with watched():
+        results = list(segmenter.segment_batch([IMAGE] * 3, [Wanted()] * 3, [None] * 3))
+    assert len(results) == 3
+    assert transfer.received == [3, 3, 3, 3]
+
+
+def test_many_queries_are_read_back_in_between(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, _ = on_meta(network, Method.FULL, Settings())
+    with pytest.raises(RuntimeError, match="meta"):
+        segmenter.reading_back().segment(IMAGE)
+    with pytest.raises(NotImplementedError):
+        segmenter.segment(IMAGE, Wanted(scores=True))
+    monkeypatch.setattr(segmenter_module, "KEPT_ANSWERS", 11)
+    one_too_many, _ = on_meta(network, Method.FULL, Settings())
+    with pytest.raises(RuntimeError, match="meta"):
+        one_too_many.segment(IMAGE)
+
+
+WAITING: dict[str, Callable[[Tensor], object]] = {
+    "item": lambda x: x.max().item(),
+    "tolist": lambda x: x.tolist(),
+    "float": lambda x: float(x.max()),
+    "condition": lambda x: bool((x > 0).any()),
+    "nonzero": lambda x: (x > 0).nonzero(),
+    "mask": lambda x: x[x > 0],
+    "bincount": lambda x: torch.bincount(x.long()),
+    "cpu": lambda x: x.cpu(),
+    "numpy": lambda x: x.numpy(),
+    "from a list": lambda x: torch.tensor([1, 2], device=x.device),
+    "from an array": lambda x: torch.as_tensor(np.zeros(3), device=x.device),
+    "to": lambda x: torch.zeros(3).to(x.device),
+    "index on the host": lambda x: x[torch.zeros(2, dtype=torch.int64)],
+    "copy": lambda x: x.copy_(torch.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("name", list(WAITING))
+def test_what_waits_is_noticed(network: Network, name: str) -> None:
+    """So that the tests above fail where someone adds it: here it is done in the kernel's place."""
+
+    def waiting(*_: object) -> None:
+        WAITING[name](torch.zeros(3, device=META))
+
+    class Waiting(ScoreMerge):
+        def __call__(self, *_: object) -> None:
+            waiting()
+
+    segmenter, transfer = on_meta(network, Method.FULL, Settings())
+    segmenter = Segmenter(
+        segmenter.model,
+        segmenter.prompts,
+        segmenter.settings,
+        segmenter.method,
+        transfer=transfer,
+        merge=Waiting(checked),
+    )
+    with pytest.raises((RuntimeError, NotImplementedError, AssertionError, TypeError)), watched():
+        segmenter.segment(IMAGE)
