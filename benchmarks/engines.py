@@ -23,7 +23,7 @@ from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
-from benchmarks.options import Options
+from benchmarks.options import OURS, Options
 from benchmarks.reference_network import ReferenceNetwork
 
 
@@ -84,7 +84,7 @@ def choices(options: Options) -> list[Choice]:
         for method in options.methods
         for engine in options.engines
         for preset in options.presets
-        if preset == "exact" or engine == "ours"
+        if preset == "exact" or engine in OURS
     ]
 
 
@@ -119,7 +119,9 @@ def engine(choice: Choice, options: Options, loaded: Network) -> tuple[Engine, i
     )
     chosen = settings(options, choice, vocabulary)
     segmenter = loaded.segmenter(vocabulary, chosen, choice.method)
-    if choice.engine == "ours":
+    if choice.engine == "asking":
+        segmenter = segmenter.reading_back()
+    if choice.engine in OURS:
         return _ours(in_time(segmenter, chosen)), len(vocabulary.queries)
     network = None if choice.engine == "plain" else _reference(segmenter, loaded)
     return _plain(PlainSegmenter(segmenter, network)), len(vocabulary.queries)

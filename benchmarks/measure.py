@@ -29,7 +29,7 @@ from benchmarks.engines import (
     network,
     streams_with,
 )
-from benchmarks.options import Options
+from benchmarks.options import OURS, Options
 
 MEMORY_FRAMES = 2
 
@@ -133,7 +133,7 @@ def _row(
 
 def _counted(options: Options, choice: Choice, run: Engine, loaded: Network) -> Engine:
     """What operations are counted of: PyTorch does not see those of compiled code."""
-    if choice.engine != "ours":
+    if choice.engine not in OURS:
         return run
     plain = replace(options, assignments=(*options.assignments, "compile=never"))
     return engine(choice, plain, loaded)[0]

@@ -13,7 +13,9 @@ from activesam_ros.errors import UsageError
 from activesam_ros.reference import require_packages
 from activesam_ros.segmentation.baselines import Method
 
-ENGINES = ("ours", "plain", "reference")
+# The package as it is, and with a GPU asked in between also where there are few queries.
+OURS = ("ours", "asking")
+ENGINES = (*OURS, "plain", "reference")
 PRESETS = ("exact", "fast")
 SETTINGS_WITH_FLAGS = {
     "preset": "--preset",
@@ -29,8 +31,8 @@ Name = TypeVar("Name")
 class Options:
     """One run: every engine with every method, frame by frame in turn.
 
-    presets: of the engine ours; the others have none and count as exact.
-    assignments: KEY=VALUE of settings; densities and streaming act on the engine ours alone.
+    presets: of the engines ours and asking; the others have none and count as exact.
+    assignments: KEY=VALUE of settings; densities and streaming act on those engines alone.
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
     keeps, None for the method's own rule. warm_up: frames before. only_time: neither operations nor
     memory, which take frames of their own. vocabulary: a shipped name, a file, or "wide", the 150
@@ -104,8 +106,8 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
     presets = _chosen("--preset", args.preset, {name: name for name in PRESETS})
     if "reference" in engines:
         require_packages()
-    if "exact" not in presets and "ours" not in engines:
-        raise UsageError("--preset fast is of the engine ours alone; give --engine ours.")
+    if "exact" not in presets and not set(engines) & set(OURS):
+        raise UsageError("--preset fast is of the engines ours and asking alone; give one of them.")
     width, height = _size(args.size)
     options = Options(
         engines=engines,

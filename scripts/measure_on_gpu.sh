@@ -21,7 +21,7 @@ part() { # NAME COMMAND...
   "$@" 2>&1 | tee "$out/$name.log" || failed+=("$name")
 }
 
-engines=ours,plain
+engines=ours,asking,plain
 python -c 'import sam3' 2>/dev/null && engines=$engines,reference
 size=(--device "$device" --size 1920x1080 --weights "$weights" --frames "$(frames 20)")
 

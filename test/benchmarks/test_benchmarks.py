@@ -68,13 +68,15 @@ def test_a_row_for_each_engine(tmp_path: Path) -> None:
 
 def test_time_alone(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    choice = "--engine ours --method full --frames 1 --warm-up 0 --only-time --size 96x64"
+    choice = "--engine ours,asking --method full --frames 1 --warm-up 0 --only-time --size 96x64"
     arguments = ["--weights", str(write_untrained(tmp_path)), *choice.split(), "--device", "cpu"]
     ran = benchmarks(*arguments, "--json", str(file))
     assert ran.returncode == 0, ran.stderr
-    (row,) = json.loads(file.read_text())["rows"]
-    assert (row["peak_memory_mib"], row["tflops"]) == (None, None)
-    assert row["frames_per_second"] > 0
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["engine"] for row in rows] == ["ours", "asking"]
+    for row in rows:
+        assert (row["peak_memory_mib"], row["tflops"]) == (None, None)
+        assert row["frames_per_second"] > 0
     assert " - " in ran.stdout
 
 
@@ -132,4 +134,4 @@ def test_the_reference_wants_its_packages() -> None:
 def test_the_plain_engine_has_no_fast_preset() -> None:
     ran = benchmarks("--engine", "plain", "--preset", "fast")
     assert ran.returncode == 2
-    assert "--preset fast is of the engine ours alone" in ran.stderr
+    assert "--preset fast is of the engines ours and asking alone" in ran.stderr
