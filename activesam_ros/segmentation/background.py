@@ -42,16 +42,20 @@ class Background:
             return below_threshold(best, self.threshold)
         return margin_aware(best, second, self.threshold, self.exponent)
 
-    def settled_below(self, best: Tensor, second: Tensor) -> Tensor:
+    def settled_below(self, best: Tensor, second: Tensor, *, recurring: bool = False) -> Tensor:
         """float32 [H, W]: a further class that scores less changes neither best nor the label.
 
         Nor does leaving it out of ``second`` change what classes that come later do. With b, s the
         best two and T = t ** exponent: where b * sqrt(b - s) >= T now, it remains so as long as
         s <= b - (T / b) ** 2.
+
+        recurring: the best class itself may score more later. A background pixel can then become
+        the class's, or not, by what is second.
         """
         if not self.needs_second:
             return best
-        return self._settled(best, second)[0]
+        settled, empty = self._settled(best, second)
+        return torch.where(empty, second, settled) if recurring else settled
 
     def labels_settled_below(self, best: Tensor, second: Tensor) -> Tensor:
         """As settled_below for the label alone, if no later class can score more anywhere either.

@@ -88,12 +88,18 @@ class ClassScores:
         device: torch.device,
         background: Background,
         scores: NDArray[np.float16] | None = None,
+        *,
+        recurring: bool = True,
     ) -> None:
-        """``scores``, where given, [classes, H, W] of zeros receives every class's score map."""
+        """``scores``, where given, [classes, H, W] of zeros receives every class's score map.
+
+        recurring: whether a class may come several times.
+        """
         height, width = size
         self._size = size
         self._background = background
         self._scores = scores
+        self._recurring = recurring
         self._axes: tuple[tuple[int, ...], Axis, Axis] | None = None
         # Whole tiles; pixels beyond the image score more than anything and so need nothing.
         padded = (-(-height // TILE) * TILE, -(-width // TILE) * TILE)
@@ -215,7 +221,9 @@ class ClassScores:
         rows = slice(down.start * TILE, down.stop * TILE)
         columns = slice(across.start * TILE, across.stop * TILE)
         best = self._best[rows, columns]
-        settled = self._background.settled_below(best, self._second[rows, columns])
+        settled = self._background.settled_below(
+            best, self._second[rows, columns], recurring=self._recurring
+        )
         lowest = settled.unflatten(0, (-1, TILE)).amin(dim=1).unflatten(1, (-1, TILE)).amin(dim=2)
         self._settled[down, across] = lowest.numpy()
 

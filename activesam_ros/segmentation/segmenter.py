@@ -198,7 +198,9 @@ class Segmenter:
         """Decode and fuse one image of ``size`` [height, width]."""
         scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
         background = self._recipe.background(self.settings)
-        totals = ClassScores(size, self.model.device, background, scores)
+        active_classes = {self._query_class[query] for query in choice.active}
+        recurring = len(active_classes) < len(choice.active)
+        totals = ClassScores(size, self.model.device, background, scores, recurring=recurring)
         with timer.stage("decode"):
             decoding = self._ask(features, choice.active)
         self._add_up(totals, decoding, choice, wanted, timer)

@@ -147,6 +147,17 @@ def test_leaving_out_what_cannot_win_changes_nothing(
         torch.testing.assert_close(totals.best, best, rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_second_counts_when_the_best_class_comes_again() -> None:
+    """A background pixel for now, so that nothing below its best seems to matter."""
+    totals = ClassScores((1, 1), CPU, Background(0.75, 1.0))
+    for class_index, score in ((1, 0.5), (0, 0.2), (1, 0.86)):
+        totals.add(class_index, Evidence(torch.full((1, 1, 1), 50.0), torch.tensor([score])))
+    assert totals.second.item() == pytest.approx(0.2)
+    is_empty = Background(0.75, 1.0).empty(totals.best, totals.second)
+    assert is_empty is not None
+    assert is_empty.item()  # 0.86 * sqrt(0.66) < 0.75 < 0.86 ** 1.5
+
+
 @given(
     st.integers(2, 6).flatmap(
         lambda classes: st.tuples(
