@@ -1,7 +1,8 @@
 """The network compiled and, on a GPU, recorded: the same results within rounding, sooner.
 
-Compiled are the layers that repeat, each kind once: start-up stays short, and elementwise steps
-become one kernel. What cannot be had here is left out and said in the log.
+Compiled are the image encoder's blocks and the decoder's layers, each kind once, and the fusion
+encoder: start-up stays short, and elementwise steps become one kernel. What cannot be had here is
+left out and said in the log.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def accelerated(model: Sam3ImageModel) -> AcceleratedModel:
 
 
 def compiled(model: Sam3ImageModel, backend: Backend = INDUCTOR) -> Sam3ImageModel:
-    """The same network, on the same weights, with its repeating layers compiled when first run.
+    """The same network, on the same weights, whose layers are compiled when first run.
 
     backend: of torch.compile.
     """
@@ -69,7 +70,7 @@ def compiled(model: Sam3ImageModel, backend: Backend = INDUCTOR) -> Sam3ImageMod
     other = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
     for block in other.vision_encoder.trunk.blocks:
         block.compile(backend=backend, dynamic=False)
-    units = (*other.fusion_encoder.layers, *other.decoder.layers, other.mask_head.pixel_decoder)
+    units = (other.fusion_encoder, *other.decoder.layers, other.mask_head.pixel_decoder)
     for unit in units:
         unit.compile(backend=backend, dynamic=True)  # for any number of prompts and tokens
     return other

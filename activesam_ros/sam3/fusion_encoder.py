@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import MultiheadAttention
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.plan import DENSE, Attend, BlockPlan, Feed, FusionPlan
+from activesam_ros.sam3.plan import DENSE, Attend, Feed, FusionPlan
 
 
 class Context(NamedTuple):
@@ -102,25 +102,6 @@ class FusionLayer(nn.Module):
         x = x + attended
         return x + self._fed(x) if feed is None else feed(x, self._fed)
 
-    def forward(
-        self,
-        x: Tensor,
-        query: Tensor | None,
-        position: Tensor,
-        prompt: Tensor,
-        mask: Tensor,
-        plan: BlockPlan,
-    ) -> Tensor:
-        """One layer of the fusion encoder, the unit that is compiled.
-
-        x: [B, N, width]; query: where self-attention is done already, what x asks the prompt, else
-        None; position: [N, width] or [B, N, width]; prompt: [B, T, width]; mask: bool [B, 1, 1, T].
-        """
-        if query is None:
-            x = self.attend_self(x, position, plan.attend)
-            query = self.ask_context(x)
-        return self.attend_context(x, query, self.read_context(prompt, prompt), mask, plan.feed)
-
     def _fed(self, x: Tensor) -> Tensor:
         fed: Tensor = self.linear2(F.relu_(self.linear1(self.norm3(x))))
         return fed
@@ -162,17 +143,19 @@ class FusionEncoder(nn.Module):
         prepared is. Returns the memory [K, N, d] in grid order.
         """
         mask = valid[:, None, None]
-        x = prepared.tokens
-        query: Tensor | None = prepared.query
+        x, query = prepared
         layers = _typed(self.layers)
         plans = (DENSE,) * len(layers) if plan is None else plan.layers
         if plan is not None:
             position = position[plan.order]
             if len(position) > 1:
                 position = per_pair(position, len(x) // len(position))
-        for layer, part in zip(layers, plans, strict=True):
-            x = layer(x, query, position, prompt, mask, part)
-            query = None
+        for index, (layer, part) in enumerate(zip(layers, plans, strict=True)):
+            if index > 0:
+                x = layer.attend_self(x, position, part.attend)
+                query = layer.ask_context(x)
+            context = layer.read_context(prompt, prompt)
+            x = layer.attend_context(x, query, context, mask, part.feed)
         if plan is None:
             return x
         return arranged(x, per_pair(plan.places, len(x) // len(plan.places)))
