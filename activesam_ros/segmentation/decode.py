@@ -112,9 +112,8 @@ class Decoding:
         """
         pixels, kernels, offsets, weights = self._ingredients(ranks)
         embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie innermost: no copy
-        maps = torch.baddbmm(offsets[..., None], kernels, embeddings.transpose(1, 2))
-        maps = maps.unflatten(-1, pixels.shape[-2:])
-        return self._index[self._ranked[ranks]], Layers.of(maps, weights)
+        maps = torch.bmm(kernels, embeddings.transpose(1, 2)).unflatten(-1, pixels.shape[-2:])
+        return self._index[self._ranked[ranks]], Layers.of(maps, offsets, weights)
 
     @functools.cached_property
     def _ranking(self) -> _Ranking:

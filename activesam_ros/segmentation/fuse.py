@@ -160,7 +160,7 @@ class ClassScores:
         for query, (class_index, count) in enumerate(zip(classes.tolist(), counts, strict=True)):
             if count == 0:
                 continue
-            maps = layers.maps[query, layers.order[query, :count]].float()
+            maps = layers.logits(query, count)
             evidence = Evidence(maps, layers.weights[query, :count])
             self._add_everywhere(class_index, _strongest(evidence, *self._between(maps)))
 

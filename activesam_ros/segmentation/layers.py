@@ -13,25 +13,36 @@ from torch import Tensor
 
 
 class Layers(NamedTuple):
-    """What P queries score: each the maximum of its weights times the sigmoid of its maps.
+    """What P queries score: each the maximum of its weights times the sigmoid of its logits.
 
-    maps: logits [P, N, Hm, Wm], float32 or lower; weights: float32 [P, N], those of each query in
-    descending order; order: int64 [P, N], which map each weight is of; counts: int32 [P], how many
-    of the weights count.
+    maps: [P, N, Hm, Wm], float32 or lower, and offsets: float32 [P, N], together the logits, apart
+    since adding them up would be two more passes over all maps; weights: float32 [P, N], those of
+    each query in descending order; order: int64 [P, N], which map each weight is of; counts: int32
+    [P], how many of the weights count.
     """
 
     maps: Tensor
+    offsets: Tensor
     weights: Tensor
     order: Tensor
     counts: Tensor
 
     @classmethod
-    def of(cls, maps: Tensor, weights: Tensor) -> Layers:
-        """maps as above; weights: float32 [P, N] in the order of the maps, 0 does not count."""
+    def of(cls, maps: Tensor, offsets: Tensor, weights: Tensor) -> Layers:
+        """maps as above, offsets in any precision; weights: float32 [P, N] in the order of the
+        maps, 0 does not count.
+        """
         ordered = weights.sort(dim=1, descending=True, stable=True)
         # Not >, so that what is no number counts; sorting puts it first.
         counts = (ordered.values <= 0).logical_not_().sum(dim=1, dtype=torch.int32)
-        return cls(maps.contiguous(), ordered.values, ordered.indices, counts)
+        return cls(
+            maps.contiguous(), offsets.float().contiguous(), ordered.values, ordered.indices, counts
+        )
+
+    def logits(self, query: int, count: int) -> Tensor:
+        """Of the first ``count`` maps of a query, by weight: float32 [count, Hm, Wm]."""
+        chosen = self.order[query, :count]
+        return self.maps[query, chosen].float() + self.offsets[query, chosen, None, None]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def merge_kernel(
     second_ptr,  # the same size where it is needed
     index_ptr,  # int32, the same size
     classes_ptr,  # int32 [queries]
-    maps_ptr,  # logits [queries, layers, map_height, map_width]
+    maps_ptr,  # [queries, layers, map_height, map_width]
+    offsets_ptr,  # float32 [queries, layers], with which maps are logits
     weights_ptr,  # float32 [queries, layers], descending
     order_ptr,  # int64 [queries, layers], which map each weight is of
     counts_ptr,  # int32 [queries], how many weights count
@@ -57,14 +58,12 @@ def merge_kernel(
     column = tl.minimum(x, width - 1)
     above = tl.load(row_cell_ptr + row).to(tl.int32)
     left = tl.load(column_cell_ptr + column).to(tl.int32)
-    below = tl.minimum(above + 1, map_height - 1)
-    right = tl.minimum(left + 1, map_width - 1)
     row_share = tl.load(row_share_ptr + row)[:, None]
     column_share = tl.load(column_share_ptr + column)[None, :]
-    above_left = above[:, None] * map_width + left[None, :]
-    above_right = above[:, None] * map_width + right[None, :]
-    below_left = below[:, None] * map_width + left[None, :]
-    below_right = below[:, None] * map_width + right[None, :]
+    # To the second cell, the first itself at the end of the grid; cells would take more registers.
+    first = above[:, None] * map_width + left[None, :]
+    right = tl.minimum(map_width - 1 - left, 1)[None, :]
+    below = tl.minimum(map_height - 1 - above, 1)[:, None] * map_width
 
     best = tl.load(best_ptr + corner + inside)
     index = tl.load(index_ptr + corner + inside)
@@ -87,12 +86,13 @@ def merge_kernel(
         for place in range(used):
             weight = tl.load(weights_ptr + query * layers + place)
             layer = tl.load(order_ptr + query * layers + place)
-            cells = maps_ptr + (query * layers + layer) * map_height * map_width
-            upper = tl.load(cells + above_left).to(tl.float32)
-            upper += (tl.load(cells + above_right).to(tl.float32) - upper) * column_share
-            lower = tl.load(cells + below_left).to(tl.float32)
-            lower += (tl.load(cells + below_right).to(tl.float32) - lower) * column_share
-            logit = upper + (lower - upper) * row_share
+            cells = maps_ptr + (query * layers + layer) * map_height * map_width + first
+            upper = tl.load(cells).to(tl.float32)
+            upper += (tl.load(cells + right).to(tl.float32) - upper) * column_share
+            lower = tl.load(cells + below).to(tl.float32)
+            lower += (tl.load(cells + below + right).to(tl.float32) - lower) * column_share
+            offset = tl.load(offsets_ptr + query * layers + layer)
+            logit = upper + (lower - upper) * row_share + offset
             scored = tl.maximum(scored, tl.sigmoid(logit) * weight, tl.PropagateNan.ALL)
         # A score of 0, also of a query without maps, changes nothing.
         wins = (scored > best) | ((scored == best) & (index > class_index))
@@ -121,6 +121,7 @@ def launch(
             running.index,
             classes,
             layers.maps,
+            layers.offsets,
             layers.weights,
             layers.order,
             layers.counts,

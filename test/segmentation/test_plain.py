@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.demo.drive import Drive
+from activesam_ros.demo.measure import wide_vocabulary
+from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.resources import weights_dir
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.result import Wanted
@@ -66,14 +74,17 @@ def test_a_frame_equals_the_plain_way(
 
 
 @pytest.fixture(scope="module")
-def kernel_network(tmp_path_factory: pytest.TempPathFactory) -> Network:
+def kernel_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """As small_network where Triton's kernels run: on the GPU, or interpreted."""
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     folder = tmp_path_factory.mktemp("untrained")
-    return load_network(
+    yield load_network(
         NetworkOptions(
             weights=write_untrained(folder), dtype="float32", device="auto", cache_dir=folder
         )
     )
+    monkeypatch.undo()
 
 
 def failing(*_: object) -> None:
@@ -128,3 +139,23 @@ def test_single_pixels_are_segmented_in_layers(kernel_network: Network) -> None:
         agreement = in_layers.segment(image).labels == by_map.segment(image).labels
         assert agreement.mean() >= MIN_LABEL_AGREEMENT
         assert merge.fits(by_map.model.device)
+
+
+def test_bfloat16_keeps_the_labels_in_layers(tmp_path: Path) -> None:
+    """Of the network that ships: the kernel reads logits in bfloat16, as the network makes them."""
+    pytest.importorskip("triton")
+    from activesam_ros.segmentation.score_kernel import launch
+
+    weights = weights_dir() / "demo" / WEIGHTS_NAME
+    network = load_network(NetworkOptions(weights=weights, dtype="bfloat16", cache_dir=tmp_path))
+    (image,) = (
+        Drive(DriveOptions(seed=TEST_SEEDS[0], frames=1, width=160, height=96)).frame(0).images
+    )
+    settings = Settings(background_threshold=0.3)
+    plain = network.segmenter(wide_vocabulary(), settings)
+    merge = ScoreMerge(launch, compares=False)
+    in_layers = Segmenter(plain.model, plain.prompts, settings, merge=merge)
+    ours, expected = in_layers.segment(image), PlainSegmenter(plain).segment(image)
+    assert merge.fits(network.device)
+    assert ours.active_queries == expected.active_queries
+    assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT

@@ -56,6 +56,11 @@ class Never(ScoreMerge):
         return False
 
 
+def offsets(maps: Tensor) -> Tensor:
+    """Of each map, none of the first of a query."""
+    return torch.arange(maps.shape[1]).div(4).expand(maps.shape[:2])
+
+
 def totals(
     groups: list[tuple[list[int], Tensor, Tensor]],
     size: tuple[int, int],
@@ -66,7 +71,8 @@ def totals(
     scores = ClassScores(size, DEVICE, background)
     for classes, maps, weights in groups:
         index = torch.tensor(classes, dtype=torch.int32, device=DEVICE)
-        scores.add_layers(index, Layers.of(maps.to(DEVICE), weights.to(DEVICE)), merge)
+        parts = (part.to(DEVICE) for part in (maps, offsets(maps), weights))
+        scores.add_layers(index, Layers.of(*parts), merge)
     return scores
 
 
@@ -90,7 +96,8 @@ def oracle(groups: list[tuple[list[int], Tensor, Tensor]], size: tuple[int, int]
     """The score of every class, and of two that never arrive, [classes, H, W]."""
     scores = torch.zeros(max(max(classes) for classes, _, _ in groups) + 3, *size)
     for classes, maps, weights in groups:
-        enlarged = F.interpolate(maps.float(), size=size, mode="bilinear").sigmoid()
+        logits = maps.float() + offsets(maps)[..., None, None]
+        enlarged = F.interpolate(logits, size=size, mode="bilinear").sigmoid()
         for index, score in zip(
             classes, (enlarged * weights[..., None, None]).amax(1), strict=True
         ):
@@ -266,7 +273,8 @@ from activesam_ros.segmentation.tiles import TILE
 
 POINTERS = {
     "best_ptr": "fp32", "second_ptr": "fp32", "index_ptr": "i32", "classes_ptr": "i32",
-    "maps_ptr": sys.argv[2], "weights_ptr": "fp32", "order_ptr": "i64", "counts_ptr": "i32",
+    "maps_ptr": sys.argv[2], "offsets_ptr": "fp32", "weights_ptr": "fp32", "order_ptr": "i64",
+    "counts_ptr": "i32",
     "row_cell_ptr": "i64", "row_share_ptr": "fp32",
     "column_cell_ptr": "i64", "column_share_ptr": "fp32",
 }
@@ -310,6 +318,6 @@ def test_it_compiles_for_gpus(capability: int, dtype: str) -> None:
     usages = json.loads(result.stdout)
     assert len(usages) == 2
     for usage in usages:
-        assert 0 < usage["REG"] <= 128  # two programs of 256 threads at once
-        assert usage["STACK"] == usage["LOCAL"] == 0  # nothing spilled
+        assert 0 < usage["REG"] <= 64  # four programs of 256 threads at once
+        assert usage["STACK"] + usage["LOCAL"] <= 16  # a pointer or two, from before the loops on
         assert usage["SHARED"] <= 1024

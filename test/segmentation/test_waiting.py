@@ -107,8 +107,10 @@ def checked(running: Running, classes: Tensor, layers: Layers, rows: Axis, colum
     queries, maps, height, width = layers.maps.shape
     assert layers.maps.is_contiguous()
     assert layers.maps.dtype == torch.bfloat16
-    assert layers.weights.shape == layers.order.shape == (queries, maps)
-    assert layers.weights.dtype == torch.float32
+    for part in (layers.offsets, layers.weights, layers.order):
+        assert part.shape == (queries, maps)
+        assert part.is_contiguous()
+    assert layers.offsets.dtype == layers.weights.dtype == torch.float32
     assert layers.order.dtype == torch.int64
     assert layers.counts.shape == classes.shape == (queries,)
     assert layers.counts.dtype == classes.dtype == running.index.dtype == torch.int32
