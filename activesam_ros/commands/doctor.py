@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from activesam_ros.resources import config_dir, weights_dir
 from activesam_ros.sam3.checkpoint import check_weights
 
 WIDTH = 22
+# What PyTorch and Triton look for.
+COMPILERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ PACKAGES = (
     ),
     Package("vision_msgs", "vision_msgs", "~/label_info", "a ROS 2 distribution"),
     Package("launch_ros", "launch_ros", "the launch file", "a ROS 2 distribution"),
+    Package("triton", "triton", "kernels of a GPU", "comes with a CUDA build of PyTorch"),
     Package("scipy", "scipy", "evaluate --corruption", "pip install 'activesam_ros[corruptions]'"),
     Package("ray", "ray", "evaluate --executor ray", "pip install 'activesam_ros[ray]'"),
     Package("sam3", "sam3", "activesam verify", "pip install 'activesam_ros[reference]'"),
@@ -78,7 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 where something needed is missing, else 0."""
-    findings = [*_system(), *_packages(), *_ros(), *_data(), *_weights(args.weights, args.config)]
+    findings = [
+        *_system(),
+        *_compiler(),
+        *_packages(),
+        *_ros(),
+        *_data(),
+        *_weights(args.weights, args.config),
+    ]
     for finding in findings:
         mark = ("!!" if finding.needed else "--") if finding.missing else "ok"
         print(f"{mark}  {finding.what:{WIDTH}} {finding.found}")
@@ -101,6 +112,12 @@ def _system() -> Iterator[Finding]:
         )
     else:
         yield Finding("device", f"cpu, {dtype}; no CUDA device is visible to torch", missing=True)
+
+
+def _compiler() -> Iterator[Finding]:
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    text = found or "missing, for kernels of a GPU and compile=always: a package such as gcc"
+    yield Finding("C compiler", text, missing=found is None)
 
 
 def _packages() -> Iterator[Finding]:
