@@ -228,7 +228,7 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def free_memory() -> None:
+def release_memory() -> None:
     """Give back what a dropped network held, also on the GPU."""
     settle_memory()
     if torch.cuda.is_available():

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.degradation import ActiveSets
-from activesam_ros.node.engine import Mode, Prompted, free_memory
+from activesam_ros.node.engine import Mode, Prompted, release_memory
 from activesam_ros.node.images import Converter, RejectedImageError, compressed_to_rgb, to_rgb
 from activesam_ros.node.latency_budget import BudgetState, observe
 from activesam_ros.node.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
@@ -172,7 +172,7 @@ class FrameProcessor:
             if error is None:
                 return
             if isinstance(error, FrameMemoryError):
-                free_memory()
+                release_memory()
             if len(left) > 1:
                 for work in left:
                     self._segment([work], running)

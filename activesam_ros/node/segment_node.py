@@ -32,8 +32,8 @@ from activesam_ros.node.diagnostics import (
 )
 from activesam_ros.node.engine import (
     EngineLoader,
-    free_memory,
     load_engine,
+    release_memory,
     settle_memory,
     use_cpu_threads,
     warm_up,
@@ -109,7 +109,7 @@ class SegmentNode(LifecycleNode):
         try:
             self._session = self._make_session(parameters)
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
-            free_memory()
+            release_memory()
             return self._fail("Configuring", "unconfigured", error)
         settle_memory()
         self._state = "inactive"
@@ -203,7 +203,7 @@ class SegmentNode(LifecycleNode):
         if session is not None:
             session.close()
             del session
-            free_memory()
+            release_memory()
 
     def _autostart(self) -> None:
         if self._stopping or self._state != "unconfigured":

@@ -17,7 +17,7 @@ from activesam_ros.node.engine import (
     Engine,
     Mode,
     Prompted,
-    free_memory,
+    release_memory,
     warm_passes,
 )
 from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
@@ -180,7 +180,7 @@ class Session:
             text = str(error)
         else:
             return
-        free_memory()  # after the error, whose traceback holds tensors
+        release_memory()  # after the error, whose traceback holds tensors
         self.note(
             f"There is no memory to warm the vocabulary {prompted.vocabulary.name} beside what "
             f"runs: {text} It is used all the same; its first images may take longer."

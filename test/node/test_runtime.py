@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.degradation import Level, Step
-from activesam_ros.node.engine import Mode, Prompted, free_memory, settle_memory, warm_up
+from activesam_ros.node.engine import Mode, Prompted, release_memory, settle_memory, warm_up
 from activesam_ros.node.images import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.options import NodeOptions
@@ -345,7 +345,7 @@ def test_what_was_settled_is_freed_when_it_is_dropped() -> None:
     later = weakref.ref(Knot())
     gc.collect()
     assert later() is None, "and finds what comes later"
-    free_memory()
+    release_memory()
     assert settled() is None
     gc.unfreeze()
 
