@@ -10,6 +10,8 @@ IN_ENV := source ./env.sh &&
 # Not `python -m pytest`: with the checkout on the path, the folder launch/ would pass for ROS's launch.
 PYTEST := pytest
 PYTEST_ARGS ?=
+# Files of tests that run side by side: much of their time they wait for processes and messages.
+TEST_WORKERS ?= 2
 
 .PHONY: help setup kernels test test-slow test-soak test-full-size lint format demo lock clean
 
@@ -22,8 +24,9 @@ setup: ## make .venv and build the ROS package into install/ (PYTHON=..., TORCH=
 kernels: setup ## Triton, so that `make test` tests the GPU kernels too (1 GB; no GPU needed)
 	@$(IN_ENV) python -m pip install --quiet --requirement requirements/kernels.txt
 
-test: setup ## every test but the slow and the full-size ones (PYTEST_ARGS=... for options)
-	@$(IN_ENV) $(PYTEST) -m 'not slow and not full_size' $(PYTEST_ARGS) test
+test: setup ## every test but the slow and full-size ones (PYTEST_ARGS=... for options, TEST_WORKERS=2)
+	@$(IN_ENV) OMP_NUM_THREADS=1 $(PYTEST) -n $(TEST_WORKERS) --dist loadfile \
+	  -m 'not slow and not full_size' $(PYTEST_ARGS) test
 
 test-slow: setup ## the slow tests: soak runs, long recordings
 	@$(IN_ENV) $(PYTEST) -m 'slow and not full_size' $(PYTEST_ARGS) test

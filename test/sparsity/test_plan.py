@@ -137,6 +137,11 @@ def relative_error(ours: Tensor, expected: Tensor) -> float:
     return float((ours - expected).abs().max() / expected.abs().max())
 
 
+def name_of(value: object) -> str:
+    """The same in every process, so no address of a function."""
+    return getattr(value, "__name__", str(value))
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize(
     ("size", "densities", "order_of"),
@@ -145,7 +150,7 @@ def relative_error(ours: Tensor, expected: Tensor) -> float:
         *((size, SWITCHES[-1], by_content) for size in ((168, 168), (112, 112))),
         *((size, SWITCHES[-1], evenly) for size in (ODD_SIZE, (168, 168))),
     ],
-    ids=str,
+    ids=name_of,
 )
 def test_a_plan_computes_what_its_masks_say(
     model: Sam3ImageModel,
