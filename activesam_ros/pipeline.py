@@ -86,7 +86,7 @@ class Network:
         Raises MissingDependencyError where the device cannot.
         """
         exact = settings.preset == "exact"
-        if not _compiles(settings, self.device):
+        if not compiles(settings, self.device):
             return self.model if exact else self._quantized
         if not exact and self.device.type == "cpu":
             raise MissingDependencyError(
@@ -108,7 +108,8 @@ class Network:
         return accelerated(self._quantized)
 
 
-def _compiles(settings: Settings, device: torch.device) -> bool:
+def compiles(settings: Settings, device: torch.device) -> bool:
+    """Whether the settings want the network compiled on ``device``."""
     return device.type == "cuda" if settings.compile == AUTO else settings.compile != NEVER
 
 

@@ -10,6 +10,7 @@ import torch
 from activesam_ros.errors import CheckpointError, MissingDependencyError, UsageError
 from activesam_ros.pipeline import (
     NetworkOptions,
+    compiles,
     load_network,
     read_config,
     resolve_device,
@@ -66,6 +67,19 @@ def test_a_hit_in_the_cache_does_not_read_the_text_encoder(
     assert torch.equal(first.table.features, again.table.features)
     assert network.dtype == torch.float32
     assert network.device == CPU
+
+
+def test_what_is_compiled() -> None:
+    answers = {
+        (choice, device.type): compiles(Settings(compile=choice), device)
+        for choice in ("auto", "always", "never")
+        for device in (CPU, GPU)
+    }
+    assert [key for key, value in answers.items() if value] == [
+        ("auto", "cuda"),
+        ("always", "cpu"),
+        ("always", "cuda"),
+    ]
 
 
 def test_the_network_is_compiled_where_the_settings_say_so(weights: Path) -> None:

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -48,6 +49,7 @@ from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.node.turns import Turns
+from activesam_ros.pipeline import compiles
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
@@ -179,6 +181,11 @@ class SegmentNode(LifecycleNode):
         tokenizer = Tokenizer()
         prompted = engine.prompt(load_vocabulary(options.vocabulary, tokenizer), parameters)
         if options.warm_up:
+            if compiles(parameters.settings, torch.device(engine.device)):
+                self.get_logger().info(
+                    "Compiling the network, which takes minutes the first time; what comes of it "
+                    "is kept on the disk. The parameter compile set to never goes without."
+                )
             warm_up(prompted, warm_batch(parameters))
         self._version += 1
         vocabulary = prompted.vocabulary
