@@ -64,15 +64,16 @@ class Decoding:
         self._transfer = transfer
         self._group = min(MAP_GROUP, bucket_size)
         self._index = transfer.send(torch.tensor(queries))
-        presences, bounds = [], []
+        presences, weights, bounds = [], [], []
         parts: list[Answers] = []
         places: list[Tensor] = []
         for start in range(0, len(queries), bucket_size):
             stop = min(start + bucket_size, len(queries))
             answers = self._ask(self._index[start:stop])
-            presence, weights = self._weights(answers)
+            presence, weight = self._weighed(answers)
             presences.append(presence)
-            bounds.append(weights.amax(dim=1))
+            weights.append(weight)
+            bounds.append(weight.amax(dim=1))
             parts.append(answers)
             places.append(torch.arange(start, stop, device=presence.device))
             if sum(map(len, places)) > KEPT_ANSWERS + bucket_size:
@@ -81,6 +82,7 @@ class Decoding:
                 parts, places = [joined(parts).of(best)], [kept[best]]
         self._kept = joined(parts)
         self._kept_places = torch.cat(places)
+        self._weights = torch.cat(weights)
         self._bounds, self._ranked = torch.cat(bounds).sort(descending=True, stable=True)
         self.presence = torch.cat(presences)
         """float32 [K], probability of each query, on the device."""
@@ -96,24 +98,38 @@ class Decoding:
 
     def evidence(self, ranks: slice) -> Iterator[tuple[int, Evidence]]:
         """A group's queries, by their index in the vocabulary, with what they score; waits."""
-        pixels, kernels, offsets, weights = self._ingredients(ranks)
-        counts = (weights <= 0).logical_not_()  # so that what is no number counts
+        sources = self._sources(self._answers(ranks), ranks)
+        pixels = self._model.pixels(sources.answers, self._features.skips)
+        counts = (sources.weights <= 0).logical_not_()  # so that what is no number counts
         for position, place in enumerate(self._ranking.places[ranks]):
             chosen = counts[position].nonzero()[:, 0]
-            maps = instance_masks(
-                pixels[position], kernels[position, chosen], offsets[position, chosen]
-            )
-            yield self._queries[place], Evidence(maps.float(), weights[position, chosen])
+            kernels, offsets = sources.kernels[position, chosen], sources.offsets[position, chosen]
+            maps = instance_masks(pixels[position], kernels, offsets).float()
+            yield self._queries[place], Evidence(maps, sources.weights[position, chosen])
 
     def layers(self, ranks: slice) -> tuple[Tensor, Layers]:
         """As :meth:`evidence`: queries int64 [P], and every map, whether it counts or not.
 
         Waits where not every answer was kept.
         """
-        pixels, kernels, offsets, weights = self._ingredients(ranks)
+        if self._all_kept:
+            sources = self._all_sources.part(ranks)
+        else:
+            sources = self._sources(self._answers(ranks), ranks)
+        pixels = self._model.pixels(sources.answers, self._features.skips)
         embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie innermost: no copy
-        maps = torch.bmm(kernels, embeddings.transpose(1, 2)).unflatten(-1, pixels.shape[-2:])
-        return self._index[self._ranked[ranks]], Layers.of(maps, offsets, weights)
+        maps = torch.bmm(sources.kernels, embeddings.transpose(1, 2))
+        maps = maps.unflatten(-1, pixels.shape[-2:])
+        return sources.queries, Layers.of(maps, sources.offsets, sources.weights)
+
+    @property
+    def _all_kept(self) -> bool:
+        return len(self._kept_places) == len(self._queries)
+
+    @functools.cached_property
+    def _all_sources(self) -> _Sources:
+        """By rank, at once: what is small is slow in parts."""
+        return self._sources(self._kept.of(self._ranked), slice(None))
 
     @functools.cached_property
     def _ranking(self) -> _Ranking:
@@ -130,26 +146,22 @@ class Decoding:
         """The answers to the queries of int64 [P]."""
         return self._model.answer(self._features, self._prompts[index])
 
-    def _weights(self, answers: Answers) -> tuple[Tensor, Tensor]:
+    def _weighed(self, answers: Answers) -> tuple[Tensor, Tensor]:
         """Presence [P], and what every map counts [P, 1 + Q]."""
         presence = answers.presence_logits.float().sigmoid()
         probabilities = answers.logits.float().sigmoid() * presence[:, None]
         kept = probabilities > self._confidence_threshold
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
-    def _ingredients(self, ranks: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pixel embeddings [P, d, Hm, Wm], and of each map the kernel [P, 1 + Q, d], the offset
-        and the weight [P, 1 + Q].
-        """
-        answers = self._answers(ranks)
-        _, weights = self._weights(answers)
-        pixels = self._model.pixels(answers, self._features.skips)
+    def _sources(self, answers: Answers, ranks: slice) -> _Sources:
+        """What the maps of the queries with these ranks, and answers, are made from."""
+        ranked = self._ranked[ranks]
         kernels, offsets = self._model.mask_head.kernels(answers.hidden)
-        return pixels, kernels, offsets, weights
+        return _Sources(answers, kernels, offsets, self._weights[ranked], self._index[ranked])
 
     def _answers(self, ranks: slice) -> Answers:
         """Kept, or computed once more; waits unless all were kept."""
-        if len(self._kept_places) == len(self._queries):
+        if self._all_kept:
             return self._kept.of(self._ranked[ranks])
         places = self._ranking.places[ranks]
         gone = [place for place in places if place not in self._row]
@@ -172,3 +184,26 @@ class _Ranking(NamedTuple):
 
     bounds: list[float]
     places: list[int]
+
+
+class _Sources(NamedTuple):
+    """What maps are made from: of each the kernel [P, 1 + Q, d], the offset and the weight
+    [P, 1 + Q]; queries: int64 [P].
+    """
+
+    answers: Answers
+    kernels: Tensor
+    offsets: Tensor
+    weights: Tensor
+    queries: Tensor
+
+    def part(self, ranks: slice) -> _Sources:
+        """Some of the queries, as views."""
+        answers = Answers(*(part[ranks] for part in self.answers))
+        return _Sources(
+            answers,
+            self.kernels[ranks],
+            self.offsets[ranks],
+            self.weights[ranks],
+            self.queries[ranks],
+        )
