@@ -101,11 +101,19 @@ class Decoding:
         sources = self._sources(self._answers(ranks), ranks)
         pixels = self._model.pixels(sources.answers, self._features.skips)
         counts = (sources.weights <= 0).logical_not_()  # so that what is no number counts
-        for position, place in enumerate(self._ranking.places[ranks]):
-            chosen = counts[position].nonzero()[:, 0]
-            kernels, offsets = sources.kernels[position, chosen], sources.offsets[position, chosen]
-            maps = instance_masks(pixels[position], kernels, offsets).float()
-            yield self._queries[place], Evidence(maps, sources.weights[position, chosen])
+        chosen = counts.nonzero(as_tuple=True)
+        sizes = counts.sum(dim=1).tolist()
+        parts = zip(
+            self._ranking.places[ranks],
+            pixels,
+            sources.kernels[chosen].split(sizes),
+            sources.offsets[chosen].split(sizes),
+            sources.weights[chosen].split(sizes),
+            strict=True,
+        )
+        for place, embeddings, kernels, offsets, weights in parts:
+            maps = instance_masks(embeddings, kernels, offsets).float()
+            yield self._queries[place], Evidence(maps, weights)
 
     def layers(self, ranks: slice) -> tuple[Tensor, Layers]:
         """As :meth:`evidence`: queries int64 [P], and every map, whether it counts or not.
