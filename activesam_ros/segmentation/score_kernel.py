@@ -81,7 +81,8 @@ def merge_kernel(
         lowest = tl.min(tl.min(tl.where(is_pixel, settled, float("inf")), 1), 0)
         weights = tl.load(weights_ptr + query * layers + rank, mask=counts, other=0.0)
         # Weights descend, so those that matter come first. Not >=: what is no number matters.
-        used = tl.sum((counts & ~(weights < lowest)).to(tl.int32), 0)
+        matters = tl.where(weights < lowest, 0, 1)
+        used = tl.sum(tl.where(counts, matters, 0), 0)
         scored = tl.zeros((tile, tile), tl.float32)
         for place in range(used):
             weight = tl.load(weights_ptr + query * layers + place)
