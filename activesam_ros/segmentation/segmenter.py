@@ -34,7 +34,7 @@ from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
 from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.timing import StageTimer
-from activesam_ros.segmentation.transfer import Transfer
+from activesam_ros.segmentation.transfer import Arrival, Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -172,12 +172,14 @@ class Segmenter:
             inputs = NetworkInputs(sources, self.model.dtype)
         everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
         own = [chooser or everything for chooser in choosers]
-        if self.settings.preview_source == "shared":
+        shared = self.settings.preview_source == "shared"
+        features = self._encode(inputs, len(images), timer) if shared else None
+        looks = self._looks(inputs, own, timer)
+        found = self._preview(inputs, looks, features, timer)
+        if features is None:
+            # Before the preview is waited for, so that a GPU has something to do meanwhile.
             features = self._encode(inputs, len(images), timer)
-            choices = self._choose(inputs, own, features, timer)
-        else:
-            choices = self._choose(inputs, own, None, timer)
-            features = self._encode(inputs, len(images), timer)
+        choices = self._choose(own, looks, found)
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
@@ -258,31 +260,32 @@ class Segmenter:
                 with timer.stage("fuse"):
                     totals.add(self._query_class[query], evidence)
 
-    def _choose(
-        self,
-        inputs: NetworkInputs,
-        choosers: Sequence[Chooser],
-        shared: ImageFeatures | None,
-        timer: StageTimer,
-    ) -> list[_Choice]:
-        """Which queries to decode: all of them, or what the choosers take.
+    def _looks(
+        self, inputs: NetworkInputs, choosers: Sequence[Chooser], timer: StageTimer
+    ) -> list[tuple[int, ...]]:
+        """Which queries to preview in each image."""
+        if not self.previews:
+            return [() for _ in choosers]
+        shared = self.settings.preview_source == "shared"
+        resolution = self.resolution if shared else self.preview_resolution
+        with timer.stage("look"):
+            return [
+                chooser.look(functools.partial(inputs.one, place, resolution))
+                for place, chooser in enumerate(choosers)
+            ]
 
-        shared: what the images were encoded to for decoding and is to be previewed; None to encode
-        them once more, smaller.
-        """
+    def _choose(
+        self, choosers: Sequence[Chooser], looks: Sequence[Sequence[int]], found: Arrival
+    ) -> list[_Choice]:
+        """Which queries to decode: all of them, or what the choosers take."""
         queries = len(self._query_class)
         if not self.previews:
             unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
             return [_Choice(unpruned, (None,) * queries, None) for _ in choosers]
-        resolution = self.preview_resolution if shared is None else self.resolution
-        with timer.stage("look"):
-            looks = [
-                chooser.look(functools.partial(inputs.one, place, resolution))
-                for place, chooser in enumerate(choosers)
-            ]
-        found = self._preview(inputs, looks, shared, timer)
+        arrived = iter(found.wait())
         choices = []
-        for chooser, looked, presence in zip(choosers, looks, found, strict=True):
+        for chooser, looked in zip(choosers, looks, strict=True):
+            presence = next(arrived) if looked else torch.empty(0)
             known = dict(zip(looked, presence.tolist(), strict=True))
             choices.append(
                 _Choice(chooser.choose(presence), tuple(map(known.get, range(queries))), chooser)
@@ -295,32 +298,29 @@ class Segmenter:
         looks: Sequence[Sequence[int]],
         shared: ImageFeatures | None,
         timer: StageTimer,
-    ) -> list[Tensor]:
-        """Presence probability of the queries in ``looks``, for each image float32 on the CPU."""
+    ) -> Arrival:
+        """Presence probability of the queries in ``looks``, of each image that has some, float32.
+
+        shared: what the images were encoded to for decoding and is to be previewed; None to encode
+        them once more, smaller.
+        """
         places = [place for place, looked in enumerate(looks) if looked]
         features: ImageTokens | None = shared
         if shared is None and places:
             with timer.stage("preview_encode"):
                 pixels = inputs.batch(places, self.preview_resolution)
                 features = self.model.encode_tokens(pixels, self._plan)
-        found = [torch.empty(0)] * len(looks)
         if features is None or not places:
-            return found
+            return self._transfer.begin()
         with timer.stage("preview"):
+            found = []
             for order, place in enumerate(places):
                 prompts = self._text
                 if len(looks[place]) < len(prompts):
                     prompts = prompts[self._transfer.send(torch.tensor(looks[place]))]
-                found[place] = presence_probabilities(
-                    self.model,
-                    features.image(order if shared is None else place),
-                    prompts,
-                    self.bucket_size,
-                )
-            received = self._transfer.receive(*(found[place] for place in places))
-        for place, presence in zip(places, received, strict=True):
-            found[place] = presence
-        return found
+                one = features.image(order if shared is None else place)
+                found.append(presence_probabilities(self.model, one, prompts, self.bucket_size))
+            return self._transfer.begin(*found)
 
     def _ask(self, features: ImageFeatures, active: Sequence[int]) -> Decoding:
         return Decoding(

@@ -38,18 +38,21 @@ class Transfer:
         return room.copy_(host).to(self.device, non_blocking=True)
 
     def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """``tensors`` on the host, once all that was asked of the device is done.
+        """``tensors`` on the host; waits until they are there."""
+        return self.begin(*tensors).wait()
 
-        The one place where the host waits for the device.
-        """
+    def begin(self, *tensors: Tensor) -> Arrival:
+        """Begin to receive: the device may be asked for more before that is waited for."""
         rooms = [self._pinned(tensor) for tensor in tensors]
-        landed = tuple(
+        landing = tuple(
             tensor.cpu() if room is None else room.copy_(tensor, non_blocking=True)
             for tensor, room in zip(tensors, rooms, strict=True)
         )
-        if self.device.type == "cuda":
-            torch.cuda.current_stream(self.device).synchronize()
-        return landed
+        if self.device.type != "cuda" or not tensors:
+            return Arrival(landing, None)
+        landed = torch.cuda.Event()
+        landed.record(torch.cuda.current_stream(self.device))
+        return Arrival(landing, landed)
 
     def _pinned(self, tensor: Tensor) -> Tensor | None:
         """Room for a tensor, None where memory is not pinned."""
@@ -67,3 +70,18 @@ class Transfer:
                 reason,
             )
             return None
+
+
+class Arrival:
+    """Tensors on their way to the host."""
+
+    def __init__(self, landing: tuple[Tensor, ...], landed: torch.cuda.Event | None) -> None:
+        """landed: None where they are there."""
+        self._landing = landing
+        self._landed = landed
+
+    def wait(self) -> tuple[Tensor, ...]:
+        """The tensors, once they are there: with this alone the host waits for the device."""
+        if self._landed is not None:
+            self._landed.synchronize()
+        return self._landing

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation import segmenter as segmenter_module
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.layers import Layers, Running
@@ -30,7 +31,7 @@ from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.tiles import Axis
-from activesam_ros.segmentation.transfer import Transfer
+from activesam_ros.segmentation.transfer import Arrival, Transfer
 from activesam_ros.settings import Settings
 
 META = torch.device("meta")
@@ -89,6 +90,19 @@ def watched() -> Iterator[None]:
         yield
 
 
+class CountedArrival(Arrival):
+    """Notes when it is waited for."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], waited: list[int]) -> None:
+        super().__init__(tensors, None)
+        self._waited = waited
+
+    def wait(self) -> tuple[Tensor, ...]:
+        tensors = super().wait()
+        self._waited.append(len(tensors))
+        return tensors
+
+
 class CountedTransfer(Transfer):
     """Sends without pinning, and gives back ones."""
 
@@ -96,10 +110,10 @@ class CountedTransfer(Transfer):
         super().__init__(META, room=torch.empty)
         self.received: list[int] = []
 
-    def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def begin(self, *tensors: Tensor) -> Arrival:
         assert all(tensor.device == META for tensor in tensors)
-        self.received.append(len(tensors))
-        return tuple(torch.ones(tensor.shape, dtype=tensor.dtype) for tensor in tensors)
+        ones = (torch.ones(tensor.shape, dtype=tensor.dtype) for tensor in tensors)
+        return CountedArrival(tuple(ones), self.received)
 
 
 def checked(running: Running, classes: Tensor, layers: Layers, rows: Axis, columns: Axis) -> None:
@@ -175,6 +189,21 @@ def test_images_of_a_batch_are_previewed_in_one_go(network: Network) -> None:
         results = list(segmenter.segment_batch([IMAGE] * 3, [Wanted()] * 3, [None] * 3))
     assert len(results) == 3
     assert transfer.received == [3, 3, 3, 3]
+
+
+def test_encoding_begins_before_the_preview_is_waited_for(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter, transfer = on_meta(network, Method.ACTIVESAM, Settings(max_active=6))
+    encode, waited_before = Sam3ImageModel.encode_image, []
+
+    def noted(model: Sam3ImageModel, *args: Any) -> ImageFeatures:
+        waited_before.append(len(transfer.received))
+        return encode(model, *args)
+
+    monkeypatch.setattr(Sam3ImageModel, "encode_image", noted)
+    segmenter.segment(IMAGE)
+    assert waited_before == [0]
 
 
 def test_many_queries_are_read_back_in_between(
