@@ -319,6 +319,6 @@ def test_it_compiles_for_gpus() -> None:
     usages = json.loads(result.stdout)
     assert len(usages) == 16
     for usage in usages:
-        assert 0 < usage["REG"] <= 64  # four programs of 256 threads at once
+        assert 0 < usage["REG"] <= 80  # three programs of 256 threads at once; 3.9 takes 64, 3.6 78
         assert usage["STACK"] + usage["LOCAL"] <= 16  # a pointer or two, from before the loops on
         assert usage["SHARED"] <= 1024
