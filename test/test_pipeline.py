@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,28 @@ def test_the_network_is_compiled_where_the_settings_say_so(weights: Path) -> Non
     assert network.model_for(Settings(compile="always")) is compiled
     with pytest.raises(MissingDependencyError, match=r"compile=always cannot .* preset=fast"):
         network.model_for(Settings(compile="always", preset="fast"))
+
+
+SEGMENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.pipeline import NetworkOptions, load_network
+from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.settings import Settings
+
+folder = Path(sys.argv[1])
+options = NetworkOptions(weights=write_untrained(folder), device="cpu", cache_dir=folder)
+segmenter = load_network(options).segmenter(vocabulary_from_names(["road", "car"]), Settings())
+segmenter.segment(np.zeros((50, 70, 3), np.uint8))
+print({"torch._dynamo", "sympy", "triton"} & set(sys.modules))
+"""
+
+
+def test_pytorchs_compiler_is_not_imported_where_nothing_is_compiled(tmp_path: Path) -> None:
+    """It takes longer to import than everything else a process needs together."""
+    command = [sys.executable, "-c", SEGMENT, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "set()\n"

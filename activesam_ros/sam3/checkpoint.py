@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from activesam_ros.errors import CheckpointError, MissingDependencyError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.sam3.shapes_only import shapes_only
 from activesam_ros.sam3.text_encoder import TextEncoder
 
 # Where the official names of a stage begin; within a stage the names are the modules' own.
@@ -48,7 +49,7 @@ def load_image_model(
     Tensors go one by one from the memory-mapped file to their place: there is never a second copy.
     Raises CheckpointError saying what is wrong with the file and what to do.
     """
-    with torch.device("meta"):
+    with shapes_only():
         model = Sam3ImageModel(config)
     with open_weights(path, config) as tensors:
         for attribute, prefix in IMAGE_STAGES.items():
@@ -60,7 +61,7 @@ def load_text_encoder(
     path: Path, config: Sam3Config, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
     """The text encoder alone, read as :func:`load_image_model` reads the rest."""
-    with torch.device("meta"):
+    with shapes_only():
         encoder = TextEncoder(config)
     with open_weights(path, config) as tensors:
         _fill(encoder, TEXT_STAGE, tensors, device, dtype)
@@ -95,7 +96,7 @@ def weights_fingerprint(path: Path) -> str:
 
 def parameter_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
     """Official key -> shape of every parameter that this package uses."""
-    with torch.device("meta"):
+    with shapes_only():
         image, text = Sam3ImageModel(config), TextEncoder(config)
     stages = [(prefix, getattr(image, name)) for name, prefix in IMAGE_STAGES.items()]
     return {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from activesam_ros.errors import MissingDependencyError
 from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.sam3.shapes_only import shapes_only
 
 FP8_CAPABILITY = (8, 9)
 FP8_LARGEST = 448.0
@@ -85,7 +86,7 @@ def quantized(model: Sam3ImageModel) -> Sam3ImageModel:
     device cannot.
     """
     convert = conversion(model.device, model.dtype)
-    with torch.device("meta"):
+    with shapes_only():
         other = Sam3ImageModel(model.config)
     other.load_state_dict(model.state_dict(), assign=True)
     for encoder in (other.vision_encoder, other.fusion_encoder):

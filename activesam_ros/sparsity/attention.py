@@ -9,15 +9,20 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+# PyTorch's compiler, which FlexAttention brings, takes longer to import than all the rest together:
+# only what needs it does.
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 # (query, key, value, block_mask=...) -> what FlexAttention gives.
 Kernel: TypeAlias = Callable[..., Any]
+Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, BarPattern], Tensor]"
 
 _LOG = logging.getLogger(__name__)
 # Blocks are as large as leaves this many of them: larger are faster, smaller nearer the density.
@@ -112,6 +117,8 @@ def _blocks_attention(
 
 def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
     """The pattern as FlexAttention takes it, for any batch and any heads."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
     bar, block, tokens = pattern.bar, pattern.block, pattern.tokens
 
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -134,14 +141,17 @@ class PatternAttention:
         self._given = kernel
         self._kernel = kernel
         self._failed = False
+        # Compiled layers call it: its own kernel is compiled by itself.
+        self._uncompiled: Attend = torch.compiler.disable(self._attend, recursive=False)
 
-    # Compiled layers call it: its own kernel is compiled by itself.
-    @torch.compiler.disable(recursive=False)  # type: ignore[untyped-decorator]
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         """query, key and value [B, heads, N, d] -> [B, heads, N, d].
 
         Raises torch.OutOfMemoryError where a kernel does.
         """
+        return self._uncompiled(query, key, value, pattern)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         fits = self._given is not None or (query.is_cuda and query.shape[-1] >= _SMALLEST_HEAD)
         if not fits or self._failed:
             return gathered_attention(query, key, value, pattern)
@@ -162,6 +172,8 @@ class PatternAttention:
 
     def _by_kernel(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         if self._kernel is None:
+            from torch.nn.attention.flex_attention import flex_attention
+
             self._kernel = torch.compile(flex_attention, dynamic=False)
         place = pattern, query.device
         if place not in self._masks:
