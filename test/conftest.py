@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,6 +18,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # Before triton is: without a GPU its kernels are interpreted.
 if not Path("/proc/driver/nvidia").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Where the tests run in the background, Ctrl-C is ignored, and so it would be by every process they
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow computer is no failure; CI tries the same examples every time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
