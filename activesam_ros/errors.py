@@ -57,3 +57,8 @@ class ExecutorError(ActiveSamError):
 
 class MissingDependencyError(ActiveSamError):
     """An optional package, program or device is not there."""
+
+
+def in_short(error: BaseException) -> str:
+    """Type and first line of an error: what compilers raise has pages of text."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

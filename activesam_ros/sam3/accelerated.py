@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, in_short
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
     Answers,
@@ -89,8 +89,8 @@ def prompt_counts(most: int) -> Iterator[int]:
 class AcceleratedModel(Sam3ImageModel):
     """Runs each stage the fastest way that works; safe to use from several threads.
 
-    What a way gives for inputs of a new shape is compared with what the plain network gives. A way
-    that fails, or gives something else, is not taken again; the log says so.
+    What a recording of a new shape, and a compiled stage when first run, gives is compared with the
+    plain network. A way that fails, or gives something else, is not taken again; the log says so.
     """
 
     def __init__(
@@ -240,13 +240,11 @@ def _compare(found: object, expected: object) -> None:
 
 
 def _warn(how: str, error: Exception) -> None:
-    reason = next(iter(str(error).splitlines()), "")
     _LOG.warning(
-        "The network runs %s from here on, which is slower (%s: %s). compile=never does without "
+        "The network runs %s from here on, which is slower (%s). compile=never does without "
         "from the start.",
         how,
-        type(error).__name__,
-        reason,
+        in_short(error),
     )
 
 

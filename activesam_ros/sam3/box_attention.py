@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from activesam_ros.errors import in_short
+
 _LOG = logging.getLogger(__name__)
 # Largest number of box bias values alive at once: 16 million floats are 64 MB.
 BOX_BIAS_VALUES = 1 << 24
@@ -141,10 +143,9 @@ class CheckedKernel:
     def _give_up(self, error: Exception) -> None:
         self._failed = True
         _LOG.warning(
-            "The fused attention kernel of the decoder cannot be had (%s: %s); its box bias is "
+            "The fused attention kernel of the decoder cannot be had (%s); its box bias is "
             "formed instead, which is slower. The kernel needs Triton and a C compiler.",
-            type(error).__name__,
-            next(iter(str(error).splitlines()), ""),
+            in_short(error),
         )
 
 

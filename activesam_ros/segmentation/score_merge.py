@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, in_short
 from activesam_ros.segmentation.layers import Layers, Running
 from activesam_ros.segmentation.tiles import Axis
 
@@ -93,12 +93,10 @@ class ScoreMerge:
 
     def _give_up(self, error: Exception) -> None:
         self._failed = True
-        reason = next(iter(str(error).splitlines()), "")
         _LOG.warning(
-            "The kernel that merges score maps cannot be had (%s: %s); they are merged map by map "
+            "The kernel that merges score maps cannot be had (%s); they are merged map by map "
             "instead, which is slower. It needs Triton and a C compiler.",
-            type(error).__name__,
-            reason,
+            in_short(error),
         )
 
 

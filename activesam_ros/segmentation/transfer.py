@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from activesam_ros.errors import in_short
+
 _LOG = logging.getLogger(__name__)
 
 # (shape, dtype=...) -> host memory that a device can read and write by itself.
@@ -62,12 +64,10 @@ class Transfer:
             return self._room(tensor.shape, dtype=tensor.dtype)
         except RuntimeError as error:
             self._room = None
-            reason = next(iter(str(error).splitlines()), "")
             _LOG.warning(
-                "Memory cannot be pinned (%s: %s); images and label maps are copied without, which "
+                "Memory cannot be pinned (%s); images and label maps are copied without, which "
                 "is slower. Raise the limit of locked memory (ulimit -l).",
-                type(error).__name__,
-                reason,
+                in_short(error),
             )
             return None
 

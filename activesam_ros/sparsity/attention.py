@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from activesam_ros.errors import in_short
+
 # PyTorch's compiler, which FlexAttention brings, takes longer to import than all the rest together:
 # only what needs it does.
 if TYPE_CHECKING:
@@ -161,12 +163,10 @@ class PatternAttention:
             raise
         except Exception as error:  # noqa: BLE001 - compilers fail in many ways
             self._failed = True
-            reason = next(iter(str(error).splitlines()), "")
             _LOG.warning(
-                "Block-sparse attention kernels cannot be had (%s: %s); sparse attention gathers "
+                "Block-sparse attention kernels cannot be had (%s); sparse attention gathers "
                 "keys instead, which is slower. FlexAttention needs Triton and a C compiler.",
-                type(error).__name__,
-                reason,
+                in_short(error),
             )
             return gathered_attention(query, key, value, pattern)
 
