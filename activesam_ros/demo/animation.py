@@ -15,8 +15,8 @@ from PIL import Image
 from activesam_ros.demo.live import MASK_TOPIC
 from activesam_ros.demo.summary import joined_by_stamp
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.bags import Recording
-from activesam_ros.evaluation.frame_pixels import label_map, rgb_decoder
+from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
+from activesam_ros.recordings.recording import Recording
 from activesam_ros.segmentation.overlay import Color, draw_text, legend, overlay, text_width
 
 OPACITY = 0.55

@@ -17,12 +17,12 @@ from activesam_ros.demo.live import (
     LiveResult,
 )
 from activesam_ros.evaluation.bag_labels import label_meaning
-from activesam_ros.evaluation.bags import Frame, Recording
-from activesam_ros.evaluation.frame_pixels import label_map
-from activesam_ros.evaluation.message_types import ACTIVE_CLASSES
 from activesam_ros.evaluation.metrics import ConfusionMatrix
 from activesam_ros.evaluation.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.frame_pixels import label_map
+from activesam_ros.recordings.message_types import ACTIVE_CLASSES
+from activesam_ros.recordings.recording import Frame, Recording
 
 DIAGNOSTIC_ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
 # Published, and never counted as received by the node: lost on the way, or replaced before it was

@@ -11,7 +11,6 @@ from activesam_ros.cli_options import add_network_arguments, settings_from, voca
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
 from activesam_ros.evaluation.bag_samples import BagSource
-from activesam_ros.evaluation.bags import open_recording
 from activesam_ros.evaluation.command import (
     Content,
     Input,
@@ -20,6 +19,7 @@ from activesam_ros.evaluation.command import (
     options_from,
 )
 from activesam_ros.evaluation.sources import SourceCount
+from activesam_ros.recordings.recording import open_recording
 from activesam_ros.segmentation.baselines import Method
 
 DEFAULT_AGREEMENT_EVERY = 10

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from activesam_ros.errors import RecordingError, VocabularyError
-from activesam_ros.evaluation.bags import Recording
-from activesam_ros.evaluation.message_types import VOCABULARY
 from activesam_ros.evaluation.metrics import IGNORE_INDEX, LABEL_IDS, IdMap
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.message_types import VOCABULARY
+from activesam_ros.recordings.recording import Recording
 
 GROUND_TRUTH_VOCABULARY = "/ground_truth/vocabulary"
 UNLABELLED = (IGNORE_INDEX, 65535)

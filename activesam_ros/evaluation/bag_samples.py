@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.bags import Frame, Recording, open_recording
 from activesam_ros.evaluation.evaluate import Sample
-from activesam_ros.evaluation.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.evaluation.metrics import LabelMap
 from activesam_ros.evaluation.sources import Part, SourceCount
 from activesam_ros.evaluation.stamp_join import LabelledFrame, StampJoin
+from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
+from activesam_ros.recordings.recording import Frame, Recording, open_recording
 
 
 @dataclass(frozen=True)

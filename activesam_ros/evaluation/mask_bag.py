@@ -14,8 +14,9 @@ import numpy as np
 from mcap.writer import CompressionType, Writer
 
 from activesam_ros import __version__
-from activesam_ros.evaluation.bags import Frame
-from activesam_ros.evaluation.message_types import (
+from activesam_ros.evaluation.replay_journal import Entry
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.message_types import (
     ACTIVE_CLASSES,
     IMAGE,
     VOCABULARY,
@@ -25,8 +26,7 @@ from activesam_ros.evaluation.message_types import (
     serialize,
     vocabulary_message,
 )
-from activesam_ros.evaluation.replay_journal import Entry
-from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.recording import Frame
 from activesam_ros.segmentation.result import Segmentation
 
 NAMESPACE = "/activesam"

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from activesam_ros.evaluation.bags import Frame
+from activesam_ros.recordings.recording import Frame
 
 DEFAULT_WINDOW = 64
 

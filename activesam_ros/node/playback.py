@@ -27,10 +27,10 @@ from rosgraph_msgs.msg import Clock
 
 from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
 from activesam_ros.node.await_segmented import await_segmented
-from activesam_ros.node.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
 from activesam_ros.node.reports import Event, Report, print_report
 from activesam_ros.node.stopping import StopFlag
+from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
 
 EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_playback"

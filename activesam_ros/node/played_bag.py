@@ -22,8 +22,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, ReaderError
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import CDR, message_type_of, plain
-from activesam_ros.evaluation.bag_source import METADATA, find_source
+from activesam_ros.recordings.files import METADATA, find_source
+from activesam_ros.recordings.records import CDR, message_type_of, plain
 
 DEFAULT_DEPTH = 10
 MAX_DEPTH = 1 << 16

@@ -29,11 +29,11 @@ from rclpy.utilities import remove_ros_args
 from activesam_ros import __version__
 from activesam_ros.errors import ActiveSamError, RecordingError
 from activesam_ros.node.camera import endpoints
-from activesam_ros.node.cdr_stamp import begins_with_header, read_stamp_ns
 from activesam_ros.node.message_definitions import message_definition
 from activesam_ros.node.qos import profile_for
 from activesam_ros.node.reports import Event, Report, print_report
 from activesam_ros.node.stopping import StopFlag
+from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns
 
 EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_recorder"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bags import open_recording
-from activesam_ros.evaluation.message_types import COMPRESSED_IMAGE
-from activesam_ros.evaluation.topic_choice import chosen_topics
+from activesam_ros.recordings.message_types import COMPRESSED_IMAGE
+from activesam_ros.recordings.recording import open_recording
+from activesam_ros.recordings.topic_choice import chosen_topics
 
 COMPRESSED_SUFFIX = "/compressed"
 

@@ -39,7 +39,6 @@ from activesam_ros.node.engine import (
     use_cpu_threads,
     warm_up,
 )
-from activesam_ros.node.images import load_converter
 from activesam_ros.node.memory_retry import is_out_of_memory
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.parameters import LiveParameters, declare_parameters
@@ -51,6 +50,7 @@ from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.node.turns import Turns
 from activesam_ros.pipeline import compiles
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.recordings.images import load_converter
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
 

@@ -21,7 +21,6 @@ from activesam_ros.node.engine import (
     warm_passes,
 )
 from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
-from activesam_ros.node.images import Converter
 from activesam_ros.node.memory_retry import is_out_of_memory
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.publishers import VocabularyPublishers
@@ -37,6 +36,7 @@ from activesam_ros.node.worker import FrameWorker
 from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.recordings.images import Converter
 from activesam_ros.segmentation.result import Wanted
 
 

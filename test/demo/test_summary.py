@@ -34,9 +34,9 @@ from activesam_ros.demo.summary import (
     table,
 )
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.bags import Frame, Recording, open_recording
-from activesam_ros.evaluation.message_types import header, new, ros2_types, serialize
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
+from activesam_ros.recordings.message_types import header, new, ros2_types, serialize
+from activesam_ros.recordings.recording import Frame, Recording, open_recording
 
 LABELS = "/ground_truth/labels"
 START_NS = 1_700_000_000_000_000_000

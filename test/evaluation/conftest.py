@@ -24,7 +24,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.typesys import Stores, get_typestore
 
-from activesam_ros.evaluation.message_types import (
+from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
+from activesam_ros.evaluation.sources import Part
+from activesam_ros.evaluation.worker import PartResult
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.recordings.message_types import (
     COMPRESSED_IMAGE,
     IMAGE,
     VOCABULARY,
@@ -34,10 +38,6 @@ from activesam_ros.evaluation.message_types import (
     ros2_types,
     serialize,
 )
-from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
-from activesam_ros.evaluation.sources import Part
-from activesam_ros.evaluation.worker import PartResult
-from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
 
 SECOND = 1_000_000_000

@@ -17,8 +17,8 @@ from activesam_ros.cli import main
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation import bag_command, worker
 from activesam_ros.evaluation.bag_labels import label_meaning
-from activesam_ros.evaluation.bags import open_recording
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.recording import open_recording
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.evaluation.bags import Frame
-from activesam_ros.evaluation.message_types import IMAGE
 from activesam_ros.evaluation.stamp_join import StampJoin
+from activesam_ros.recordings.message_types import IMAGE
+from activesam_ros.recordings.recording import Frame
 
 IMAGES, LABELS = "/image", "/labels"
 

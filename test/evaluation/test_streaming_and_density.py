@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from activesam_ros.cli import main
 from activesam_ros.demo.untrained import write_untrained
-from activesam_ros.evaluation.bags import open_recording
-from activesam_ros.evaluation.frame_pixels import rgb_decoder
-from activesam_ros.evaluation.message_types import ACTIVE_CLASSES
 from activesam_ros.evaluation.replay import segment_rest
 from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.image_files import write_png
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.recordings.frame_pixels import rgb_decoder
+from activesam_ros.recordings.message_types import ACTIVE_CLASSES
+from activesam_ros.recordings.recording import open_recording
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import in_time
@@ -208,7 +208,7 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
 
 
 def _classes(entry: Entry) -> list[Any]:
-    from activesam_ros.evaluation.message_types import ros2_types
+    from activesam_ros.recordings.message_types import ros2_types
 
     assert entry.active_classes is not None
     message: Any = ros2_types().deserialize_cdr(entry.active_classes, ACTIVE_CLASSES)

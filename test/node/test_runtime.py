@@ -18,7 +18,6 @@ from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.camera import Frame
 from activesam_ros.node.degradation import Level, Step
 from activesam_ros.node.engine import Mode, Prompted, release_memory, settle_memory, warm_up
-from activesam_ros.node.images import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.options import NodeOptions
 from activesam_ros.node.runtime import (
@@ -32,6 +31,7 @@ from activesam_ros.node.runtime import (
 from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
+from activesam_ros.recordings.images import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.segmentation.active_set import Carry, Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.settings import Settings

@@ -15,11 +15,11 @@ from rclpy.lifecycle import LifecycleNode
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.degradation import Level, Step
 from activesam_ros.node.engine import Mode, Prompted
-from activesam_ros.node.images import RosbagsConverter
 from activesam_ros.node.options import NodeParameters
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
+from activesam_ros.recordings.images import RosbagsConverter
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 

@@ -15,10 +15,10 @@ import yaml
 import zstandard
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_mcap import McapFile
-from activesam_ros.evaluation.bag_records import BagFile
-from activesam_ros.evaluation.bag_ros1 import open_ros1
-from activesam_ros.evaluation.bag_sqlite import SqliteFile
+from activesam_ros.recordings.mcap import McapFile
+from activesam_ros.recordings.records import BagFile
+from activesam_ros.recordings.ros1 import open_ros1
+from activesam_ros.recordings.sqlite import SqliteFile
 
 METADATA = "metadata.yaml"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import (
+from activesam_ros.recordings.records import (
     Channel,
     DamageError,
     RawMessage,

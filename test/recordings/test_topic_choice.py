@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bags import open_recording
-from activesam_ros.evaluation.topic_choice import chosen_topics
+from activesam_ros.recordings.recording import open_recording
+from activesam_ros.recordings.topic_choice import chosen_topics
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import BagBuilder

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.bags import Frame, open_recording
-from activesam_ros.evaluation.frame_pixels import label_map, rgb_decoder
+from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
+from activesam_ros.recordings.recording import Frame, open_recording
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import BagBuilder, Recorded

@@ -15,7 +15,7 @@ import lz4.frame  # type: ignore[import-untyped]
 from rosbags.rosbag1 import Reader, ReaderError
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import (
+from activesam_ros.recordings.records import (
     ROS1,
     Channel,
     DamageError,

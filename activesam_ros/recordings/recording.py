@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import Channel, DamageError, RawMessage
-from activesam_ros.evaluation.bag_source import Source, find_source, opened
-from activesam_ros.evaluation.message_types import (
+from activesam_ros.recordings.files import Source, find_source, opened
+from activesam_ros.recordings.message_types import (
     ENCODINGS,
     IMAGE_TYPES,
     deserialize,
     readable,
 )
+from activesam_ros.recordings.records import Channel, DamageError, RawMessage
 
 _NANOSECONDS = 1_000_000_000
 _STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-bit integer

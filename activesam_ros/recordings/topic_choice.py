@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bags import Frame, Recording
-from activesam_ros.evaluation.message_types import IMAGE
+from activesam_ros.recordings.message_types import IMAGE
+from activesam_ros.recordings.recording import Frame, Recording
 
 _ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1")
 

@@ -12,8 +12,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import CDR, ROS1, Channel, plain
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.records import CDR, ROS1, Channel, plain
 from activesam_ros.resources import messages_dir
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -25,7 +25,7 @@ from mcap.reader import SeekingReader
 from mcap.stream_reader import CRCValidationError, breakup_chunk
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.bag_records import (
+from activesam_ros.recordings.records import (
     Channel,
     DamageError,
     RawMessage,

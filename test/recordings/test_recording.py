@@ -19,9 +19,9 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from activesam_ros.errors import ImageError, RecordingError
-from activesam_ros.evaluation.bags import Frame, Recording, open_recording
-from activesam_ros.evaluation.frame_pixels import rgb_decoder
-from activesam_ros.evaluation.message_types import IMAGE
+from activesam_ros.recordings.frame_pixels import rgb_decoder
+from activesam_ros.recordings.message_types import IMAGE
+from activesam_ros.recordings.recording import Frame, Recording, open_recording
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import BagBuilder, Recorded

@@ -1,0 +1,1 @@
+"""What cameras recorded: files, messages, frames."""
