@@ -11,7 +11,7 @@ from pathlib import Path
 
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.evaluation.results import text_table
+from activesam_ros.evaluation.scoring.results import text_table
 from benchmarks.engines import network
 from benchmarks.machine import describe
 from benchmarks.measure import Row, measure

@@ -26,8 +26,8 @@ from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.demo.classes import ClassId
 from activesam_ros.demo.measure import ask, test_frames
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap
-from activesam_ros.evaluation.results import text_table
+from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
+from activesam_ros.evaluation.scoring.results import text_table
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.resources import weights_dir
 from activesam_ros.segmentation.baselines import Method

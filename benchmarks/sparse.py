@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.demo.measure import test_frames
-from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
+from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
 from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary

@@ -28,7 +28,7 @@ from activesam_ros.cli_options import add_set_argument
 from activesam_ros.demo.classes import CLASS_COUNT
 from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.evaluation.job_identity import vocabulary_identity
+from activesam_ros.evaluation.execution.job_identity import vocabulary_identity
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import weights_fingerprint

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.measure import VISIBLE_SHARE, wide_vocabulary
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.metrics import (
+from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,
     IdMap,
     Share,
     agreement,
     temporal_flicker,
 )
-from activesam_ros.evaluation.tally import percentiles
+from activesam_ros.evaluation.scoring.tally import percentiles
 from benchmarks.kept_drive import decoded
 from benchmarks.streaming_journal import SUFFIX, KeptRun, read_run
 from benchmarks.streaming_plot import draw

@@ -17,7 +17,7 @@ from torch import Tensor
 from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.options import DriveOptions
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.results import text_table
+from activesam_ros.evaluation.scoring.results import text_table
 from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import read_config, resolve_device
 from activesam_ros.reference import ReferenceModel, ReferenceOutputs, require_cuda, require_packages

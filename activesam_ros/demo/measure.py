@@ -25,7 +25,7 @@ from activesam_ros.demo.sequence import Drive
 from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.demo.training_names import AMBIGUOUS, SYNONYMS
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.metrics import ConfusionMatrix, IdMap
+from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.vocabulary import Vocabulary

@@ -16,9 +16,9 @@ from activesam_ros.demo.live import (
     MASK_TOPIC,
     LiveResult,
 )
-from activesam_ros.evaluation.bag_labels import label_meaning
-from activesam_ros.evaluation.metrics import ConfusionMatrix
-from activesam_ros.evaluation.tally import percentiles, prediction_ids
+from activesam_ros.evaluation.datasets.bag_labels import label_meaning
+from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix
+from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.message_types import ACTIVE_CLASSES

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from activesam_ros.cli_options import add_network_arguments, settings_from, vocabulary_from
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation.bag_labels import LabelMeaning, label_meaning
-from activesam_ros.evaluation.bag_samples import BagSource
 from activesam_ros.evaluation.command import (
     Content,
     Input,
@@ -18,7 +16,9 @@ from activesam_ros.evaluation.command import (
     evaluate,
     options_from,
 )
-from activesam_ros.evaluation.sources import SourceCount
+from activesam_ros.evaluation.datasets.bag_labels import LabelMeaning, label_meaning
+from activesam_ros.evaluation.datasets.bag_samples import BagSource
+from activesam_ros.evaluation.datasets.sources import SourceCount
 from activesam_ros.recordings.recording import open_recording
 from activesam_ros.segmentation.baselines import Method
 

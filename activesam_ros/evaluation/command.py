@@ -16,26 +16,26 @@ from activesam_ros.evaluation.corruption_options import (
     corruption_results,
     corruption_table,
 )
-from activesam_ros.evaluation.corruptions import CorruptionPlan
+from activesam_ros.evaluation.corruptions.corrupter import CorruptionPlan
+from activesam_ros.evaluation.datasets.sources import Source, SourceCount
+from activesam_ros.evaluation.execution.executors import Executor
+from activesam_ros.evaluation.execution.job_identity import evaluation_job
+from activesam_ros.evaluation.execution.journaled_run import journaled_run
+from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
-from activesam_ros.evaluation.executors import Executor
-from activesam_ros.evaluation.job_identity import evaluation_job
-from activesam_ros.evaluation.journaled_run import journaled_run
-from activesam_ros.evaluation.metrics import IdMap
 from activesam_ros.evaluation.report_option import (
     add_report_argument,
     check_report,
     write_report_of,
 )
-from activesam_ros.evaluation.results import (
+from activesam_ros.evaluation.scoring.metrics import IdMap
+from activesam_ros.evaluation.scoring.results import (
     about_vocabulary,
     check_output,
     document,
     summary_table,
     write_results,
 )
-from activesam_ros.evaluation.sources import Source, SourceCount
-from activesam_ros.evaluation.worker import Task
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method

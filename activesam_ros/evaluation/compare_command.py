@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.evaluation.compare import (
+from activesam_ros.evaluation.scoring.compare import (
     CLASS_PREFIX,
     Difference,
     differences,
@@ -16,7 +16,7 @@ from activesam_ros.evaluation.compare import (
     unlike,
     violations,
 )
-from activesam_ros.evaluation.results import text_table
+from activesam_ros.evaluation.scoring.results import text_table
 
 EXIT_WORSE = 1
 SHOWN_CLASSES = 10

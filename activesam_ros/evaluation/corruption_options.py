@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.corruptions import (
+from activesam_ros.evaluation.corruptions.corrupter import (
     ALL,
     DEFAULT_SEVERITY,
     NAMES,
@@ -19,7 +19,7 @@ from activesam_ros.evaluation.corruptions import (
     parse_corruptions,
 )
 from activesam_ros.evaluation.evaluate import Tallies
-from activesam_ros.evaluation.results import percent, text_table
+from activesam_ros.evaluation.scoring.results import percent, text_table
 
 AVERAGED = ("miou", "pixel_accuracy")
 

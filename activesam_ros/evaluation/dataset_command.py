@@ -10,20 +10,20 @@ from typing import Any
 
 from activesam_ros.cli_options import add_network_arguments
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.benchmarks import (
-    BENCHMARK_NAMES,
-    Benchmark,
-    Published,
-    benchmark_named,
-)
 from activesam_ros.evaluation.command import (
     Input,
     add_common_arguments,
     evaluate,
     options_from,
 )
-from activesam_ros.evaluation.datasets import DatasetSource, find_images, label_ids
-from activesam_ros.evaluation.results import number, percent, text_table
+from activesam_ros.evaluation.datasets.datasets import DatasetSource, find_images, label_ids
+from activesam_ros.evaluation.datasets.rules import (
+    BENCHMARK_NAMES,
+    Benchmark,
+    Published,
+    benchmark_named,
+)
+from activesam_ros.evaluation.scoring.results import number, percent, text_table
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method, default_settings

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.evaluation.corruptions import Corrupter, Corruption
-from activesam_ros.evaluation.kept_pictures import KeptPictures
-from activesam_ros.evaluation.measuring import (
+from activesam_ros.evaluation.corruptions.corrupter import Corrupter, Corruption
+from activesam_ros.evaluation.report.kept_pictures import KeptPictures
+from activesam_ros.evaluation.report.pictures import TRUTH, FramePicture, frame_picture
+from activesam_ros.evaluation.scoring.measuring import (
     FrameSegmenter,
     Measured,
     PeakMemory,
     for_frame,
     measure,
 )
-from activesam_ros.evaluation.metrics import IdMap, LabelMap, Share, agreement
-from activesam_ros.evaluation.pictures import TRUTH, FramePicture, frame_picture
-from activesam_ros.evaluation.tally import MethodTally, prediction_ids
+from activesam_ros.evaluation.scoring.metrics import IdMap, LabelMap, Share, agreement
+from activesam_ros.evaluation.scoring.tally import MethodTally, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.streaming.streams import StreamingSegmenter

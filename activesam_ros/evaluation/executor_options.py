@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.executors import Executor, InProcess
+from activesam_ros.evaluation.execution.executors import Executor, InProcess
 
 LOCAL = "local"
 RAY = "ray"
@@ -66,10 +66,10 @@ def executor_from(args: argparse.Namespace) -> Executor:
             raise UsageError(f"--workers {args.workers} needs --executor {LOCAL} or {RAY}.")
         return InProcess()
     if args.executor == RAY:
-        from activesam_ros.evaluation.executors_ray import RayExecutor
+        from activesam_ros.evaluation.execution.ray import RayExecutor
 
         return RayExecutor(args.address, args.workers, args.worker_restarts)
-    from activesam_ros.evaluation.executors_local import LocalExecutor
+    from activesam_ros.evaluation.execution.local import LocalExecutor
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return LocalExecutor(args.workers or gpus or 2, args.worker_restarts)

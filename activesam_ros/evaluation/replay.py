@@ -22,15 +22,15 @@ from activesam_ros.cli_options import (
     vocabulary_from,
 )
 from activesam_ros.errors import ImageError, RecordingError, UsageError
-from activesam_ros.evaluation.job_identity import files_identity, vocabulary_identity
+from activesam_ros.evaluation.execution.job_identity import files_identity, vocabulary_identity
 from activesam_ros.evaluation.mask_bag import (
     active_classes_message,
     mask_message,
     output_topics,
     write_mask_bag,
 )
-from activesam_ros.evaluation.measuring import FrameSegmenter, for_frame
 from activesam_ros.evaluation.replay_journal import Entry, Journal
+from activesam_ros.evaluation.scoring.measuring import FrameSegmenter, for_frame
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder

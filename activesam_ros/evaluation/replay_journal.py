@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.journal_file import open_journal
+from activesam_ros.evaluation.execution.journal_file import open_journal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS frames (

@@ -24,9 +24,9 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Ros2Writer
 from rosbags.typesys import Stores, get_typestore
 
-from activesam_ros.evaluation.part_journal import JOURNAL_NAME, PartJournal
-from activesam_ros.evaluation.sources import Part
-from activesam_ros.evaluation.worker import PartResult
+from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
+from activesam_ros.evaluation.execution.worker import PartResult
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.recordings.message_types import (
     COMPRESSED_IMAGE,

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.evaluate import Evaluator, Reference, Sample, Tallies
-from activesam_ros.evaluation.measuring import PeakMemory, measure
-from activesam_ros.evaluation.metrics import IdMap
-from activesam_ros.evaluation.results import document, machine, summary_table, write_results
-from activesam_ros.evaluation.tally import percentiles, prediction_ids
+from activesam_ros.evaluation.scoring.measuring import PeakMemory, measure
+from activesam_ros.evaluation.scoring.metrics import IdMap
+from activesam_ros.evaluation.scoring.results import document, machine, summary_table, write_results
+from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
-    from activesam_ros.evaluation.tally import MethodTally
+    from activesam_ros.evaluation.scoring.tally import MethodTally
     from test.evaluation.conftest import FakeSegmenter
 
 CPU = torch.device("cpu")

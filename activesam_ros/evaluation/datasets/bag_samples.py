@@ -1,0 +1,122 @@
+"""From a recording to samples: decoded images with the labels of the same stamp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from activesam_ros.errors import ImageError
+from activesam_ros.evaluation.datasets.sources import Part, SourceCount
+from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
+from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.scoring.metrics import LabelMap
+from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
+from activesam_ros.recordings.recording import Frame, Recording, open_recording
+
+
+@dataclass(frozen=True)
+class BagSource:
+    """An image topic of a recording; label_topic: None to go without ground truth."""
+
+    path: Path
+    image_topic: str
+    label_topic: str | None
+
+    def open(self) -> BagReader:
+        """Raises RecordingError, or MissingDependencyError without a decoder of images."""
+        return BagReader(self, open_recording(self.path), rgb_decoder())
+
+
+class BagReader:
+    """Reads the samples of a recording, part by part.
+
+    Parts in rising order are read in one go; an earlier one begins anew at the recording's start,
+    since only reading tells which images there are.
+    """
+
+    def __init__(self, source: BagSource, recording: Recording, decode: RgbDecoder) -> None:
+        self._source = source
+        self._recording = recording
+        self._decode = decode
+        self._pairs: Iterator[LabelledFrame] | None = None
+        self._join: StampJoin | None = None
+        self._place = 0
+
+    def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
+        """The usable images of ``part`` in order.
+
+        Raises RecordingError when the very first labels differ in size from their image.
+        """
+        if self._pairs is None or part.start < self._place:
+            self._begin()
+        assert self._pairs is not None
+        while part.stop is None or self._place < part.stop:
+            pair = next(self._pairs, None)
+            if pair is None:
+                self._end(part, count)
+                return
+            place = self._place
+            self._place += 1
+            if place in part:
+                sample = self._sample(pair, place, count)
+                if part.start == 0:
+                    count.check()
+                if sample is not None:
+                    yield sample
+
+    def _begin(self) -> None:
+        image_topic, label_topic = self._source.image_topic, self._source.label_topic
+        self._place = 0
+        self._join = None
+        if label_topic is None:
+            frames = self._recording.frames([image_topic])
+            self._pairs = (LabelledFrame(frame, None) for frame in frames)
+        else:
+            self._join = StampJoin(image_topic, label_topic)
+            self._pairs = self._join.join(self._recording.frames([image_topic, label_topic]))
+
+    def _end(self, part: Part, count: SourceCount) -> None:
+        count.ended = True
+        if part.start <= self._place:  # not a part that lies beyond the end as a whole
+            count.notes = self._recording.notes
+            count.labels_without_image = self._join.unmatched_labels if self._join else 0
+
+    def _sample(self, pair: LabelledFrame, place: int, count: SourceCount) -> Sample | None:
+        image_topic, label_topic = self._source.image_topic, self._source.label_topic
+        count.images += 1
+        try:
+            image = self._decode(pair.image)
+        except ImageError as error:
+            count.unusable_images += 1
+            count.problems[f"{image_topic}: {error}"] += 1
+            return None
+        count.stamps_replaced += pair.image.stamp_is_log_time
+        labels = _labels(pair.labels, count)
+        if labels is not None:
+            mismatch = ""
+            if labels.shape != image.shape[:2]:
+                mismatch = (
+                    f"the labels on {label_topic} are {_size(labels.shape)} and the images on "
+                    f"{image_topic} {_size(image.shape)}"
+                )
+                count.problems[mismatch] += 1
+                labels = None
+            if count.first_mismatch is None:
+                count.first_mismatch = mismatch
+        count.images_without_labels += label_topic is not None and labels is None
+        return Sample(image, labels, pair.image.stamp_ns, place, image_topic)
+
+
+def _labels(frame: Frame | None, count: SourceCount) -> LabelMap | None:
+    if frame is None:
+        return None
+    try:
+        return label_map(frame)
+    except ImageError as error:
+        count.problems[str(error)] += 1
+        return None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

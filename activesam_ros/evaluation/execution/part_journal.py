@@ -1,0 +1,126 @@
+"""The parts of an evaluation that are done, kept in its output so that it can be taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.execution.journal_file import open_journal
+from activesam_ros.evaluation.execution.worker import PartResult
+
+JOURNAL_NAME = "evaluation.partial"
+
+_COMMAND = "evaluation"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS parts (
+    start INTEGER PRIMARY KEY,
+    stop INTEGER NOT NULL,
+    images INTEGER NOT NULL,
+    result BLOB NOT NULL
+)
+"""
+
+_RESULT_CLASSES = frozenset(
+    {
+        ("activesam_ros.evaluation.corruptions.corrupter", "Corruption"),
+        ("activesam_ros.evaluation.evaluate", "Tallies"),
+        ("activesam_ros.evaluation.scoring.frame_figures", "FrameFigures"),
+        ("activesam_ros.evaluation.report.kept_pictures", "KeptPictures"),
+        ("activesam_ros.evaluation.scoring.metrics", "ConfusionMatrix"),
+        ("activesam_ros.evaluation.scoring.metrics", "IdMap"),
+        ("activesam_ros.evaluation.scoring.metrics", "Share"),
+        ("activesam_ros.evaluation.report.pictures", "FramePicture"),
+        ("activesam_ros.evaluation.report.pictures", "Layer"),
+        ("activesam_ros.evaluation.datasets.sources", "SourceCount"),
+        ("activesam_ros.evaluation.scoring.tally", "MethodTally"),
+        ("activesam_ros.evaluation.execution.worker", "PartResult"),
+        ("activesam_ros.prompts.vocabulary", "Vocabulary"),
+        ("activesam_ros.prompts.vocabulary", "VocabularyClass"),
+        ("activesam_ros.segmentation.baselines", "Method"),
+        ("collections", "Counter"),
+        ("numpy", "dtype"),
+        ("numpy", "ndarray"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "scalar"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy.core.numeric", "_frombuffer"),
+    }
+)
+"""All that a result is made of; a pickle could otherwise run whatever its file says."""
+
+
+class PartJournal:
+    """Results by their parts. ``images`` is how many usable images they have together."""
+
+    def __init__(self, folder: Path, job: Mapping[str, object]) -> None:
+        """Open the journal in ``folder``, or begin it.
+
+        Raises UsageError when it belongs to another ``job`` or is in use, RecordingError when it is
+        no journal.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / JOURNAL_NAME
+        self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND)
+        (images,) = self._connection.execute("SELECT total(images) FROM parts").fetchone()
+        self.images = int(images)
+
+    def keep(self, part: Part, result: PartResult) -> None:
+        """Add what came of ``part``, which ends somewhere; it is on disk when this returns.
+
+        Raises RecordingError when it cannot be written; what was kept before stays.
+        """
+        images = result.count.images - result.count.unusable_images
+        data = zlib.compress(pickle.dumps(result, pickle.HIGHEST_PROTOCOL), level=1)
+        row = (part.start, part.stop, images, data)
+        try:
+            with self._connection:
+                self._connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", row)
+        except sqlite3.DatabaseError as error:
+            raise RecordingError(
+                f"{self.path} cannot be written ({error}); its {self.images} images are kept, so "
+                "make room and repeat the command."
+            ) from error
+        self.images += images
+
+    def parts(self) -> Iterator[tuple[Part, PartResult]]:
+        """Every part by its start, one at a time; raises RecordingError for a damaged one."""
+        rows = self._connection.execute("SELECT start, stop, result FROM parts ORDER BY start")
+        for start, stop, data in rows:
+            try:
+                result = _Unpickler(io.BytesIO(zlib.decompress(data))).load()
+            except (zlib.error, pickle.UnpicklingError, AttributeError, EOFError) as error:
+                raise RecordingError(
+                    f"{self.path} is damaged ({error}); remove it to begin anew."
+                ) from error
+            yield Part(start, stop), result
+
+    def close(self) -> None:
+        """Keep the journal for another time, if there is anything in it worth keeping."""
+        self._connection.close()
+        if not self.images:
+            self.remove()
+
+    def remove(self) -> None:
+        """Close the journal and delete it, its work being done; the folder too if it is empty."""
+        self._connection.close()
+        self.images = 0
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _RESULT_CLASSES:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of a result")
+        return super().find_class(module, name)

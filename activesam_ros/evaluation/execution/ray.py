@@ -1,0 +1,172 @@
+"""Actors on a Ray cluster, each with a network of its own: one a GPU, else one a machine's CPUs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from activesam_ros.errors import ExecutorError, MissingDependencyError
+from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.execution.executors import Event, Outcome, What, run_crew
+from activesam_ros.evaluation.execution.local import sentence
+from activesam_ros.evaluation.execution.part_journal import PartJournal
+from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
+
+READY_LIMIT_S = 600.0
+"""How long no worker at all may be ready or at work before the cluster is given up."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RayExecutor:
+    """Actors on the cluster at ``address``; up to ``restarts`` that are lost are replaced.
+
+    workers: None for as many as the cluster has GPUs, or machines where it has none. Paths of the
+    task have to mean the same on every machine, and this package has to be installed there.
+    """
+
+    address: str
+    workers: int | None
+    restarts: int
+
+    def run(
+        self,
+        task: Task,
+        expected: int | None,
+        progress: Callable[[int], object],
+        journal: PartJournal | None = None,
+    ) -> Outcome:
+        ray = _ray()
+        started_s = time.perf_counter()
+        try:
+            ray.init(address=self.address, log_to_driver=False, logging_level="warning")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ExecutorError(
+                f"There is no Ray cluster at --address {self.address}: {sentence(error)}."
+            ) from error
+        try:
+            crew = _Actors(ray, task, self.workers)
+            try:
+                result, machine, lost = run_crew(
+                    crew, crew.workers, self.restarts, expected, progress, journal
+                )
+            finally:
+                crew.dismiss()
+        finally:
+            ray.shutdown()
+        executor = {
+            "name": "ray",
+            "workers": crew.workers,
+            "gpus_per_worker": crew.gpus,
+            "lost_workers": lost,
+            "seconds": time.perf_counter() - started_s,
+        }
+        return Outcome(result, machine, executor)
+
+
+class _RemoteWorker:
+    """What an actor does. Errors are told as text, so that no class of theirs has to be sent."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._worker: Worker | None = None
+
+    def machine(self) -> tuple[What, Any]:
+        """Load everything."""
+        try:
+            self._worker = Worker(self._task)
+        except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
+            return What.FAILED, sentence(error)
+        return What.READY, self._worker.machine
+
+    def part(self, part: Part) -> tuple[What, Any]:
+        """Do ``part``."""
+        assert self._worker is not None
+        try:
+            return What.FINISHED, self._worker.run(part)
+        except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
+            return What.FAILED, sentence(error)
+
+
+class _Actors:
+    """An actor a worker, and the one answer that each owes."""
+
+    def __init__(self, ray: Any, task: Task, workers: int | None) -> None:
+        self._ray = ray
+        resources = ray.cluster_resources()
+        machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        on_gpu = task.network.device != "cpu" and resources.get("GPU", 0) >= 1
+        self.gpus = 1 if on_gpu else 0
+        self.workers = workers or (int(resources["GPU"]) if on_gpu else max(len(machines), 1))
+        share = 1 if on_gpu else max(math.ceil(self.workers / max(len(machines), 1)), 1)
+        cpus = min((node["Resources"]["CPU"] for node in machines), default=1)
+        self._cpus = 1 if on_gpu else max(int(cpus) // share, 1)
+        if task.threads is None and not on_gpu:
+            task = dataclasses.replace(task, threads=self._cpus)
+        self._task = ray.put(task)
+        self._actors: dict[int, Any] = {}
+        self._answers: dict[Any, int] = {}
+        self._starting: set[int] = set()
+
+    def start(self, worker: int) -> None:
+        remote = self._ray.remote(num_cpus=self._cpus, num_gpus=self.gpus, max_restarts=0)(
+            _RemoteWorker
+        )
+        self._actors[worker] = remote.remote(self._task)
+        self._starting.add(worker)
+        self._answers[self._actors[worker].machine.remote()] = worker
+
+    def give(self, worker: int, part: Part) -> None:
+        self._answers[self._actors[worker].part.remote(part)] = worker
+
+    def listen(self) -> Sequence[Event]:
+        # a replacement may wait for a machine that never comes; the others go on meanwhile
+        nobody_works = self._starting == set(self._answers.values())
+        done, _ = self._ray.wait(
+            list(self._answers), timeout=READY_LIMIT_S if nobody_works else None
+        )
+        if not done:
+            raise ExecutorError(
+                f"No worker could start on the Ray cluster in {READY_LIMIT_S:.0f} s; each needs "
+                f"{self._cpus} CPUs and {self.gpus} GPUs ('ray status' tells what is free)."
+            )
+        events = []
+        for answer in done:
+            worker = self._answers.pop(answer)
+            self._starting.discard(worker)
+            try:
+                what, value = self._ray.get(answer)
+            except self._ray.exceptions.RayError as error:
+                self._ray.kill(self._actors.pop(worker))
+                why = f"worker {worker} was lost ({_reason(error)})"
+                events.append(Event(worker, What.LOST, why))
+                continue
+            if isinstance(value, PartResult):
+                usable = value.count.images - value.count.unusable_images
+                events.append(Event(worker, What.ADVANCED, usable))
+            events.append(Event(worker, what, value))
+        return events
+
+    def dismiss(self) -> None:
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+
+
+def _reason(error: Exception) -> str:
+    """Ray's own sentence; of what was raised while an actor started, the last line, the error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return (lines[-1] if "creation task" in lines[0] else lines[0]).rstrip(".")
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--executor ray needs Ray ({error}): pip install 'activesam_ros[ray]'."
+        ) from error
+    return ray

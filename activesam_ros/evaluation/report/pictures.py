@@ -1,0 +1,95 @@
+"""Frames as pictures for a page: the image as a JPEG, label maps as PNG in their class colours."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from activesam_ros.evaluation.scoring.metrics import IdMap, LabelMap
+from activesam_ros.prompts.colors import Color
+
+TRUTH = "truth"
+LONGEST_SIDE_PX = 640
+JPEG_QUALITY = 82
+NO_CLASS: Color = (128, 128, 128)
+_PALETTE_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A label map as a PNG, and the indices of the classes in it, the largest first."""
+
+    png: bytes
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FramePicture:
+    """A frame to look at, image and layers of one size in pixels.
+
+    jpeg: the image. layers: by name of the method, or ``truth``.
+    """
+
+    width: int
+    height: int
+    jpeg: bytes
+    layers: Mapping[str, Layer]
+
+
+def frame_picture(
+    image: NDArray[np.uint8],
+    label_maps: Mapping[str, tuple[LabelMap, IdMap]],
+    colors: Sequence[Color],
+) -> FramePicture:
+    """Image and label maps scaled down to LONGEST_SIDE_PX.
+
+    image: uint8 RGB [H, W, 3]. label_maps: by name, each [H, W] with what its ids mean. colors: RGB
+    0-255 of each class. Pixels that do not count become transparent, those of no class grey.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, LONGEST_SIDE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    layers = {
+        name: _layer(ids.indices(_scaled(labels, size)), colors)
+        for name, (labels, ids) in label_maps.items()
+    }
+    return FramePicture(*size, _jpeg(small), layers)
+
+
+def _scaled(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
+    """Nearest labels of a picture of ``size`` (width, height)."""
+    width, height = size
+    rows = (np.arange(height) * 2 + 1) * labels.shape[0] // (2 * height)
+    columns = (np.arange(width) * 2 + 1) * labels.shape[1] // (2 * width)
+    scaled: LabelMap = labels[rows[:, None], columns]
+    return scaled
+
+
+def _layer(indices: NDArray[np.int32], colors: Sequence[Color]) -> Layer:
+    # a class's index, then what is no class, then -1: what does not count
+    table = [*((*color, 255) for color in (*colors, NO_CLASS)), (0, 0, 0, 0)]
+    present, counts = np.unique(indices, return_counts=True)
+    rgba = np.array([table[index] for index in present.tolist()], np.uint8)
+    places = np.searchsorted(present, indices)
+    buffer = io.BytesIO()
+    if len(present) > _PALETTE_SIZE:
+        Image.fromarray(rgba[places]).save(buffer, "PNG", optimize=True)
+    else:
+        picture = Image.fromarray(places.astype(np.uint8))
+        picture.putpalette(rgba[:, :3].tobytes())
+        picture.save(buffer, "PNG", optimize=True, transparency=rgba[:, 3].tobytes())
+    largest = present[np.argsort(-counts, kind="stable")].tolist()
+    return Layer(buffer.getvalue(), tuple(i for i in largest if 0 <= i < len(colors)))
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return buffer.getvalue()

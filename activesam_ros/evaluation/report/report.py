@@ -1,0 +1,304 @@
+"""The report of an evaluation: one page that needs nothing else, results.json and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from activesam_ros.errors import UsageError
+from activesam_ros.evaluation.evaluate import ranking_method
+from activesam_ros.evaluation.report.charts import (
+    Scale,
+    Tick,
+    frame_edges,
+    histogram_path,
+    line_path,
+    strip_paths,
+)
+from activesam_ros.evaluation.report.csv import csv_files
+from activesam_ros.evaluation.report.gallery import ShownFrame, shown_frame
+from activesam_ros.evaluation.report.kept_pictures import KeptPictures
+from activesam_ros.evaluation.report.tables import (
+    class_rows,
+    corruption_figures,
+    css_color,
+    headline,
+    matrices,
+    stage_rows,
+)
+from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, elapsed_s
+from activesam_ros.evaluation.scoring.results import number, percent, write_results
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+
+PAGE_NAME = "index.html"
+STRIP_CLASSES = 40
+FEW_CLASSES = 30
+
+_TEMPLATES = Path(__file__).with_name("report_page")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished evaluation.
+
+    content: of results.json. frames: the figures of every frame by method, in order.
+    pictures: of the frames to be shown.
+    """
+
+    content: Mapping[str, Any]
+    vocabulary: Vocabulary
+    frames: Mapping[str, Sequence[FrameFigures]]
+    pictures: KeptPictures
+
+
+def write_report(folder: Path, evaluated: Evaluated) -> Path:
+    """Write the page, results.json and the CSV files into ``folder``; raises UsageError."""
+    write_results(folder, evaluated.content)
+    files = {
+        **csv_files(evaluated.content, evaluated.frames, evaluated.vocabulary),
+        PAGE_NAME: page(evaluated),
+    }
+    for name, text in files.items():
+        try:
+            (folder / name).write_text(text, "utf-8", newline="")
+        except OSError as error:
+            raise UsageError(f"{folder / name} cannot be written: {error.strerror}.") from error
+    return folder / PAGE_NAME
+
+
+def page(evaluated: Evaluated) -> str:
+    """The HTML of the report."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    content, vocabulary = evaluated.content, evaluated.vocabulary
+    gallery = _gallery(evaluated)
+    shown = [frame for _, frames in gallery for frame in frames]
+    colors = {entry.name: entry.color for entry in vocabulary.classes}
+    return environment.get_template("page.html").render(
+        style=(_TEMPLATES / "page.css").read_text("utf-8"),
+        script=(_TEMPLATES / "page.js").read_text("utf-8"),
+        title=_title(content),
+        content=content,
+        methods=list(content["methods"]),
+        frame_count=len(next(iter(evaluated.frames.values()))),
+        vocabulary_name=vocabulary.name,
+        sections=_sections(content, bool(gallery)),
+        tiles=_tiles(content, len(vocabulary.classes)),
+        headline=headline(content),
+        stages=stage_rows(content),
+        class_rows=class_rows(content, colors),
+        few_classes=FEW_CLASSES,
+        corruptions=corruption_figures(content),
+        matrices=matrices(content),
+        histogram=_histogram(evaluated.frames),
+        latency=_lines(evaluated.frames, "latency_ms"),
+        active=_lines(evaluated.frames, "active"),
+        strips=_strips(evaluated),
+        class_names=[entry.name for entry in vocabulary.classes],
+        class_colors=[css_color(entry.color) for entry in vocabulary.classes],
+        gallery=gallery,
+        gallery_text=_gallery_text(evaluated),
+        prediction_names=list(
+            dict.fromkeys(layer.name for frame in shown for layer in frame.predictions)
+        ),
+        notes=_notes(content),
+        percent=percent,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A figure in large letters."""
+
+    value: str
+    unit: str
+    text: str
+
+
+def _title(content: Mapping[str, Any]) -> str:
+    if "recording" in content:
+        recording = content["recording"]
+        return f"{Path(recording['path']).name}, {recording['image_topic']}"
+    return str(content["dataset"].get("title") or content["dataset"]["name"])
+
+
+def _tiles(content: Mapping[str, Any], classes: int) -> list[Tile]:
+    """What the first method shows for, beside the unpruned one where that ran too."""
+    name, entry = next(iter(content["methods"].items()))
+    full = content["methods"].get(Method.FULL.value) if name != Method.FULL.value else None
+    tiles: list[Tile] = []
+    if entry["miou_of_labelled_classes"] is not None:
+        tiles.append(Tile(percent(entry["miou"]), "%", f"mean IoU of {name}"))
+    if entry["agreement_with_full"] is not None and name != Method.FULL.value:
+        tiles.append(
+            Tile(
+                percent(entry["agreement_with_full"]),
+                "%",
+                f"of the pixels as without pruning, over {entry['agreement_frames']} frames",
+            )
+        )
+    if entry["frames_per_second"]:
+        text = "frames a second"
+        if full and full["frames_per_second"]:
+            ratio = entry["frames_per_second"] / full["frames_per_second"]
+            text += f", {ratio:.1f} × full"
+        tiles.append(Tile(number(entry["frames_per_second"], 2), "", text))
+    tiles.append(
+        Tile(number(entry["active_classes_mean"], 1), "", f"of {classes} classes decoded a frame")
+    )
+    return tiles
+
+
+def _sections(content: Mapping[str, Any], has_gallery: bool) -> list[tuple[str, str]]:
+    """Anchors and names of the sections that the page has."""
+    labelled = any(entry["confusion_matrix"] for entry in content["methods"].values())
+    all_sections = (
+        ("headline", "Methods", True),
+        ("gallery", "Frames", has_gallery),
+        ("classes", "Classes", labelled),
+        ("corruptions", "Corruptions", "corruptions" in content),
+        ("latency", "Latency", True),
+        ("active", "Active set", True),
+        ("confusion", "Confusion", labelled),
+        ("settings", "Settings", True),
+    )
+    return [(anchor, text) for anchor, text, there in all_sections if there]
+
+
+def _gallery_text(evaluated: Evaluated) -> str:
+    method = ranking_method([Method(name) for name in evaluated.frames]).value
+    figures = evaluated.frames[method]
+    if any(entry.miou is not None for entry in figures):
+        by = f"mean IoU of {method} over the classes in the frame"
+    elif any(entry.agreement_with_full is not None for entry in figures):
+        by = f"the share of pixels where {method} says what full says; there is no ground truth"
+    else:
+        return "Evenly spread over the run. The slider moves the boundary."
+    return f"Ranked by {by}. The sliders move the boundaries."
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Paths by method in one box, and its axes."""
+
+    paths: Mapping[str, str]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def _histogram(frames: Mapping[str, Sequence[FrameFigures]]) -> Chart:
+    latencies = {name: [entry.latency_ms for entry in group] for name, group in frames.items()}
+    scale = Scale.of([value for group in latencies.values() for value in group], from_zero=True)
+    paths = {name: histogram_path(group, scale) for name, group in latencies.items()}
+    return Chart(paths, tuple(scale.ticks("ms")), ())
+
+
+def _lines(frames: Mapping[str, Sequence[FrameFigures]], field: str) -> Chart:
+    values = {
+        name: [
+            float(len(entry.active)) if field == "active" else entry.latency_ms for entry in group
+        ]
+        for name, group in frames.items()
+    }
+    first = next(iter(frames.values()))
+    seconds = elapsed_s(first)
+    xs = [float(place) for place in range(len(first))] if seconds is None else seconds
+    x_scale = Scale(xs[0], max(xs) if max(xs) > xs[0] else xs[0] + 1.0, False)
+    y_scale = Scale.of([value for group in values.values() for value in group], from_zero=True)
+    return Chart(
+        {name: line_path(xs, group, x_scale, y_scale) for name, group in values.items()},
+        tuple(x_scale.ticks("images" if seconds is None else "s")),
+        tuple(y_scale.ticks("ms" if field == "latency_ms" else "")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """When which classes were active, the most often active first.
+
+    rows: class index, path, and the share of the frames as text. left_out: classes not shown.
+    """
+
+    method: str
+    rows: tuple[tuple[int, str, str], ...]
+    left_out: int
+    always_all: bool
+    x_ticks: tuple[Tick, ...]
+
+
+def _strips(evaluated: Evaluated) -> list[Strip]:
+    classes = len(evaluated.vocabulary.classes)
+    strips = []
+    for method, group in evaluated.frames.items():
+        seconds = elapsed_s(group)
+        times = [float(place) for place in range(len(group))] if seconds is None else seconds
+        active = [entry.active for entry in group]
+        counts = {index: sum(index in frame for frame in active) for index in set().union(*active)}
+        often = sorted(counts, key=lambda index: (-counts[index], index))
+        paths = strip_paths(active, frame_edges(times))
+        last = max(times) if max(times) > times[0] else times[0] + 1.0
+        ticks = Scale(times[0], last, False).ticks("images" if seconds is None else "s")
+        strips.append(
+            Strip(
+                method,
+                tuple(
+                    (index, paths[index], percent(counts[index] / len(group)))
+                    for index in often[:STRIP_CLASSES]
+                ),
+                max(len(often) - STRIP_CLASSES, 0),
+                all(len(frame) == classes for frame in active),
+                tuple(ticks),
+            )
+        )
+    return strips
+
+
+def _gallery(evaluated: Evaluated) -> list[tuple[str, list[ShownFrame]]]:
+    by_place = {
+        name: {entry.place: entry for entry in group} for name, group in evaluated.frames.items()
+    }
+    first = next(iter(evaluated.frames.values()))
+    seconds = elapsed_s(first)
+    second_of = (
+        {}
+        if seconds is None
+        else {entry.place: second for entry, second in zip(first, seconds, strict=True)}
+    )
+    return [
+        (
+            choice.title,
+            [
+                shown_frame(
+                    place,
+                    evaluated.pictures.pictures[place],
+                    {name: figures[place] for name, figures in by_place.items()},
+                    second_of.get(place),
+                )
+                for place in choice.places
+            ],
+        )
+        for choice in evaluated.pictures.choices()
+    ]
+
+
+def _notes(content: Mapping[str, Any]) -> list[str]:
+    """What is odd about the input, as far as results.json tells."""
+    recording = content.get("recording", {})
+    notes = [f"{note}." for note in recording.get("notes", [])]
+    notes += [f"{times} × {problem}" for problem, times in recording.get("problems", {}).items()]
+    if recording.get("images_without_labels"):
+        notes.append(f"{recording['images_without_labels']} images have no labels of their stamp.")
+    if recording.get("label_names_not_in_vocabulary"):
+        names = ", ".join(recording["label_names_not_in_vocabulary"])
+        notes.append(f"Labels that are no classes of the vocabulary, and do not count: {names}.")
+    return notes

@@ -1,0 +1,129 @@
+"""results.json, and the table that a command prints."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from activesam_ros import __version__
+from activesam_ros.errors import UsageError
+from activesam_ros.evaluation.scoring.tally import MethodTally
+from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.baselines import Method
+
+RESULTS_NAME = "results.json"
+
+
+def document(
+    tallies: Mapping[Method, MethodTally],
+    machine: Mapping[str, object],
+    about: Mapping[str, object],
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    machine: :func:`machine` where the network ran. about: what was evaluated, with which settings.
+    """
+    return {
+        "methods": {method.value: tally.results() for method, tally in tallies.items()},
+        **about,
+        "machine": dict(machine),
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What this process computes with."""
+    return {
+        "device": _device_name(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "activesam_ros": __version__,
+    }
+
+
+def about_vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
+    """What results.json says of the vocabulary."""
+    return {
+        "name": vocabulary.name,
+        "classes": len(vocabulary.classes),
+        "queries": len(vocabulary.queries),
+    }
+
+
+def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Write results.json into ``folder``, whole or not at all; raises UsageError."""
+    path = folder / RESULTS_NAME
+    partial = path.with_name(path.name + ".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    return path
+
+
+def check_output(folder: Path, option: str = "--output") -> None:
+    """Refuse an output that cannot be a folder, before any work is done; raises UsageError."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder} is a file; give a folder.")
+
+
+def summary_table(content: Mapping[str, Any]) -> str:
+    """A line a method: accuracy in per cent, speed, active classes, memory."""
+    head = (
+        "method", "frames", "mIoU %", "pixel %", "frames/s", "p50 ms", "p95 ms", "active",
+        "agree %", "MiB",
+    )  # fmt: skip
+    rows = [
+        (
+            method,
+            str(entry["frames"]),
+            percent(entry["miou"]),
+            percent(entry["pixel_accuracy"]),
+            number(entry["frames_per_second"], 2),
+            number(entry["latency_ms"]["p50"], 0),
+            number(entry["latency_ms"]["p95"], 0),
+            number(entry["active_classes_mean"], 1),
+            percent(entry["agreement_with_full"]),
+            number(entry["peak_memory_mib"], 0),
+        )
+        for method, entry in content["methods"].items()
+    ]
+    return text_table([head, *rows])
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first left, the others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def percent(fraction: float | None) -> str:
+    """0.1234 -> 12.3; a dash for None."""
+    return "-" if fraction is None else f"{fraction * 100:.1f}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """``value`` with ``digits`` decimals; a dash for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{device.type} ({platform.machine()}, {os.cpu_count()} cores)"

@@ -1,0 +1,209 @@
+"""What one method did over a run: accuracy, speed, active classes, agreement."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
+from activesam_ros.evaluation.scoring.measuring import Measured
+from activesam_ros.evaluation.scoring.metrics import (
+    ConfusionMatrix,
+    IdMap,
+    LabelMap,
+    Share,
+    agreement,
+    presence_recall,
+    temporal_flicker,
+)
+from activesam_ros.prompts.vocabulary import Vocabulary
+
+MINIMUM_SHARE = 0.005
+"""Classes that cover more of a frame than this count in presence recall."""
+
+
+class MethodTally:
+    """Adds up the frames of one method; ``figures`` are those of each.
+
+    label_ids: from the ids of the ground truth to class indices, None where there is none.
+    predicted_ids: from those of the masks, :func:`prediction_ids`.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, label_ids: IdMap | None, predicted_ids: IdMap
+    ) -> None:
+        self.figures: list[FrameFigures] = []
+        self._vocabulary = vocabulary
+        self._label_ids = label_ids
+        self._prediction_ids = predicted_ids
+        self._confusion = ConfusionMatrix.empty(len(vocabulary.classes))
+        self._labelled_frames = 0
+        self._agreement = Share()
+        self._agreement_frames = 0
+        self._recall = Share()
+        self._recall_of_full = Share()
+        self._flicker = Share()
+        self._first: LabelMap | None = None
+        self._previous: LabelMap | None = None
+        self._peak_memory_mib: float | None = None
+
+    def add(
+        self,
+        place: int,
+        name: str,
+        stamp_ns: int | None,
+        measured: Measured,
+        labels: LabelMap | None,
+        full: LabelMap | None,
+    ) -> None:
+        """Add a frame; place and name are those of its sample.
+
+        stamp_ns: None where frames do not follow each other in time. labels: ground truth [H, W].
+        full: what the method without pruning says of the frame, [H, W]. Raises UsageError when
+        their sizes differ from the prediction's.
+        """
+        result = measured.result
+        confusion, agreed, flicker = None, Share(), Share()
+        active = sorted({self._vocabulary.query_class[query] for query in result.active_queries})
+        if labels is not None and self._label_ids is not None:
+            confusion = ConfusionMatrix.of(
+                labels, result.labels, self._label_ids, self._prediction_ids
+            )
+            self._confusion += confusion
+            self._recall += presence_recall(labels, self._label_ids, active, MINIMUM_SHARE)
+            self._labelled_frames += 1
+        if full is not None:
+            agreed = agreement(result.labels, full)
+            self._agreement += agreed
+            self._recall_of_full += presence_recall(
+                full, self._prediction_ids, active, MINIMUM_SHARE
+            )
+            self._agreement_frames += 1
+        if stamp_ns is not None:
+            flicker = temporal_flicker(self._previous, result.labels)
+            self._flicker += flicker
+            self._previous = result.labels
+            if self._first is None:
+                self._first = result.labels
+        self.figures.append(
+            FrameFigures(
+                place=place,
+                name=name,
+                stamp_ns=stamp_ns,
+                latency_ms=measured.latency_ms,
+                stages_ms=dict(result.timings_ms),
+                active=tuple(active),
+                miou=None if confusion is None else _known(confusion.miou_of_labelled()),
+                pixel_accuracy=None if confusion is None else _known(confusion.pixel_accuracy()),
+                agreement_with_full=_known(agreed.value),
+                flicker=_known(flicker.value),
+            )
+        )
+        if measured.peak_memory_mib is not None:
+            self._peak_memory_mib = max(self._peak_memory_mib or 0.0, measured.peak_memory_mib)
+
+    def extend(self, later: MethodTally) -> None:
+        """Add the frames of ``later``, which follow this tally's.
+
+        The same, but for timings and memory, as if this tally had been given them one by one.
+        """
+        self._confusion += later._confusion
+        self._labelled_frames += later._labelled_frames
+        self._agreement += later._agreement
+        self._agreement_frames += later._agreement_frames
+        self._recall += later._recall
+        self._recall_of_full += later._recall_of_full
+        figures = list(later.figures)
+        self._flicker += later._flicker
+        if later._first is not None:
+            flicker = temporal_flicker(self._previous, later._first)
+            self._flicker += flicker
+            figures[0] = dataclasses.replace(figures[0], flicker=_known(flicker.value))
+            self._first = later._first if self._first is None else self._first
+            self._previous = later._previous
+        self.figures += figures
+        peaks = [
+            peak for peak in (self._peak_memory_mib, later._peak_memory_mib) if peak is not None
+        ]
+        self._peak_memory_mib = max(peaks, default=None)
+
+    @property
+    def frames(self) -> int:
+        """Frames added so far."""
+        return len(self.figures)
+
+    def results(self) -> dict[str, object]:
+        """The entry of results.json: fractions, milliseconds, MiB; None where undefined."""
+        latencies_ms = [entry.latency_ms for entry in self.figures]
+        total_ms = sum(latencies_ms)
+        return {
+            "frames": self.frames,
+            **self._accuracy(),
+            "frames_per_second": self.frames * 1e3 / total_ms if total_ms else None,
+            "latency_ms": percentiles(latencies_ms),
+            "stage_latency_ms": self._stages(),
+            "active_classes_mean": _mean([len(entry.active) for entry in self.figures]),
+            "active_classes_over_time": self._active_over_time(),
+            "agreement_with_full": _known(self._agreement.value),
+            "agreement_frames": self._agreement_frames,
+            "presence_recall": _known(self._recall.value),
+            "presence_recall_of_full": _known(self._recall_of_full.value),
+            "temporal_flicker": _known(self._flicker.value),
+            "peak_memory_mib": self._peak_memory_mib,
+        }
+
+    def _accuracy(self) -> dict[str, object]:
+        """All None, with no frame labelled."""
+        names = [entry.name for entry in self._vocabulary.classes]
+        labelled = self._labelled_frames > 0
+        iou = dict(zip(names, (_known(value) for value in self._confusion.iou()), strict=True))
+        matrix = {"classes": names, "counts": self._confusion.counts.tolist()}
+        return {
+            "labelled_frames": self._labelled_frames,
+            "miou": _known(self._confusion.miou()),
+            "miou_of_labelled_classes": _known(self._confusion.miou_of_labelled()),
+            "per_class_iou": iou if labelled else None,
+            "pixel_accuracy": _known(self._confusion.pixel_accuracy()),
+            "mean_class_accuracy": _known(self._confusion.mean_class_accuracy()),
+            "confusion_matrix": matrix if labelled else None,
+        }
+
+    def _stages(self) -> dict[str, dict[str, float | None]]:
+        """Percentiles of each stage over the frames that have it."""
+        durations_ms: dict[str, list[float]] = {}
+        for entry in self.figures:
+            for stage, duration_ms in entry.stages_ms.items():
+                durations_ms.setdefault(stage, []).append(duration_ms)
+        return {stage: percentiles(values) for stage, values in durations_ms.items()}
+
+    def _active_over_time(self) -> dict[str, object] | None:
+        stamps_ns = [entry.stamp_ns for entry in self.figures]
+        if None in stamps_ns or not stamps_ns:
+            return None
+        counts = [len(entry.active) for entry in self.figures]
+        return {"stamp_ns": stamps_ns, "active_classes": counts}
+
+
+def prediction_ids(vocabulary: Vocabulary) -> IdMap:
+    """From the ids of a mask to class indices; the same map serves labels of the same ids."""
+    index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
+    return IdMap.of(index_of_id, len(vocabulary.classes))
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    """Median and 95th percentile, linearly interpolated; None of nothing."""
+    if not values:
+        return {"p50": None, "p95": None}
+    p50, p95 = np.percentile(values, [50, 95])
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,46 @@
+"""A source that ends its worker: in a file of its own, since workers have to import it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from activesam_ros.evaluation.datasets.bag_samples import BagSource
+from activesam_ros.evaluation.datasets.sources import Part, Reader, SourceCount
+from activesam_ros.evaluation.evaluate import Sample
+
+
+@dataclasses.dataclass(frozen=True)
+class FatalSource:
+    """A source of which reading image ``place`` kills the process once, or raises every time.
+
+    mark: the file that says it has happened. parent: it is the parent process that is killed.
+    """
+
+    source: BagSource
+    place: int
+    mark: Path | None
+    parent: bool = False
+
+    def open(self) -> Reader:
+        return FatalReader(self)
+
+
+class FatalReader:
+    def __init__(self, fatal: FatalSource) -> None:
+        self._fatal = fatal
+        self._reader = fatal.source.open()
+
+    def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
+        for sample in self._reader.samples(part, count):
+            if sample.place == self._fatal.place:
+                if self._fatal.mark is None:
+                    raise ZeroDivisionError("on purpose")
+                if not self._fatal.mark.exists():
+                    self._fatal.mark.touch()
+                    victim = os.getppid() if self._fatal.parent else os.getpid()
+                    os.kill(victim, signal.SIGKILL)
+            yield sample
