@@ -35,7 +35,7 @@ class Command:
 
 COMMANDS = (
     Command(("segment",), "commands.segment", "segment images"),
-    Command(("replay",), "evaluation.replay", "segment every frame of a recording, offline"),
+    Command(("replay",), "replay.replay", "segment every frame of a recording, offline"),
     Command(("evaluate", "bag"), "evaluation.bag_command", "accuracy and speed on a recording"),
     Command(("evaluate", "compare"), "evaluation.compare_command", "two runs side by side, for CI"),
     Command(("evaluate", "dataset"), "evaluation.dataset_command", "accuracy on a benchmark"),

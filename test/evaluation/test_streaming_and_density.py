@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from activesam_ros.cli import main
 from activesam_ros.demo.untrained import write_untrained
-from activesam_ros.evaluation.replay import segment_rest
-from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.image_files import write_png
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.frame_pixels import rgb_decoder
 from activesam_ros.recordings.message_types import ACTIVE_CLASSES
 from activesam_ros.recordings.recording import open_recording
+from activesam_ros.replay.journal import Entry, Journal
+from activesam_ros.replay.replay import segment_rest
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import in_time

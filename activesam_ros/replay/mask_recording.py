@@ -14,7 +14,6 @@ import numpy as np
 from mcap.writer import CompressionType, Writer
 
 from activesam_ros import __version__
-from activesam_ros.evaluation.replay_journal import Entry
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.message_types import (
     ACTIVE_CLASSES,
@@ -27,6 +26,7 @@ from activesam_ros.recordings.message_types import (
     vocabulary_message,
 )
 from activesam_ros.recordings.recording import Frame
+from activesam_ros.replay.journal import Entry
 from activesam_ros.segmentation.result import Segmentation
 
 NAMESPACE = "/activesam"

@@ -23,19 +23,19 @@ from activesam_ros.cli_options import (
 )
 from activesam_ros.errors import ImageError, RecordingError, UsageError
 from activesam_ros.evaluation.execution.job_identity import files_identity, vocabulary_identity
-from activesam_ros.evaluation.mask_bag import (
-    active_classes_message,
-    mask_message,
-    output_topics,
-    write_mask_bag,
-)
-from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.evaluation.scoring.measuring import FrameSegmenter, for_frame
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
 from activesam_ros.recordings.recording import Frame, Recording, open_recording
 from activesam_ros.recordings.topic_choice import chosen_topics
+from activesam_ros.replay.journal import Entry, Journal
+from activesam_ros.replay.mask_recording import (
+    active_classes_message,
+    mask_message,
+    output_topics,
+    write_mask_bag,
+)
 from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.streaming.saved_state import from_text, to_text
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time

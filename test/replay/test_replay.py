@@ -18,13 +18,13 @@ from rosbags.rosbag2 import Reader
 
 from activesam_ros.cli import main
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation import replay
-from activesam_ros.evaluation.mask_bag import output_topics
-from activesam_ros.evaluation.replay_journal import Entry, Journal
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.message_types import ACTIVE_CLASSES, VOCABULARY, ros2_types
 from activesam_ros.recordings.recording import open_recording
+from activesam_ros.replay import replay
+from activesam_ros.replay.journal import Entry, Journal
+from activesam_ros.replay.mask_recording import output_topics
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import BagBuilder, FakeSegmenter, Terminal
