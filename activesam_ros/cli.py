@@ -36,9 +36,9 @@ class Command:
 COMMANDS = (
     Command(("segment",), "commands.segment", "segment images"),
     Command(("replay",), "replay.replay", "segment every frame of a recording, offline"),
-    Command(("evaluate", "bag"), "evaluation.bag_command", "accuracy and speed on a recording"),
-    Command(("evaluate", "compare"), "evaluation.compare_command", "two runs side by side, for CI"),
-    Command(("evaluate", "dataset"), "evaluation.dataset_command", "accuracy on a benchmark"),
+    Command(("evaluate", "bag"), "commands.evaluate_bag", "accuracy and speed on a recording"),
+    Command(("evaluate", "compare"), "commands.evaluate_compare", "two runs side by side, for CI"),
+    Command(("evaluate", "dataset"), "commands.evaluate_dataset", "accuracy on a benchmark"),
     Command(("vocabulary", "show"), "commands.vocabulary_show", "prompts as the network sees them"),
     Command(("vocabulary", "compile"), "commands.vocabulary_compile", "fill the cache on disk"),
     Command(("demo", "drive"), "demo.drive", "write the synthetic driving log"),

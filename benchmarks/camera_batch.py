@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.cli_options import (
+from activesam_ros.commands.options.network import (
     add_method_argument,
     add_network_arguments,
     method_from,

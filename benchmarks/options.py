@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from activesam_ros.cli_options import add_set_argument
+from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.errors import UsageError
 from activesam_ros.reference import require_packages
 from activesam_ros.segmentation.baselines import Method

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from activesam_ros.cli_options import add_set_argument
+from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.errors import ActiveSamError, UsageError
 from benchmarks.engines import weights_path
 from benchmarks.options import Options

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from activesam_ros.cli_options import add_set_argument
+from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.demo.classes import CLASS_COUNT
 from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.errors import ActiveSamError, UsageError

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.cli_options import (
+from activesam_ros.commands.options.network import (
     add_method_argument,
     add_network_arguments,
     method_from,

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from activesam_ros.cli_options import (
+from activesam_ros.commands.options.network import (
     add_method_argument,
     add_vocabulary_arguments,
     method_from,

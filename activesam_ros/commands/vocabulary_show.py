@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from activesam_ros.cli_options import add_vocabulary_arguments, vocabulary_from
+from activesam_ros.commands.options.network import add_vocabulary_arguments, vocabulary_from
 from activesam_ros.pipeline import read_config
 from activesam_ros.prompts.compile import neighbor_names, prompt_words
 from activesam_ros.prompts.hypernyms import with_hypernyms

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.cli_options import methods_from
+from activesam_ros.commands.options.network import methods_from
 from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.sequence import Drive

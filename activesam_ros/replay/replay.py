@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from activesam_ros.cli_options import (
+from activesam_ros.commands.options.network import (
     add_method_argument,
     add_network_arguments,
     method_from,

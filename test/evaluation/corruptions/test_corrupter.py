@@ -15,8 +15,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.commands.options.corruptions import corruption_results, corruption_table
 from activesam_ros.errors import MissingDependencyError, UsageError
-from activesam_ros.evaluation.corruption_options import corruption_results, corruption_table
 from activesam_ros.evaluation.corruptions import corrupter as corruptions
 from activesam_ros.evaluation.corruptions.corrupter import (
     FROST_FILES,

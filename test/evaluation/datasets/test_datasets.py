@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from activesam_ros.cli import main
-from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.dataset_command import (
+from activesam_ros.commands.evaluate_dataset import (
     benchmark_settings,
     benchmark_vocabulary,
     published_table,
 )
+from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.datasets.datasets import (
     DatasetImage,
     DatasetSource,

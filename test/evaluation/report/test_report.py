@@ -17,7 +17,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.evaluation.corruption_options import corruption_results
+from activesam_ros.commands.options.corruptions import corruption_results
 from activesam_ros.evaluation.corruptions.corrupter import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.evaluate import Evaluator, Sample, Tallies
 from activesam_ros.evaluation.report.report import Evaluated, page, write_report

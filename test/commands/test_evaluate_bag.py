@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.cli import main
+from activesam_ros.commands import evaluate_bag as bag_command
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation import bag_command
 from activesam_ros.evaluation.datasets.bag_labels import label_meaning
 from activesam_ros.evaluation.execution import worker
 from activesam_ros.prompts.vocabulary import Vocabulary

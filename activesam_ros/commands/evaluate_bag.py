@@ -7,15 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.cli_options import add_network_arguments, settings_from, vocabulary_from
-from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation.command import (
+from activesam_ros.commands.evaluate import (
     Content,
     Input,
     add_common_arguments,
     evaluate,
     options_from,
 )
+from activesam_ros.commands.options.network import (
+    add_network_arguments,
+    settings_from,
+    vocabulary_from,
+)
+from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_labels import LabelMeaning, label_meaning
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sources import SourceCount

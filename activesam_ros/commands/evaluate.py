@@ -9,12 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.cli_options import add_methods_argument, methods_from, network_options
-from activesam_ros.evaluation.corruption_options import (
+from activesam_ros.commands.options.corruptions import (
     add_corruption_arguments,
     corruption_plan,
     corruption_results,
     corruption_table,
+)
+from activesam_ros.commands.options.executors import add_executor_arguments, executor_from
+from activesam_ros.commands.options.network import (
+    add_methods_argument,
+    methods_from,
+    network_options,
+)
+from activesam_ros.commands.options.report import (
+    add_report_argument,
+    check_report,
+    write_report_of,
 )
 from activesam_ros.evaluation.corruptions.corrupter import CorruptionPlan
 from activesam_ros.evaluation.datasets.sources import Source, SourceCount
@@ -22,12 +32,6 @@ from activesam_ros.evaluation.execution.executors import Executor
 from activesam_ros.evaluation.execution.job_identity import evaluation_job
 from activesam_ros.evaluation.execution.journaled_run import journaled_run
 from activesam_ros.evaluation.execution.worker import Task
-from activesam_ros.evaluation.executor_options import add_executor_arguments, executor_from
-from activesam_ros.evaluation.report_option import (
-    add_report_argument,
-    check_report,
-    write_report_of,
-)
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
     about_vocabulary,

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.cli_options import add_network_arguments
-from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.command import (
+from activesam_ros.commands.evaluate import (
     Input,
     add_common_arguments,
     evaluate,
     options_from,
 )
+from activesam_ros.commands.options.network import add_network_arguments
+from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.datasets.datasets import DatasetSource, find_images, label_ids
 from activesam_ros.evaluation.datasets.rules import (
     BENCHMARK_NAMES,
