@@ -32,7 +32,7 @@ test-slow: setup ## the slow tests: soak runs, long recordings
 	@$(IN_ENV) $(PYTEST) -m 'slow and not full_size' $(PYTEST_ARGS) test
 
 test-soak: setup ## 10,000 frames through the node: memory, threads and handles stay
-	@$(IN_ENV) $(PYTEST) -m slow -s -o faulthandler_timeout=0 $(PYTEST_ARGS) test/node/test_soak.py
+	@$(IN_ENV) $(PYTEST) -m slow -s -o faulthandler_timeout=0 $(PYTEST_ARGS) test/node/over_dds/test_soak.py
 
 test-full-size: setup ## parity of the full-size network: minutes and 8 GB of memory
 	@$(IN_ENV) $(PYTEST) -m full_size $(PYTEST_ARGS) test

@@ -26,10 +26,10 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.node.degradation import Step
+from activesam_ros.node.budget.degradation import Step
 from activesam_ros.node.engine import use_cpu_threads
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.publishers import CameraPublishers
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.publishers import CameraPublishers
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.images import compressed_to_rgb, load_converter, to_rgb
 from activesam_ros.segmentation.pixels import network_pixels, upload

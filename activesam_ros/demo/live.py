@@ -15,7 +15,7 @@ from typing import Protocol
 import yaml
 
 from activesam_ros.demo.processes import Children, DemoError, Ended
-from activesam_ros.node.reports import Event, Report
+from activesam_ros.node.playback.reports import Event, Report
 
 NODE, PLAYBACK, RECORDER = "node", "playback", "recorder"
 NODE_NAME = "/activesam"

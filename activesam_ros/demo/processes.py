@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import TypeAlias
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.node.reports import Report
+from activesam_ros.node.playback.reports import Report
 
 # What a process is given after each signal before the next one [s].
 PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}

@@ -17,8 +17,8 @@ import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from activesam_ros import __version__
-from activesam_ros.node import degradation
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.budget import degradation
+from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.statistics import NO_ROOM, StatisticsSnapshot
 from activesam_ros.node.status_names import FRAMES_WAITING
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
-from activesam_ros.node.degradation import Level, levels
-from activesam_ros.node.options import NodeOptions, NodeParameters
+from activesam_ros.node.budget.degradation import Level, levels
+from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.active_set import Chooser

@@ -24,6 +24,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.node.budget.memory_retry import is_out_of_memory
 from activesam_ros.node.diagnostics import (
     Escalation,
     NetworkView,
@@ -39,9 +40,8 @@ from activesam_ros.node.engine import (
     use_cpu_threads,
     warm_up,
 )
-from activesam_ros.node.memory_retry import is_out_of_memory
-from activesam_ros.node.options import NodeParameters
-from activesam_ros.node.parameters import LiveParameters, declare_parameters
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.parameters.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.session import Session, warm_batch
 from activesam_ros.node.statistics import FrameStatistics

@@ -10,8 +10,7 @@ from dataclasses import replace
 from rclpy.lifecycle import LifecycleNode
 
 from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.node.camera import Frame
-from activesam_ros.node.camera_channel import CameraChannel
+from activesam_ros.node.budget.memory_retry import is_out_of_memory
 from activesam_ros.node.diagnostics import CameraView
 from activesam_ros.node.engine import (
     Engine,
@@ -20,17 +19,18 @@ from activesam_ros.node.engine import (
     release_memory,
     warm_passes,
 )
-from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
-from activesam_ros.node.memory_retry import is_out_of_memory
-from activesam_ros.node.options import NodeParameters
-from activesam_ros.node.publishers import VocabularyPublishers
-from activesam_ros.node.runtime import (
+from activesam_ros.node.frame_processor import (
     FrameProcessor,
     NoRoomError,
     Running,
     SegmentedFrame,
     drop_cause,
 )
+from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.ros.camera import Frame
+from activesam_ros.node.ros.camera_channel import CameraChannel
+from activesam_ros.node.ros.publishers import VocabularyPublishers
 from activesam_ros.node.statistics import SUPERSEDED, FrameStatistics
 from activesam_ros.node.worker import FrameWorker
 from activesam_ros.prompts.entries import PromptTokens

@@ -16,7 +16,7 @@ from activesam_ros.demo.processes import (
     interrupts_deferred,
     termination_as_interrupt,
 )
-from activesam_ros.node.reports import Event, Report
+from activesam_ros.node.playback.reports import Event, Report
 
 QUICK = {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 30.0}
 

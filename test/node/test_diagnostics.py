@@ -17,7 +17,7 @@ from activesam_ros.node.diagnostics import (
     network_health,
     status_message,
 )
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.statistics import Percentiles, StatisticsSnapshot
 
 OPTIONS = NodeOptions(image_timeout_s=2.0, warn_latency_ms=100.0)

@@ -24,8 +24,8 @@ from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from activesam_ros.node.options import parameter_named
-from activesam_ros.node.playback import main as playback
+from activesam_ros.node.parameters.options import parameter_named
+from activesam_ros.node.playback.player import main as playback
 
 if TYPE_CHECKING:
     from test.node.conftest import OpenCamera, Peer

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 
 from activesam_ros.errors import UsageError, VocabularyError
-from activesam_ros.node.degradation import Level, Step
+from activesam_ros.node.budget.degradation import Level, Step
 from activesam_ros.node.engine import Mode, Prompted
-from activesam_ros.node.options import NodeParameters
+from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names

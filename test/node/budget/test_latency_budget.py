@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.node.latency_budget import (
+from activesam_ros.node.budget.latency_budget import (
     EASY_FRAMES,
     EASY_SHARE,
     LATE_FRAMES,

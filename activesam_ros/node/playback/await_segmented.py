@@ -10,8 +10,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from activesam_ros.errors import UsageError
+from activesam_ros.node.playback.stopping import StopFlag
 from activesam_ros.node.status_names import FRAMES_WAITING, network_status_name
-from activesam_ros.node.stopping import StopFlag
 
 # Nothing has to wait for so long: an image may be between the middleware and the node's counters.
 SETTLED_S = 1.0

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from activesam_ros.node.degradation import ActiveSets, Level, Step, levels
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.budget.degradation import ActiveSets, Level, Step, levels
+from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.settings import Settings
 

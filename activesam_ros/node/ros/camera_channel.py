@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode
 
-from activesam_ros.node.camera import Camera, Frame
-from activesam_ros.node.camera_options import CameraInput
 from activesam_ros.node.diagnostics import CameraView
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.publishers import CameraPublishers
+from activesam_ros.node.frame_processor import SegmentedFrame
+from activesam_ros.node.parameters.cameras import CameraInput
+from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.rate_limit import RateLimiter
-from activesam_ros.node.runtime import SegmentedFrame
+from activesam_ros.node.ros.camera import Camera, Frame
+from activesam_ros.node.ros.publishers import CameraPublishers
 from activesam_ros.node.statistics import RATE_LIMITED, FrameStatistics
 from activesam_ros.segmentation.result import Wanted
 

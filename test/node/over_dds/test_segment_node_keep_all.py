@@ -11,9 +11,9 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
-from activesam_ros.node.await_segmented import await_segmented
-from activesam_ros.node.publishers import KEEP_ALL_DEPTH
-from activesam_ros.node.stopping import StopFlag
+from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.stopping import StopFlag
+from activesam_ros.node.ros.publishers import KEEP_ALL_DEPTH
 
 if TYPE_CHECKING:
     from test.node.conftest import Camera, NodeProcess, Peer, StartNode

@@ -1,4 +1,4 @@
-"""Record topics into one MCAP file: ``python -m activesam_ros.node.recorder -o FILE --topic T``.
+"""Record topics into one MCAP file: ``python -m activesam_ros.node.playback.recorder -o FILE --topic T``.
 
 Types and qualities of service are taken from whoever publishes. The file has the profile of ROS 2
 with the definition of every type, as Foxglove, rosbags and ``ros2 bag play`` read it.
@@ -28,11 +28,11 @@ from rclpy.utilities import remove_ros_args
 
 from activesam_ros import __version__
 from activesam_ros.errors import ActiveSamError, RecordingError
-from activesam_ros.node.camera import endpoints
-from activesam_ros.node.message_definitions import message_definition
-from activesam_ros.node.qos import profile_for
-from activesam_ros.node.reports import Event, Report, print_report
-from activesam_ros.node.stopping import StopFlag
+from activesam_ros.node.playback.message_definitions import message_definition
+from activesam_ros.node.playback.reports import Event, Report, print_report
+from activesam_ros.node.playback.stopping import StopFlag
+from activesam_ros.node.ros.camera import endpoints
+from activesam_ros.node.ros.qos import profile_for
 from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns
 
 EXIT_BAD_INPUT = 2

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.node.camera_options import (
+from activesam_ros.node.parameters.cameras import (
     MAX_CAMERAS,
     MAX_RATE_HZ,
     TRANSPORTS,
@@ -20,7 +20,7 @@ from activesam_ros.node.camera_options import (
     CameraOptions,
     check_camera_names,
 )
-from activesam_ros.node.parameter_rows import (
+from activesam_ros.node.parameters.rows import (
     Change,
     Parameter,
     ParameterValue,

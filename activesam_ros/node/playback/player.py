@@ -1,6 +1,6 @@
 """Play a recording to its ROS topics, in its own time on the wall clock.
 
-``python -m activesam_ros.node.playback BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
+``python -m activesam_ros.node.playback.player BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
 and publishes each message as it was recorded: the same bytes, topic, type and quality of service.
 """
 
@@ -26,10 +26,10 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
 from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
-from activesam_ros.node.await_segmented import await_segmented
-from activesam_ros.node.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
-from activesam_ros.node.reports import Event, Report, print_report
-from activesam_ros.node.stopping import StopFlag
+from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
+from activesam_ros.node.playback.reports import Event, Report, print_report
+from activesam_ros.node.playback.stopping import StopFlag
 from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
 
 EXIT_BAD_INPUT = 2

@@ -13,7 +13,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 
-from activesam_ros.node.qos import (
+from activesam_ros.node.ros.qos import (
     LATCHED,
     Endpoint,
     compatible,

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.node.camera import Frame
-from activesam_ros.node.degradation import ActiveSets
+from activesam_ros.node.budget.degradation import ActiveSets
+from activesam_ros.node.budget.latency_budget import BudgetState, observe
+from activesam_ros.node.budget.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
 from activesam_ros.node.engine import Mode, Prompted, release_memory
-from activesam_ros.node.latency_budget import BudgetState, observe
-from activesam_ros.node.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.camera import Frame
 from activesam_ros.node.statistics import NO_ROOM, TOO_OLD, FrameStatistics
 from activesam_ros.recordings.images import Converter, RejectedImageError, compressed_to_rgb, to_rgb
 from activesam_ros.segmentation.active_set import Carry, Chooser

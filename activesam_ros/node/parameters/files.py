@@ -1,6 +1,6 @@
 """Texts generated from the table of parameters: the params file and the documentation's table.
 
-``python -m activesam_ros.node.parameter_files yaml`` prints config/activesam.yaml, ``markdown`` the
+``python -m activesam_ros.node.parameters.files yaml`` prints config/activesam.yaml, ``markdown`` the
 table in docs/node.md; tests compare them with what is there.
 """
 
@@ -10,9 +10,9 @@ import json
 import sys
 import textwrap
 
-from activesam_ros.node.camera_options import CAMERA_ROWS
-from activesam_ros.node.options import PARAMETERS
-from activesam_ros.node.parameter_rows import Change, Parameter, ParameterValue
+from activesam_ros.node.parameters.cameras import CAMERA_ROWS
+from activesam_ros.node.parameters.options import PARAMETERS
+from activesam_ros.node.parameters.rows import Change, Parameter, ParameterValue
 
 _WIDTH = 98
 _INDENT = "    "
@@ -22,7 +22,7 @@ def params_file() -> str:
     """The text of config/activesam.yaml: every parameter with its default and what it means."""
     lines = [
         "# Parameters of the node activesam with their defaults; generated from the table in",
-        "# activesam_ros/node/options.py. Copy it and keep the lines you change.",
+        "# activesam_ros/node/parameters/options.py. Copy it and keep the lines you change.",
         "/**:",
         "  ros__parameters:",
     ]

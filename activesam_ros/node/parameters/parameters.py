@@ -15,9 +15,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 
 from activesam_ros.errors import ActiveSamError, SettingsError
-from activesam_ros.node.camera_options import CAMERA_ROWS
-from activesam_ros.node.options import NodeParameters
-from activesam_ros.node.parameter_rows import Change, Parameter
+from activesam_ros.node.parameters.cameras import CAMERA_ROWS
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.parameters.rows import Change, Parameter
 
 # A list of texts without any has no type in ROS; blank names do not count.
 _NO_NAMES = [""]

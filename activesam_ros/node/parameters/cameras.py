@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.node.parameter_rows import Change, Parameter, option, rows_of
+from activesam_ros.node.parameters.rows import Change, Parameter, option, rows_of
 
 TRANSPORTS = ("raw", "compressed")
 MAX_CAMERAS = 8

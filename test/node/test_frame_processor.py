@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from activesam_ros.errors import UsageError, VocabularyError
-from activesam_ros.node.camera import Frame
-from activesam_ros.node.degradation import Level, Step
+from activesam_ros.node.budget.degradation import Level, Step
+from activesam_ros.node.budget.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.engine import Mode, Prompted, release_memory, settle_memory, warm_up
-from activesam_ros.node.latency_budget import EASY_FRAMES, LATE_FRAMES
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.runtime import (
+from activesam_ros.node.frame_processor import (
     FrameProcessor,
     NoRoomError,
     Running,
@@ -28,6 +26,8 @@ from activesam_ros.node.runtime import (
     TooOldError,
     drop_cause,
 )
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.camera import Frame
 from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from activesam_ros.node.await_segmented import SETTLED_S, Waiting
+from activesam_ros.node.playback.await_segmented import SETTLED_S, Waiting
 
 
 @pytest.mark.parametrize(

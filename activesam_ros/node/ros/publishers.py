@@ -19,10 +19,10 @@ from std_msgs.msg import ColorRGBA, Header
 
 from activesam_ros.msg import ActiveClass, ActiveClasses, VocabularyEntry
 from activesam_ros.msg import Vocabulary as VocabularyMessage
-from activesam_ros.node.camera import endpoints
-from activesam_ros.node.degradation import Step
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.qos import LATCHED, publisher_conflicts, stream
+from activesam_ros.node.budget.degradation import Step
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.camera import endpoints
+from activesam_ros.node.ros.qos import LATCHED, publisher_conflicts, stream
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.overlay import overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted

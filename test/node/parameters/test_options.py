@@ -9,16 +9,16 @@ import pytest
 import yaml
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.node.camera_options import CAMERA_ROWS, CameraInput, CameraOptions
-from activesam_ros.node.options import (
+from activesam_ros.node.parameters.cameras import CAMERA_ROWS, CameraInput, CameraOptions
+from activesam_ros.node.parameters.files import main, parameter_table, params_file
+from activesam_ros.node.parameters.options import (
     OPTIONS,
     PARAMETERS,
     NodeOptions,
     NodeParameters,
     parameter_named,
 )
-from activesam_ros.node.parameter_files import main, parameter_table, params_file
-from activesam_ros.node.parameter_rows import Change, Parameter
+from activesam_ros.node.parameters.rows import Change, Parameter
 from activesam_ros.settings import SETTINGS, Settings
 
 
@@ -133,7 +133,7 @@ def test_what_shapes_the_network_does_not_change_while_it_runs() -> None:
 def test_the_params_file_is_generated_from_the_table(repository: Path) -> None:
     text = (repository / "config" / "activesam.yaml").read_text("utf-8")
     assert text == params_file(), (
-        "run: python -m activesam_ros.node.parameter_files yaml > config/activesam.yaml"
+        "run: python -m activesam_ros.node.parameters.files yaml > config/activesam.yaml"
     )
 
 
@@ -146,7 +146,7 @@ def test_the_params_file_holds_the_defaults() -> None:
 def test_the_documentation_has_the_table(repository: Path) -> None:
     text = (repository / "docs" / "node.md").read_text("utf-8")
     assert parameter_table() in text, (
-        "run: python -m activesam_ros.node.parameter_files markdown, and put it into docs/node.md"
+        "run: python -m activesam_ros.node.parameters.files markdown, and put it into docs/node.md"
     )
 
 

@@ -14,8 +14,8 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.publishers import (
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.publishers import (
     CameraPublishers,
     active_classes_message,
     byte_array,

@@ -15,9 +15,9 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from activesam_ros.node.camera_options import CameraInput
-from activesam_ros.node.options import NodeOptions
-from activesam_ros.node.qos import Endpoint, profile_for, subscription_conflicts
+from activesam_ros.node.parameters.cameras import CameraInput
+from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.qos import Endpoint, profile_for, subscription_conflicts
 
 COMPRESSED_SUFFIX = "/compressed"
 # A camera_info waits as long as its image waits and is segmented.

@@ -10,7 +10,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.node.replayed_camera import ReplayedCamera, replayed_camera
+from activesam_ros.node.playback.replayed_camera import ReplayedCamera, replayed_camera
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"

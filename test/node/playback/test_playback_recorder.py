@@ -28,11 +28,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.node.message_definitions import message_definition
-from activesam_ros.node.playback import PlaybackOptions, main
-from activesam_ros.node.played_bag import offered_profile, open_bag
-from activesam_ros.node.reports import Event, Report
-from activesam_ros.node.stopping import StopFlag
+from activesam_ros.node.playback.message_definitions import message_definition
+from activesam_ros.node.playback.played_bag import offered_profile, open_bag
+from activesam_ros.node.playback.player import PlaybackOptions, main
+from activesam_ros.node.playback.reports import Event, Report
+from activesam_ros.node.playback.stopping import StopFlag
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from dataclasses import dataclass
 
-from activesam_ros.node.options import NodeOptions
+from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.settings import Settings, setting_named
 

@@ -1,0 +1,1 @@
+"""Latency budget and memory limits."""

@@ -1,0 +1,1 @@
+"""The bag player and the recorder: processes beside the node."""

@@ -1,0 +1,1 @@
+"""Messages, topics and quality of service."""
