@@ -41,8 +41,10 @@ COMMANDS = (
     Command(("evaluate", "dataset"), "commands.evaluate_dataset", "accuracy on a benchmark"),
     Command(("vocabulary", "show"), "commands.vocabulary_show", "prompts as the network sees them"),
     Command(("vocabulary", "compile"), "commands.vocabulary_compile", "fill the cache on disk"),
-    Command(("demo", "drive"), "demo.drive", "write the synthetic driving log"),
-    Command(("demo", "run"), "demo.run", "play a drive through the node and look at the result"),
+    Command(("demo", "drive"), "commands.demo_drive", "write the synthetic driving log"),
+    Command(
+        ("demo", "run"), "commands.demo_run", "play a drive through the node and look at the result"
+    ),
     Command(("demo", "train"), "demo.train", "train the demo weights from scratch"),
     Command(("demo", "measure"), "demo.measure", "what demo weights see on unseen frames"),
     Command(("verify",), "commands.verify", "compare with Meta's sam3 package on your weights"),

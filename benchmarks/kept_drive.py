@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.options import DriveOptions
-from activesam_ros.demo.sequence import Drive
+from activesam_ros.demo.drive.options import DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import RecordingError
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
-from activesam_ros.demo.sequence import Drive
+from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.pipeline import Network
 from benchmarks.engines import (

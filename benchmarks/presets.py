@@ -23,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.demo.classes import ClassId
 from activesam_ros.demo.measure import ask, test_frames
+from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.evaluation.scoring.results import text_table

@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.demo.measure import test_frames
+from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
 from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import Network, NetworkOptions, load_network

@@ -25,8 +25,8 @@ import torch
 from tqdm import tqdm
 
 from activesam_ros.commands.options.network import add_set_argument
-from activesam_ros.demo.classes import CLASS_COUNT
-from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.world.classes import CLASS_COUNT
 from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.evaluation.execution.job_identity import vocabulary_identity
 from activesam_ros.pipeline import Network, NetworkOptions, load_network

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.measure import VISIBLE_SHARE, wide_vocabulary
+from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,

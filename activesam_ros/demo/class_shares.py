@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.classes import CLASS_COUNT, ClassId
-from activesam_ros.demo.options import VALIDATION_SEEDS, DriveOptions
-from activesam_ros.demo.sequence import Drive
+from activesam_ros.demo.drive.options import VALIDATION_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
+from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 
 OCCURS_FROM = 0.001
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.commands.options.network import methods_from
-from activesam_ros.demo.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
-from activesam_ros.demo.options import TEST_SEEDS, DriveOptions
-from activesam_ros.demo.sequence import Drive
+from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.demo.training_names import AMBIGUOUS, SYNONYMS
+from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.pipeline import Network, NetworkOptions, load_network

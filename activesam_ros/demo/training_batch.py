@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.training_frames import TrainingFrames
 from activesam_ros.demo.training_options import BatchOptions, TrainingOptions
 from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
+from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.sam3.config import Sam3Config
 
 # A class that covers less of a frame is neither there nor absent.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.demo.options import TRAIN_SEEDS
+from activesam_ros.demo.drive.options import TRAIN_SEEDS
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.pixels import network_pixels
@@ -93,7 +93,7 @@ def renumbered(instances: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def _render_shard(job: tuple[int, Path], config: Sam3Config, frames: int) -> None:
     try:
-        from activesam_ros.demo.drive import Drive, DriveOptions
+        from activesam_ros.commands.demo_drive import Drive, DriveOptions
     except ImportError as error:
         raise MissingDependencyError(
             f"Rendering needs the package {error.name!r}, which is not here; render elsewhere and "

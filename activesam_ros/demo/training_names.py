@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activesam_ros.demo.classes import ClassId
+from activesam_ros.demo.world.classes import ClassId
 
 # Words for a class beside those of the Cityscapes vocabulary.
 SYNONYMS: dict[ClassId, tuple[str, ...]] = {

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from activesam_ros.demo.classes import CLASS_COUNT, ClassId
 from activesam_ros.demo.losses import competition, dice, focal, generalized_iou, map_entropy
 from activesam_ros.demo.matching import assign
 from activesam_ros.demo.training_batch import Batch, ImageBatch, Truth
 from activesam_ros.demo.training_options import LossWeights
 from activesam_ros.demo.training_prompts import TrainingPrompts
+from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.prompts.context import neighbor_embeddings, pooled_embeddings
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import DecoderOutput

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from activesam_ros.demo.classes import VOCABULARY_NAME
 from activesam_ros.demo.training_names import ABSENT_VOCABULARIES, AMBIGUOUS, SYNONYMS
 from activesam_ros.demo.training_prompts import ABSENT, HYPERNYMS, TrainingPrompts
+from activesam_ros.demo.world.classes import VOCABULARY_NAME
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
 from activesam_ros.prompts.vocabulary import Vocabulary

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from activesam_ros.demo import train
-from activesam_ros.demo.options import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS
+from activesam_ros.demo.drive.options import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS
 from activesam_ros.demo.training_batch import make_batch
 from activesam_ros.demo.training_export import export
 from activesam_ros.demo.training_frames import TrainingFrames, label_side, load_frames

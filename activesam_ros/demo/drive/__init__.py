@@ -1,0 +1,1 @@
+"""A drive through the demo world, and its recording."""

@@ -1,0 +1,210 @@
+"""Pictures of a run: what the camera saw beside what the node made of it, still and moving."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from activesam_ros.demo.live.live import MASK_TOPIC
+from activesam_ros.demo.live.summary import joined_by_stamp
+from activesam_ros.errors import ImageError
+from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
+from activesam_ros.recordings.recording import Recording
+from activesam_ros.segmentation.overlay import Color, draw_text, legend, overlay, text_width
+
+OPACITY = 0.55
+MAX_STILLS = 8
+STILL_PANEL_PX = 960
+MAX_MOVING_FRAMES = 48
+MOVING_PANEL_PX = 400
+# Images wider than this, relative to their height, stand above each other.
+_WIDE = 2.4
+_CAPTION_HEIGHT_PX = 26
+_LEGEND_ROW_PX = 24
+_PAPER: Color = (24, 24, 24)
+_INK: Color = (240, 240, 240)
+_ALARM: Color = (200, 0, 0)
+_WHITE: Color = (255, 255, 255)
+_GIF_COLORS = 256
+_GIF_EXACT_COLORS = 64
+_PALETTE_SAMPLES = 6
+_LAST_FRAME_MS = 1000
+_MIN_FRAME_MS = 20
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all pictures of a run share.
+
+    palette: class id -> RGB. legend: names and colours to show. captions: a line for each image, by
+    its stamp [ns]. banner: a warning in large letters above everything, None for none.
+    """
+
+    palette: Mapping[int, Color]
+    legend: tuple[tuple[str, Color], ...]
+    captions: Mapping[int, str]
+    banner: str | None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """An image and its mask: uint8 RGB [H, W, 3] and uint8 or uint16 [H, W]; stamps in ns."""
+
+    number: int
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def write_pictures(
+    recording: Recording,
+    source: Recording,
+    image_topic: str,
+    masks: int,
+    style: Style,
+    stills_folder: Path,
+    moving: Path,
+) -> tuple[Path, ...]:
+    """Write some overlays as PNG into ``stills_folder`` and an animation to ``moving``.
+
+    masks: how many the recording has; both sets are spread evenly over them. Returns the paths.
+    """
+    stills_folder.mkdir(parents=True, exist_ok=True)
+    for old in stills_folder.glob("mask_*.png"):
+        old.unlink()
+    stills = spread(masks, MAX_STILLS)
+    frames = spread(masks, MAX_MOVING_FRAMES)
+    written: list[Path] = []
+    pictures: list[NDArray[np.uint8]] = []
+    stamps_ns: list[int] = []
+    for shot in shots(recording, source, image_topic, stills | frames):
+        if shot.number in stills:
+            path = stills_folder / f"mask_{shot.number:04d}.png"
+            Image.fromarray(picture(shot, style, STILL_PANEL_PX)).save(path)
+            written.append(path)
+        if shot.number in frames:
+            pictures.append(picture(shot, style, MOVING_PANEL_PX))
+            stamps_ns.append(shot.stamp_ns)
+    if pictures:
+        colors = [color for _, color in style.legend]
+        write_gif(moving, pictures, stamps_ns, [_PAPER, _INK, _ALARM, _WHITE, *colors])
+        written.append(moving)
+    return tuple(written)
+
+
+def spread(count: int, wanted: int) -> set[int]:
+    """At most ``wanted`` of the numbers below ``count``, evenly spaced, both ends among them."""
+    return {round(place) for place in np.linspace(0, count - 1, min(count, wanted))}
+
+
+def shots(
+    recording: Recording, source: Recording, image_topic: str, numbers: set[int]
+) -> Iterator[Shot]:
+    """The masks of those numbers in the order recorded, with their images by stamp.
+
+    An image or a mask that cannot be read is left out.
+    """
+    decode = rgb_decoder()
+    pairs = joined_by_stamp(recording.frames([MASK_TOPIC]), source.frames([image_topic]))
+    for number, (mask, frame) in enumerate(pairs):
+        if number not in numbers:
+            continue
+        try:
+            image, labels = decode(frame), label_map(mask)
+        except ImageError:
+            continue
+        yield Shot(number, frame.stamp_ns, image, labels)
+
+
+def picture(shot: Shot, style: Style, panel_px: int) -> NDArray[np.uint8]:
+    """Banner, image and overlay, caption and legend, uint8 RGB; each panel at most that wide."""
+    image, labels = _shrunk(shot, panel_px)
+    covered = overlay(image, labels, style.palette, OPACITY)
+    height, width = image.shape[:2]
+    panels = np.concatenate([image, covered], axis=0 if width > _WIDE * height else 1)
+    width = panels.shape[1]
+    parts = [panels, _caption(width, style.captions.get(shot.stamp_ns, ""))]
+    if style.banner is not None:
+        parts.insert(0, _banner(width, style.banner))
+    if style.legend and width >= 2 * _LEGEND_ROW_PX:
+        parts.append(legend(style.legend, width, _LEGEND_ROW_PX))
+    return np.concatenate(parts, axis=0)
+
+
+def _shrunk(
+    shot: Shot, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
+    """Image and labels, no wider than that; labels are sampled, never mixed."""
+    height = shot.image.shape[0]
+    if shot.image.shape[1] <= width:
+        return shot.image, shot.labels
+    size = (width, round(height * width / shot.image.shape[1]))
+    image = cv2.resize(shot.image, size, interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(shot.labels, size, interpolation=cv2.INTER_NEAREST)
+    return image, labels  # type: ignore[return-value]
+
+
+def _caption(width: int, text: str) -> NDArray[np.uint8]:
+    strip = np.full((_CAPTION_HEIGHT_PX, width, 3), _PAPER, np.uint8)
+    height = _CAPTION_HEIGHT_PX // 2
+    draw_text(strip, text, (_CAPTION_HEIGHT_PX // 4, _CAPTION_HEIGHT_PX // 4), height, _INK)
+    return strip
+
+
+def _banner(width: int, text: str) -> NDArray[np.uint8]:
+    """White on red, as large as the width allows."""
+    height = max(8, min(28, round(28 * 0.94 * width / text_width(text, 28))))
+    strip = np.full((2 * height, width, 3), _ALARM, np.uint8)
+    left = max((width - text_width(text, height)) // 2, 0)
+    draw_text(strip, text, (left, height // 2), height, _WHITE)
+    return strip
+
+
+def write_gif(
+    path: Path,
+    pictures: Sequence[NDArray[np.uint8]],
+    stamps_ns: Sequence[int],
+    exact: Sequence[Color] = (),
+) -> None:
+    """Write an endless animation that shows each picture as long as the drive did.
+
+    exact: colours, at most 64, that must not be mixed with similar ones.
+    """
+    size = pictures[0].shape
+    images = [Image.fromarray(entry) for entry in pictures if entry.shape == size]
+    palette = _palette(images, exact)
+    # One palette and no dithering: what stands still stays the same and costs nothing.
+    frames = [entry.quantize(palette=palette, dither=Image.Dither.NONE) for entry in images]
+    gaps_ms = [
+        max(_MIN_FRAME_MS, (after - before) // 1_000_000)
+        for before, after in itertools.pairwise(stamps_ns)
+    ]
+    frames[0].save(
+        path,
+        save_all=True,
+        append_images=frames[1:],
+        duration=[*gaps_ms, _LAST_FRAME_MS][: len(frames)],
+        loop=0,
+    )
+
+
+def _palette(images: Sequence[Image.Image], exact: Sequence[Color]) -> Image.Image:
+    """An image whose palette serves all ``images``: the exact colours and the commonest others."""
+    samples = images[:: max(1, len(images) // _PALETTE_SAMPLES)]
+    width, height = images[0].size
+    sheet = Image.new("RGB", (width, height * len(samples)))
+    for place, sample in enumerate(samples):
+        sheet.paste(sample, (0, place * height))
+    fixed = list(dict.fromkeys(exact))[:_GIF_EXACT_COLORS]
+    free = _GIF_COLORS - len(fixed)
+    common = sheet.quantize(free, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*common[: 3 * free], *(level for color in fixed for level in color)])
+    return palette

@@ -1,0 +1,1 @@
+"""What there is: streets, traffic, people, weather."""

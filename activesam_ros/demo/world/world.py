@@ -1,0 +1,189 @@
+"""The world of a seed, as seen from the ego vehicle at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from activesam_ros.demo.rendering.shading import CLOUD_SIZE, cloud_plane
+from activesam_ros.demo.rendering.texture_atlas import build_atlas
+from activesam_ros.demo.rendering.textures import noise
+from activesam_ros.demo.world import figures
+from activesam_ros.demo.world.ground import Ground, GroundWindow
+from activesam_ros.demo.world.layout import Placed
+from activesam_ros.demo.world.mesh import Floats, Groups, Mesh, joined
+from activesam_ros.demo.world.route import Section, plan_route
+from activesam_ros.demo.world.street import lay_out
+from activesam_ros.demo.world.traffic import Agent, Lane, Pose, cast_agents, lane_center
+from activesam_ros.demo.world.weather import draw_conditions
+
+VIEW_AHEAD_M = 150.0
+# Things behind a forward camera matter for their shadows alone.
+SHADOWS_BEHIND_M = 40.0
+MOVING_BEHIND_M = 15.0
+# Those who belong to a section are met there, but may be seen from the ones around it.
+CAST_REACH_M = 260.0
+KEPT_SECTIONS = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything around the ego vehicle in its coordinates, and its own motion.
+
+    sun: direction to the sun; heading in the world; speed in m/s; s along the route in metres.
+    """
+
+    mesh: Mesh
+    window: GroundWindow
+    sun: Floats
+    heading: float
+    speed: float
+    s: float
+
+
+class World:
+    """Route, streets, traffic, light and textures of one seed. Safe to use from threads."""
+
+    def __init__(self, seed: int, duration_s: float) -> None:
+        self.seed = seed
+        self.route = plan_route(seed, duration_s)
+        self.ground = Ground(seed, self.route)
+        self.conditions = draw_conditions(np.random.default_rng([seed, 8]))
+        self.atlas = build_atlas(np.random.default_rng([seed, 9]))
+        self.clouds = cloud_plane(noise(np.random.default_rng([seed, 10]), CLOUD_SIZE, 1.45))
+        self._layout = lru_cache(KEPT_SECTIONS)(self._lay_out)
+        self._cast = lru_cache(KEPT_SECTIONS)(self._cast_agents)
+
+    def _lay_out(self, index: int) -> Placed:
+        return lay_out(self.seed, self.route.sections[index], self.route)
+
+    def _cast_agents(self, index: int) -> tuple[Agent, ...]:
+        return cast_agents(self.seed, self.route.sections[index], self.route)
+
+    def ego_pose(self, time_s: float) -> tuple[float, float, float, float]:
+        """World x, y, heading and s of the ego vehicle."""
+        s = float(self.route.ego(time_s))
+        before, after = (lane_center(self.route, s + step, Lane.OWN) for step in (-2.0, 2.0))
+        x, y, heading = self.route.world(s, lane_center(self.route, s, Lane.OWN))
+        return float(x), float(y), float(heading) + math.atan2(after - before, 4.0), s
+
+    def scene(self, time_s: float, all_around: bool = False) -> Scene:
+        """The surroundings at ``time_s``; what lies far behind only if ``all_around``."""
+        x, y, heading, s = self.ego_pose(time_s)
+        meshes = []
+        behind = VIEW_AHEAD_M if all_around else SHADOWS_BEHIND_M
+        for section in self.route.sections_between(s - behind, s + VIEW_AHEAD_M):
+            placed = self._layout(section.index)
+            lights = placed.red if self._is_red(section, time_s) else placed.green
+            offset = (placed.origin[0] - x, placed.origin[1] - y, 0.0)
+            meshes += [
+                _cut(part.placed(offset, 0.0), heading, behind) for part in (placed.static, lights)
+            ]
+        meshes += self._moving(time_s, x, y, s, behind if all_around else MOVING_BEHIND_M)
+        ahead_s = min(time_s + 0.2, (len(self.route.ego_s) - 1) * 0.1)
+        speed = max(float(self.route.ego(ahead_s)) - s, 0.0) / max(ahead_s - time_s, 0.05)
+        cos, sin = math.cos(heading), math.sin(heading)
+        east, north, up = self.conditions.sun_direction
+        sun = np.array([cos * east + sin * north, cos * north - sin * east, up], np.float32)
+        return Scene(
+            mesh=_turned(joined(meshes), heading),
+            window=self.ground.window(s, (x, y, heading)),
+            sun=sun,
+            heading=heading,
+            speed=speed,
+            s=s,
+        )
+
+    def _is_red(self, section: Section, time_s: float) -> bool:
+        return section.stop_s > 0.0 and time_s < self.route.time_at(section.start - 4.6)
+
+    def _moving(self, time_s: float, x: float, y: float, s: float, behind: float) -> list[Mesh]:
+        meshes = []
+        for section in self.route.sections_between(s - CAST_REACH_M, s + CAST_REACH_M):
+            for agent in self._cast(section.index):
+                motion = agent.motion
+                if not motion.appears_s <= time_s <= motion.vanishes_s:
+                    continue
+                place, d, yaw = motion.at(time_s, self.route)
+                if not -behind < place - s < VIEW_AHEAD_M or abs(d) > 90.0:
+                    continue
+                at_x, at_y, street = self.route.world(place, d)
+                mesh = _agent_mesh(agent, time_s)
+                offset = (float(at_x) - x, float(at_y) - y, 0.0)
+                meshes.append(mesh.placed(offset, float(street) + yaw, agent.instance))
+        return meshes
+
+
+def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
+    """Without what is too far to be seen."""
+    forward = mesh.groups.center[:, 0] * math.cos(heading) + mesh.groups.center[:, 1] * math.sin(
+        heading
+    )
+    keep = (forward > -behind) & (forward < VIEW_AHEAD_M)
+    if keep.all():
+        return mesh
+    faces, rods = keep[mesh.faces["group"]], keep[mesh.rods["group"]]
+    number = np.cumsum(keep) - 1
+    kept_faces, kept_rods = mesh.faces[faces], mesh.rods[rods]
+    kept_faces["group"] = number[kept_faces["group"]]
+    kept_rods["group"] = number[kept_rods["group"]]
+    groups = mesh.groups
+    return Mesh(
+        corners=mesh.corners[faces],
+        uv=mesh.uv[faces],
+        faces=kept_faces,
+        ends=mesh.ends[rods],
+        radii=mesh.radii[rods],
+        rods=kept_rods,
+        groups=Groups(
+            groups.center[keep],
+            groups.footprint[keep],
+            groups.yaw[keep],
+            groups.instance[keep],
+            groups.far[keep],
+        ),
+    )
+
+
+def _turned(mesh: Mesh, heading: float) -> Mesh:
+    return mesh.placed((0.0, 0.0, 0.0), -heading)
+
+
+def _agent_mesh(agent: Agent, time_s: float) -> Mesh:
+    """The agent in a frame of its own at ``time_s``."""
+    if agent.figure is None:
+        if agent.mesh is None:
+            raise ValueError("an agent needs a mesh or a figure")
+        return agent.mesh
+    figure = agent.figure
+    turn = agent.phase + 2.0 * math.pi * agent.pace_hz * time_s
+    if agent.pose is Pose.WALKING:
+        stride = min(agent.pace_hz, 1.0)
+        ends = figures.walking_pose(figure.height, turn, stride)
+    else:
+        ends = figures.riding_pose(figure.height, turn, agent.pose is Pose.MOTORCYCLING)
+    shown = figure.radii[:, 0] > 0.0
+    groups = Groups(
+        center=np.array([[0.0, 0.0, figure.height / 2]], np.float32),
+        footprint=np.array([[0.35, 0.45, figure.height]], np.float32),
+        yaw=np.zeros(1, np.float32),
+        instance=np.zeros(1, np.uint16),
+        far=np.zeros(1, np.bool_),
+    )
+    empty = joined([])
+    body = replace(
+        empty, ends=ends[shown], radii=figure.radii[shown], rods=figure.rods[shown], groups=groups
+    )
+    if agent.mesh is None:
+        return body
+    # rider and machine are one group, so that their parts are sorted together
+    mesh = agent.mesh
+    return replace(
+        mesh,
+        ends=np.concatenate([mesh.ends, body.ends]),
+        radii=np.concatenate([mesh.radii, body.radii]),
+        rods=np.concatenate([mesh.rods, body.rods]),
+    )
