@@ -45,8 +45,8 @@ COMMANDS = (
     Command(
         ("demo", "run"), "commands.demo_run", "play a drive through the node and look at the result"
     ),
-    Command(("demo", "train"), "demo.train", "train the demo weights from scratch"),
-    Command(("demo", "measure"), "demo.measure", "what demo weights see on unseen frames"),
+    Command(("demo", "train"), "training.train", "train the demo weights from scratch"),
+    Command(("demo", "measure"), "training.measure", "what demo weights see on unseen frames"),
     Command(("verify",), "commands.verify", "compare with Meta's sam3 package on your weights"),
     Command(("doctor",), "commands.doctor", "what is installed, what is missing, how to get it"),
 )

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.measure import wide_vocabulary
-from activesam_ros.demo.training_options import DEMO_CONFIG
 from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -25,6 +23,8 @@ from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 from benchmarks.options import OURS, Options
 from benchmarks.reference_network import ReferenceNetwork
+from training.measure import wide_vocabulary
+from training.options import DEMO_CONFIG
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
-from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
 from activesam_ros.pipeline import Network
 from benchmarks.engines import (
     STREAM_RATE_HZ,
@@ -30,6 +29,7 @@ from benchmarks.engines import (
     streams_with,
 )
 from benchmarks.options import OURS, Options
+from training.frames import SECONDS_BETWEEN_FRAMES
 
 MEMORY_FRAMES = 2
 

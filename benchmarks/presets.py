@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.demo.measure import ask, test_frames
 from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
@@ -35,6 +34,7 @@ from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from benchmarks.clock import timed_ms
+from training.measure import ask, test_frames
 
 EXIT_BAD_INPUT = 2
 EXACT = "exact"

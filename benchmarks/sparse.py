@@ -27,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from activesam_ros.demo.measure import test_frames
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
 from activesam_ros.image_files import read_image
@@ -47,6 +46,7 @@ from benchmarks.sparse_layers import LayerRow, layer_rows
 from benchmarks.sparse_plans import SWITCHES, WAYS, plan_of
 from benchmarks.sparse_report import plot, report
 from benchmarks.tensor_memory import peak_mib
+from training.measure import test_frames
 
 DENSITIES = (0.7, 0.5, 0.4, 0.3)
 GOLDEN = Path(__file__).parents[1] / "test" / "data" / "golden"

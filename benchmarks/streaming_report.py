@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.measure import VISIBLE_SHARE, wide_vocabulary
 from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import (
@@ -25,6 +24,7 @@ from activesam_ros.evaluation.scoring.tally import percentiles
 from benchmarks.kept_drive import decoded
 from benchmarks.streaming_journal import SUFFIX, KeptRun, read_run
 from benchmarks.streaming_plot import draw
+from training.measure import VISIBLE_SHARE, wide_vocabulary
 
 UNSEEN_BEFORE = 10
 REFERENCE = "per_frame"

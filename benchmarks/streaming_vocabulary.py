@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from activesam_ros.demo.measure import wide_vocabulary
-from activesam_ros.demo.training_names import AMBIGUOUS, SYNONYMS
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.hypernyms import load_wordnet
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from training.measure import wide_vocabulary
+from training.names import AMBIGUOUS, SYNONYMS
 
 MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
 

@@ -11,7 +11,6 @@ import torch
 
 from activesam_ros.commands.demo_drive import Drive
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
-from activesam_ros.demo.measure import wide_vocabulary
 from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -22,6 +21,7 @@ from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
+from training.measure import wide_vocabulary
 
 IMAGE = np.random.default_rng(1).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 # The tolerance of float32 on a CPU, and half a step of the float16 that scores are handed out in.

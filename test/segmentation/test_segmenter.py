@@ -13,7 +13,6 @@ from torch import Tensor
 
 from activesam_ros.commands.demo_drive import Drive
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
-from activesam_ros.demo.measure import wide_vocabulary
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -26,6 +25,7 @@ from activesam_ros.segmentation.active_set import Carry
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.settings import Settings
+from training.measure import wide_vocabulary
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 

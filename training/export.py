@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from activesam_ros.demo.training_run import read_checkpoint
 from activesam_ros.errors import CheckpointError, MissingDependencyError
 from activesam_ros.sam3.checkpoint import IMAGE_STAGES, TEXT_STAGE, parameter_shapes
 from activesam_ros.sam3.config import Sam3Config
+from training.run import read_checkpoint
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"

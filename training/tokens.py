@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from activesam_ros.demo.training_names import ABSENT_VOCABULARIES, AMBIGUOUS, SYNONYMS
-from activesam_ros.demo.training_prompts import ABSENT, HYPERNYMS, TrainingPrompts
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.sam3.tokenizer import Tokenizer
+from training.names import ABSENT_VOCABULARIES, AMBIGUOUS, SYNONYMS
+from training.prompts import ABSENT, HYPERNYMS, TrainingPrompts
 
 
 def training_prompts(

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from activesam_ros.commands.options.network import methods_from
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
-from activesam_ros.demo.training_frames import SECONDS_BETWEEN_FRAMES
-from activesam_ros.demo.training_names import AMBIGUOUS, SYNONYMS
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
@@ -33,6 +31,8 @@ from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.settings import Settings
+from training.frames import SECONDS_BETWEEN_FRAMES
+from training.names import AMBIGUOUS, SYNONYMS
 
 QUESTIONS = ("cityscapes", "wide", "objects")
 WIDE_CLASSES = 150

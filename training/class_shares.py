@@ -1,4 +1,4 @@
-"""How often each class occurs in demo drives: ``python -m activesam_ros.demo.class_shares``."""
+"""How often each class occurs in demo drives: ``python -m training.class_shares``."""
 
 from __future__ import annotations
 

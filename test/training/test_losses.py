@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.demo.losses import competition, dice, focal, generalized_iou, map_entropy
+from training.losses import competition, dice, focal, generalized_iou, map_entropy
 
 EVERYWHERE = torch.ones(1, 1, 2)
 

@@ -8,11 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from activesam_ros.demo.losses import competition, dice, focal, generalized_iou, map_entropy
-from activesam_ros.demo.matching import assign
-from activesam_ros.demo.training_batch import Batch, ImageBatch, Truth
-from activesam_ros.demo.training_options import LossWeights
-from activesam_ros.demo.training_prompts import TrainingPrompts
 from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.prompts.context import neighbor_embeddings, pooled_embeddings
 from activesam_ros.sam3.config import Sam3Config
@@ -20,6 +15,11 @@ from activesam_ros.sam3.decoder import DecoderOutput
 from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.vision_encoder import Pyramid
+from training.batch import Batch, ImageBatch, Truth
+from training.losses import competition, dice, focal, generalized_iou, map_entropy
+from training.matching import assign
+from training.options import LossWeights
+from training.prompts import TrainingPrompts
 
 NEIGHBORS = 2
 PROBED_LEVELS = Pyramid._fields

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from activesam_ros.demo.training_batch import make_truth
-from activesam_ros.demo.training_frames import renumbered
-from activesam_ros.demo.training_prompts import ABSENT
+from training.batch import make_truth
+from training.frames import renumbered
+from training.prompts import ABSENT
 
 ROAD, SKY, CAR, BUS = 0, 10, 13, 15
 SIDE = 40

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import torch
 
-from activesam_ros.demo.training_curve import draw_curve
-from activesam_ros.demo.training_export import export
-from activesam_ros.demo.training_frames import load_frames, render_shards
-from activesam_ros.demo.training_options import DEMO_CONFIG, BatchOptions, TrainingOptions
-from activesam_ros.demo.training_prompts import TrainingPrompts
-from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.sam3.config import Sam3Config
+from training.curve import draw_curve
+from training.export import export
+from training.frames import load_frames, render_shards
+from training.options import DEMO_CONFIG, BatchOptions, TrainingOptions
+from training.prompts import TrainingPrompts
+from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
 
 PROMPTS_NAME = "prompts.npz"
 
@@ -156,7 +156,7 @@ def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...],
     prompts = data / PROMPTS_NAME
     if not prompts.is_file():
         # Only here: a machine with prepared data needs neither YAML nor the tokenizer's packages.
-        from activesam_ros.demo.training_tokens import training_prompts
+        from training.tokens import training_prompts
 
         data.mkdir(parents=True, exist_ok=True)
         training_prompts(recipe.config.context_length).save(prompts)

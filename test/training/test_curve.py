@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from activesam_ros.demo.training_curve import draw_curve, smoothed
 from activesam_ros.errors import UsageError
+from training.curve import draw_curve, smoothed
 
 
 def test_the_curve_falls_from_left_to_right(tmp_path: Path) -> None:

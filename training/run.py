@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from activesam_ros.demo.training_batch import Batch, ImageBatch, StepBatches
-from activesam_ros.demo.training_frames import TrainingFrames
-from activesam_ros.demo.training_network import (
+from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
+from activesam_ros.sam3.config import Sam3Config
+from training.batch import Batch, ImageBatch, StepBatches
+from training.frames import TrainingFrames
+from training.network import (
     DemoNetwork,
     PromptTokens,
     encoder_losses,
@@ -26,11 +29,8 @@ from activesam_ros.demo.training_network import (
     prompt_tokens,
     training_losses,
 )
-from activesam_ros.demo.training_options import TrainingOptions
-from activesam_ros.demo.training_prompts import TrainingPrompts
-from activesam_ros.errors import CheckpointError, UsageError
-from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
-from activesam_ros.sam3.config import Sam3Config
+from training.options import TrainingOptions
+from training.prompts import TrainingPrompts
 
 CHECKPOINT_NAME = "checkpoint.pt"
 CURVE_NAME = "curve.jsonl"

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from activesam_ros.demo.training_frames import TrainingFrames
-from activesam_ros.demo.training_options import BatchOptions, TrainingOptions
-from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
 from activesam_ros.demo.world.classes import CLASS_COUNT, ClassId
 from activesam_ros.sam3.config import Sam3Config
+from training.frames import TrainingFrames
+from training.options import BatchOptions, TrainingOptions
+from training.prompts import ABSENT, TrainingPrompts
 
 # A class that covers less of a frame is neither there nor absent.
 SMALLEST_SHARE = 0.0004

@@ -11,24 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from activesam_ros.demo import train
 from activesam_ros.demo.drive.options import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS
-from activesam_ros.demo.training_batch import make_batch
-from activesam_ros.demo.training_export import export
-from activesam_ros.demo.training_frames import TrainingFrames, label_side, load_frames
-from activesam_ros.demo.training_network import (
+from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
+from activesam_ros.sam3.config import Sam3Config
+from training import train
+from training.batch import make_batch
+from training.export import export
+from training.frames import TrainingFrames, label_side, load_frames
+from training.network import (
     DemoNetwork,
     encode_prompts,
     initialize,
     prompt_tokens,
     training_losses,
 )
-from activesam_ros.demo.training_options import BatchOptions, LossWeights, TrainingOptions
-from activesam_ros.demo.training_prompts import ABSENT, TrainingPrompts
-from activesam_ros.demo.training_run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
-from activesam_ros.errors import CheckpointError, UsageError
-from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
-from activesam_ros.sam3.config import Sam3Config
+from training.options import BatchOptions, LossWeights, TrainingOptions
+from training.prompts import ABSENT, TrainingPrompts
+from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
 
 CPU = torch.device("cpu")
 TINY = Sam3Config(
@@ -331,7 +331,7 @@ def test_arguments_change_the_recipe(tmp_path: Path) -> None:
 def test_training_on_prepared_data_needs_torch_and_numpy_alone() -> None:
     others = ("cv2", "ftfy", "nltk", "regex", "rosbags", "safetensors", "yaml")
     script = f"import sys; sys.modules.update(dict.fromkeys({others})); "
-    script += "import activesam_ros.demo.train"
+    script += "import training.train"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
 

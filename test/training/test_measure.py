@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from activesam_ros.demo import measure
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Segmentation
+from training import measure
 
 
 def _arguments(*words: str) -> argparse.Namespace:
