@@ -11,11 +11,11 @@ import torch
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.sam3.accelerated import accelerated
+from activesam_ros.sam3.acceleration.accelerated import accelerated
+from activesam_ros.sam3.acceleration.quantized import quantized
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
-from activesam_ros.sam3.quantized import quantized
 from activesam_ros.segmentation.baselines import Method, recipe
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, NEVER, Settings

@@ -26,7 +26,7 @@ python -c 'import sam3' 2>/dev/null && engines=$engines,reference
 size=(--device "$device" --size 1920x1080 --weights "$weights" --frames "$(frames 20)")
 
 [ "$device" = cpu ] || nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv | tee "$out/gpu.csv"
-part tests python -m pytest --import-mode=importlib -q test/sam3/test_accelerated.py test/sam3 \
+part tests python -m pytest --import-mode=importlib -q test/sam3/acceleration/test_accelerated.py test/sam3 \
   test/segmentation test/sparsity -m 'not full_size'
 part ade20k python -m benchmarks --engine "$engines" --method activesam --vocabulary ade20k \
   --active 30 --preset exact,fast "${size[@]}" --json "$out/ade20k.json"

@@ -19,7 +19,7 @@ from activesam_ros.pipeline import (
     resolve_dtype,
 )
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.sam3.accelerated import AcceleratedModel
+from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.settings import Settings
 

@@ -153,7 +153,7 @@ def _triton_kernel(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
     # Triton is optional, and reads at its import whether it is to interpret.
-    from activesam_ros.sam3.box_attention_kernel import fused_box_attention
+    from activesam_ros.sam3.acceleration.box_attention_kernel import fused_box_attention
 
     return fused_box_attention(query, key, value, vertical, horizontal)
 

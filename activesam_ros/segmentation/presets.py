@@ -1,4 +1,4 @@
-"""What the preset ``fast`` stands for, beside the network in eight bits (sam3/quantized.py)."""
+"""What the preset ``fast`` stands for, beside the network in eight bits (sam3/acceleration/quantized.py)."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from activesam_ros.errors import MissingDependencyError
-from activesam_ros.sam3 import quantized
+from activesam_ros.sam3.acceleration import quantized
+from activesam_ros.sam3.acceleration.quantized import Fp8Linear, Int8Linear
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
-from activesam_ros.sam3.quantized import Fp8Linear, Int8Linear
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

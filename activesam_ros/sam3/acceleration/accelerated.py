@@ -20,6 +20,14 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from activesam_ros.errors import ActiveSamError, in_short
+from activesam_ros.sam3.acceleration.recorded import (
+    Recorder,
+    Recordings,
+    cuda_recorder,
+    leaves,
+    mapped,
+    signature,
+)
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
     Answers,
@@ -29,14 +37,6 @@ from activesam_ros.sam3.model import (
     Sam3ImageModel,
 )
 from activesam_ros.sam3.plan import ImagePlan
-from activesam_ros.sam3.recorded import (
-    Recorder,
-    Recordings,
-    cuda_recorder,
-    leaves,
-    mapped,
-    signature,
-)
 
 _LOG = logging.getLogger(__name__)
 

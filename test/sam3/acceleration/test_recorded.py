@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from activesam_ros.sam3 import recorded
+from activesam_ros.sam3.acceleration import recorded
+from activesam_ros.sam3.acceleration.recorded import Recordings, leaves, mapped, signature
 from activesam_ros.sam3.model import Prompts
-from activesam_ros.sam3.recorded import Recordings, leaves, mapped, signature
 
 
 class CpuRecorder:

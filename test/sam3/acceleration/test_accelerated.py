@@ -14,10 +14,10 @@ from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from activesam_ros.errors import ImageError
-from activesam_ros.sam3.accelerated import AcceleratedModel, accelerated, prompt_counts
+from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel, accelerated, prompt_counts
+from activesam_ros.sam3.acceleration.recorded import leaves
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
-from activesam_ros.sam3.recorded import leaves
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 

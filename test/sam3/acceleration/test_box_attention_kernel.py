@@ -58,7 +58,7 @@ def projections(
 
 def kernel(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
     """Without anything to fall back on."""
-    from activesam_ros.sam3.box_attention_kernel import fused_box_attention
+    from activesam_ros.sam3.acceleration.box_attention_kernel import fused_box_attention
 
     return fused_box_attention(query, key, value, *bias)
 
@@ -204,7 +204,7 @@ from pathlib import Path
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from activesam_ros.sam3.box_attention_kernel import SIDE, Launch, box_attention_kernel
+from activesam_ros.sam3.acceleration.box_attention_kernel import SIDE, Launch, box_attention_kernel
 
 def usage(capability, width, tokens, dtype):
     launch = Launch.of(tokens, getattr(torch, dtype))
