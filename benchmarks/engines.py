@@ -17,12 +17,12 @@ from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.resources import weights_dir
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.baselines import Method, default_settings
-from activesam_ros.segmentation.plain import PlainSegmenter
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 from benchmarks.options import OURS, Options
-from benchmarks.reference_network import ReferenceNetwork
+from benchmarks.oracles.plain_segmenter import PlainSegmenter
+from benchmarks.oracles.reference_network import ReferenceNetwork
 from training.measure import wide_vocabulary
 from training.options import DEMO_CONFIG
 

@@ -9,10 +9,10 @@ import cv2
 import pytest
 
 from activesam_ros.demo.untrained import UNTRAINED_CONFIG, write_untrained
-from benchmarks.sparse import main
-from benchmarks.sparse_layers import layer_rows
-from benchmarks.sparse_plans import SWITCHES
-from benchmarks.sparse_report import report
+from benchmarks.sparse.layers import layer_rows
+from benchmarks.sparse.plans import SWITCHES
+from benchmarks.sparse.report import report
+from benchmarks.sparse.run import main
 
 
 def test_one_command_writes_json_table_and_plot(

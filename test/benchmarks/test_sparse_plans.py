@@ -11,7 +11,7 @@ from torch import Tensor
 
 from activesam_ros.demo.untrained import UNTRAINED_CONFIG
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
-from benchmarks.sparse_plans import SWITCHES, WAYS, Groups, at_random, merged, plan_of
+from benchmarks.sparse.plans import SWITCHES, WAYS, Groups, at_random, merged, plan_of
 
 
 def normal(*shape: int) -> Tensor:

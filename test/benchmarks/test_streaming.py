@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from activesam_ros.demo.untrained import write_untrained
-from benchmarks.streaming import main
-from benchmarks.streaming_journal import SUFFIX, Record, RunJournal, read_run
-from benchmarks.streaming_report import entering_delays
+from benchmarks.streaming.journal import SUFFIX, Record, RunJournal, read_run
+from benchmarks.streaming.report import entering_delays
+from benchmarks.streaming.run import main
 
 FRAMES = 4
 

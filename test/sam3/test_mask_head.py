@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.mask_head import MaskHead, PixelDecoder
-from activesam_ros.sam3.plain import decode_pixels
 from activesam_ros.sam3.upsampling import convolve_skip, convolve_upsampled
 from activesam_ros.sam3.vision_encoder import Pyramid
+from benchmarks.oracles.plain_network import decode_pixels
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The tables and the plot of `python -m benchmarks.sparse`."""
+"""The tables and the plot of `python -m benchmarks.sparse.run`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.sparse_plans import SWITCHES
+from benchmarks.sparse.plans import SWITCHES
 
 MIOU_LOSS_GOAL = 0.004
 GOAL_DENSITY = 0.4

@@ -1,4 +1,4 @@
-"""Figures, a table and plots from what `python -m benchmarks.streaming` kept."""
+"""Figures, a table and plots from what `python -m benchmarks.streaming.run` kept."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from activesam_ros.evaluation.scoring.metrics import (
     temporal_flicker,
 )
 from activesam_ros.evaluation.scoring.tally import percentiles
-from benchmarks.kept_drive import decoded
-from benchmarks.streaming_journal import SUFFIX, KeptRun, read_run
-from benchmarks.streaming_plot import draw
+from benchmarks.streaming.journal import SUFFIX, KeptRun, read_run
+from benchmarks.streaming.kept_drive import decoded
+from benchmarks.streaming.plot import draw
 from training.measure import VISIBLE_SHARE, wide_vocabulary
 
 UNSEEN_BEFORE = 10

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.streaming_journal import Record
+from benchmarks.streaming.journal import Record
 
 WIDTH, LEFT, RIGHT = 1200, 150, 20
 TOP, COUNTS, GAP, ROW = 44, 170, 46, 16

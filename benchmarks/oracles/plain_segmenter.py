@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from activesam_ros.sam3 import plain
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
-from activesam_ros.sam3.plain import PlainDetections
 from activesam_ros.sam3.vision_encoder import Pyramid
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
@@ -27,6 +25,8 @@ from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.timing import StageTimer
 from activesam_ros.segmentation.transfer import Transfer
+from benchmarks.oracles import plain_network as plain
+from benchmarks.oracles.plain_network import PlainDetections
 
 State = TypeVar("State")
 

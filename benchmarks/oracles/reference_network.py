@@ -14,7 +14,7 @@ from activesam_ros import reference
 from activesam_ros.errors import MissingDependencyError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts
-from activesam_ros.sam3.plain import PlainDetections
+from benchmarks.oracles.plain_network import PlainDetections
 
 # Of one image: the model of its size and what the image encoder says.
 State: TypeAlias = tuple[Any, dict[str, Any]]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.evaluation.execution.journal_file import open_journal
-from benchmarks.kept_drive import decoded, encoded
+from benchmarks.streaming.kept_drive import decoded, encoded
 
 SUFFIX = ".journal"
 

@@ -1,0 +1,1 @@
+"""Straightforward computations that the cheaper ones are compared with."""
