@@ -160,7 +160,10 @@ def table_fingerprint(
 def encode_words(
     words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
 ) -> dict[str, Tensor]:
-    """A table's features, padding, context and context_padding, on the CPU in float32."""
+    """A table's features, padding, context and context_padding, on the CPU.
+
+    In the dtype of the encoder.
+    """
 
     def pool(texts: Sequence[str]) -> Tensor:
         return _pooled(texts, encoder, tokenizer)
@@ -176,9 +179,9 @@ def encode_words(
     embeddings, missing = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
     context = encoder.project(embeddings).masked_fill(missing.unsqueeze(-1), 0)
     return {
-        "features": features.float().cpu(),
+        "features": features.cpu(),
         "padding": padding.cpu(),
-        "context": context.float().cpu(),
+        "context": context.cpu(),
         "context_padding": missing.cpu(),
     }
 

@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or as it is in float64: for steps that bfloat16 is too coarse for."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class MultiheadAttention(nn.Module):
     """Multi-head attention with one stacked input projection, batch first.
 
@@ -102,22 +107,28 @@ class Mlp(nn.Module):
 def sine_features(position: Tensor, features: int) -> Tensor:
     """Sine and cosine features of scalar positions.
 
-    position: [...] float32 in units of the image side -> [..., features] float32; even channels
-    are sines, odd ones cosines of the same frequency (temperature 10000).
+    position: [...] in units of the image side, float32 or float64 -> [..., features] in the same
+    dtype; even channels are sines, odd ones cosines of the same frequency (temperature 10000).
     """
-    channel = torch.arange(features, dtype=torch.float32, device=position.device)
+    channel = torch.arange(features, dtype=position.dtype, device=position.device)
     frequency = 10000.0 ** (2 * torch.div(channel, 2, rounding_mode="floor") / features)
     angle = (position * (2 * math.pi))[..., None] / frequency
     return torch.stack((angle[..., 0::2].sin(), angle[..., 1::2].cos()), dim=-1).flatten(-2)
 
 
-def sine_position_grid(height: int, width: int, d_model: int, device: torch.device) -> Tensor:
-    """Fixed 2-D position of image tokens -> [height * width, d_model] float32, y half before x."""
+def sine_position_grid(
+    height: int, width: int, d_model: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Fixed 2-D position of image tokens -> [height * width, d_model], y half before x.
+
+    Computed in float32 at least, returned in ``dtype``.
+    """
+    precise = torch.promote_types(dtype, torch.float32)
 
     def axis(length: int) -> Tensor:
-        steps = torch.arange(1, length + 1, dtype=torch.float32, device=device)
+        steps = torch.arange(1, length + 1, dtype=precise, device=device)
         return sine_features(steps / (length + 1e-6), d_model // 2)
 
     rows = axis(height)[:, None].expand(height, width, -1)
     columns = axis(width)[None].expand(height, width, -1)
-    return torch.cat((rows, columns), dim=-1).flatten(0, 1)
+    return torch.cat((rows, columns), dim=-1).flatten(0, 1).to(dtype)

@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from activesam_ros.sam3.attention import Mlp, MultiheadAttention, sine_features
+from activesam_ros.sam3.attention import (
+    Mlp,
+    MultiheadAttention,
+    at_least_float32,
+    sine_features,
+)
 from activesam_ros.sam3.box_attention import Attention, BoxBias, box_attention
 from activesam_ros.sam3.config import Sam3Config
 
@@ -21,9 +26,9 @@ BOX_BIAS_SCALE = 8.0
 class DecoderOutput(NamedTuple):
     """Every layer's state, the last layer last; K runs over image-prompt pairs.
 
-    hidden: normed queries [layers, K, queries, d]; reference_boxes: float32 [layers, K, queries, 4]
-    the boxes each layer started from (cx, cy, w, h in units of the image); presence_logits:
-    [layers, K]; boxes: float32 [K, queries, 4] after the last layer.
+    hidden: normed queries [layers, K, queries, d]; reference_boxes: [layers, K, queries, 4] the
+    boxes each layer started from (cx, cy, w, h in units of the image); presence_logits:
+    [layers, K]; boxes: [K, queries, 4] after the last layer. Boxes are float32 at least.
     """
 
     hidden: Tensor
@@ -161,7 +166,7 @@ class Decoder(nn.Module):
     def _start(self, scene: Scene) -> tuple[Tensor, Tensor]:
         pairs = scene.memory.shape[0]
         x = torch.cat((self.presence_token.weight, self.query_embed.weight))
-        boxes = self.reference_points.weight.float().repeat(pairs, 1, 1).sigmoid()
+        boxes = at_least_float32(self.reference_points.weight).repeat(pairs, 1, 1).sigmoid()
         return x.repeat(pairs, 1, 1), boxes  # laid out as between layers: one compiled layer serves
 
     def _position(self, boxes: Tensor) -> Tensor:
@@ -173,8 +178,8 @@ class Decoder(nn.Module):
     def _box_bias(self, boxes: Tensor, scene: Scene) -> BoxBias:
         """Log-distance of every image token to the box edges [K, queries, 4]."""
         cx, cy, w, h = boxes.unbind(-1)
-        columns = torch.arange(scene.width, device=boxes.device) / scene.width
-        rows = torch.arange(scene.height, device=boxes.device) / scene.height
+        columns = torch.arange(scene.width, dtype=boxes.dtype, device=boxes.device) / scene.width
+        rows = torch.arange(scene.height, dtype=boxes.dtype, device=boxes.device) / scene.height
         horizontal = self._axis_bias(self.boxRPB_embed_x, columns, cx - w / 2, cx + w / 2)
         vertical = self._axis_bias(self.boxRPB_embed_y, rows, cy - h / 2, cy + h / 2)
         return BoxBias(vertical, horizontal)
@@ -189,7 +194,7 @@ class Decoder(nn.Module):
 
     def _refined(self, boxes: Tensor, normed: Tensor) -> Tensor:
         offsets: Tensor = self.bbox_embed(normed)
-        return (_inverse_sigmoid(boxes) + offsets.float()).sigmoid()
+        return (_inverse_sigmoid(boxes) + at_least_float32(offsets)).sigmoid()
 
     def _presence_logit(self, x: Tensor) -> Tensor:
         logit: Tensor = self.presence_token_head(self.presence_token_out_norm(x[:, 0]))

@@ -102,7 +102,7 @@ class Answers(NamedTuple):
 
     memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: what the mask head reads of
     the scene; hidden: [P, Q, d] queries after the last layer; logits: [P, Q] prompt match; boxes:
-    float32 [P, Q, 4]; presence_logits: [P].
+    float32 or float64 [P, Q, 4]; presence_logits: [P].
     """
 
     memory: Tensor
@@ -129,8 +129,8 @@ def joined(parts: Sequence[Answers]) -> Answers:
 class Detections:
     """What the model says about every pair of B images and K prompts, Q queries each.
 
-    logits: [B, K, Q] prompt match; boxes: float32 [B, K, Q, 4] (cx, cy, w, h in units of the
-    image); presence_logits: [B, K]; semantic: [B, K, Hm, Wm] logits on the mask grid; pixels:
+    logits: [B, K, Q] prompt match; boxes: float32 or float64 [B, K, Q, 4] (cx, cy, w, h in units of
+    the image); presence_logits: [B, K]; semantic: [B, K, Hm, Wm] logits on the mask grid; pixels:
     [B, K, d, Hm, Wm]; kernels: [B, K, Q, d] and offsets: [B, K, Q], from which masks are made.
     """
 
@@ -211,8 +211,9 @@ class Sam3ImageModel(nn.Module):
     def _tokens(self, coarse: Tensor, plan: ImagePlan | None) -> ImageTokens:
         height, width = coarse.shape[-2:]
         tokens = coarse.flatten(2).transpose(1, 2)
-        position = sine_position_grid(height, width, self.config.d_model, coarse.device)
-        position = position.to(coarse.dtype)
+        position = sine_position_grid(
+            height, width, self.config.d_model, coarse.device, coarse.dtype
+        )
         prepared = self.fusion_encoder.prepare(tokens, position)
         fusion = None
         if plan is not None:

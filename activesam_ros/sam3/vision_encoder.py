@@ -17,7 +17,10 @@ LAYER_NORM_EPS = 1e-5
 
 
 class Rotary(NamedTuple):
-    """Cosines and sines of the axial 2-D rotary position, [tokens, head_dim / 2] float32 each."""
+    """Cosines and sines of the axial 2-D rotary position, [tokens, head_dim / 2] each.
+
+    float32 at least.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -32,26 +35,34 @@ class Pyramid(NamedTuple):
 
 
 def rotary_table(
-    height: int, width: int, head_dim: int, *, scale: tuple[float, float], device: torch.device
+    height: int,
+    width: int,
+    head_dim: int,
+    *,
+    scale: tuple[float, float],
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Rotary:
     """Rotary angles of a row-major grid; ``scale`` multiplies (row, column) positions.
 
     The first half of the pairs turns with the column, the second half with the row.
+    dtype: the network's; the table is in float32 at least.
     """
-    exponent = torch.arange(0, head_dim, 4, dtype=torch.float32, device=device) / head_dim
+    precise = torch.promote_types(dtype, torch.float32)
+    exponent = torch.arange(0, head_dim, 4, dtype=precise, device=device) / head_dim
     frequency = 1.0 / ROTARY_THETA**exponent
-    rows = torch.arange(height, dtype=torch.float32, device=device) * scale[0]
-    columns = torch.arange(width, dtype=torch.float32, device=device) * scale[1]
+    rows = torch.arange(height, dtype=precise, device=device) * scale[0]
+    columns = torch.arange(width, dtype=precise, device=device) * scale[1]
     row_angle = torch.outer(rows, frequency)[:, None].expand(height, width, -1)
     column_angle = torch.outer(columns, frequency)[None].expand(height, width, -1)
     # In float64, so that rounding, and with it every result, is the same on every device.
     angle = torch.cat((column_angle, row_angle), dim=-1).flatten(0, 1).double()
-    return Rotary(angle.cos().float(), angle.sin().float())
+    return Rotary(angle.cos().to(precise), angle.sin().to(precise))
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Turn neighbouring channel pairs of x [..., tokens, head_dim] by the table's angles."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = x.to(rotary.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack(
         (even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos), dim=-1
     )
@@ -182,7 +193,12 @@ class Trunk(nn.Module):
         height, width = x.shape[1:3]
         x = self.ln_pre(x + self._absolute_position(height, width))
         window = rotary_table(
-            self.window_size, self.window_size, self.head_dim, scale=(1.0, 1.0), device=x.device
+            self.window_size,
+            self.window_size,
+            self.head_dim,
+            scale=(1.0, 1.0),
+            device=x.device,
+            dtype=x.dtype,
         )
         grid = rotary_table(
             height,
@@ -190,6 +206,7 @@ class Trunk(nn.Module):
             self.head_dim,
             scale=(self.window_size / height, self.window_size / width),
             device=x.device,
+            dtype=x.dtype,
         )
         plans = (DENSE,) * len(self.blocks) if plan is None else plan.trunk(height, width)
         for block, block_plan in zip(self.blocks, plans, strict=True):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.mask_head import instance_masks
 from activesam_ros.sam3.model import Answers, ImageFeatures, Prompts, Sam3ImageModel, joined
 from activesam_ros.segmentation.fuse import Evidence
@@ -112,7 +113,7 @@ class Decoding:
             strict=True,
         )
         for place, embeddings, kernels, offsets, weights in parts:
-            maps = instance_masks(embeddings, kernels, offsets).float()
+            maps = at_least_float32(instance_masks(embeddings, kernels, offsets))
             yield self._queries[place], Evidence(maps, weights)
 
     def layers(self, ranks: slice) -> tuple[Tensor, Layers]:
@@ -156,8 +157,8 @@ class Decoding:
 
     def _weighed(self, answers: Answers) -> tuple[Tensor, Tensor]:
         """Presence [P], and what every map counts [P, 1 + Q]."""
-        presence = answers.presence_logits.float().sigmoid()
-        probabilities = answers.logits.float().sigmoid() * presence[:, None]
+        presence = at_least_float32(answers.presence_logits).sigmoid()
+        probabilities = at_least_float32(answers.logits).sigmoid() * presence[:, None]
         kept = probabilities > self._confidence_threshold
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 

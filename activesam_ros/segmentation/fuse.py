@@ -31,7 +31,7 @@ SPREAD = 1024
 class Evidence(NamedTuple):
     """What a query scores: max over n of weights[n] * sigmoid(maps[n]), enlarged.
 
-    maps: float32 logits [n, Hm, Wm]; weights: float32 [n] in 0..1; n may be 0.
+    maps: logits [n, Hm, Wm]; weights: [n] in 0..1, both float32 or both float64; n may be 0.
     """
 
     maps: Tensor
@@ -50,7 +50,7 @@ def instance_weights(presence: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
-    """What the evidence of a query scores at each pixel -> float32 [H, W]."""
+    """What the evidence of a query scores at each pixel -> [H, W] in the evidence's dtype."""
     if len(evidence.maps) == 0:
         return evidence.weights.new_zeros(size)
     return _strongest(evidence, *_axes(evidence.maps, size))
@@ -59,8 +59,11 @@ def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
 def _axes(maps: Tensor, size: tuple[int, int]) -> tuple[Axis, Axis]:
     """How the rows and the columns of maps [n, Hm, Wm] are enlarged to ``size``."""
     height, width = maps.shape[1:]
-    device = maps.device
-    return Axis.of(height, size[0], device), Axis.of(width, size[1], device)
+    dtype = torch.promote_types(maps.dtype, torch.float32)
+    return (
+        Axis.of(height, size[0], maps.device, dtype),
+        Axis.of(width, size[1], maps.device, dtype),
+    )
 
 
 def _strongest(evidence: Evidence, rows: Axis, columns: Axis) -> Tensor:
@@ -90,10 +93,11 @@ class ClassScores:
         scores: NDArray[np.float16] | None = None,
         *,
         recurring: bool = True,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """``scores``, where given, [classes, H, W] of zeros receives every class's score map.
 
-        recurring: whether a class may come several times.
+        recurring: whether a class may come several times; dtype: of the evidence.
         """
         height, width = size
         self._size = size
@@ -103,20 +107,22 @@ class ClassScores:
         self._axes: tuple[tuple[int, ...], Axis, Axis] | None = None
         # Whole tiles; pixels beyond the image score more than anything and so need nothing.
         padded = (-(-height // TILE) * TILE, -(-width // TILE) * TILE)
-        self._best = torch.full(padded, torch.inf, device=device)
+        self._best = torch.full(padded, torch.inf, dtype=dtype, device=device)
         self._best[:height, :width] = 0.0
-        self._second = torch.zeros(padded if background.needs_second else (0, 0), device=device)
+        self._second = torch.zeros(
+            padded if background.needs_second else (0, 0), dtype=dtype, device=device
+        )
         self._index = torch.zeros(padded, dtype=torch.int32, device=device)
         self._settled = np.zeros((padded[0] // TILE, padded[1] // TILE), np.float32)
 
     @property
     def best(self) -> Tensor:
-        """float32 [H, W]."""
+        """[H, W]."""
         return self._best[: self._size[0], : self._size[1]]
 
     @property
     def second(self) -> Tensor:
-        """float32 [H, W]."""
+        """[H, W]."""
         if not self._background.needs_second:
             return torch.zeros_like(self.best)
         return self._second[: self._size[0], : self._size[1]]

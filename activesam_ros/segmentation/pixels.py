@@ -34,11 +34,12 @@ def network_pixels(image: Tensor, resolution: int, dtype: torch.dtype) -> Tensor
     Antialiased bilinear, rounded to whole grey levels in between, as SAM 3 was trained.
     """
     size = (resolution, resolution)
+    precise = torch.promote_types(dtype, torch.float32)
     if image.device.type == "cpu":
-        levels = F.interpolate(image, size=size, mode="bilinear", antialias=True).float()
+        levels = F.interpolate(image, size=size, mode="bilinear", antialias=True).to(precise)
     else:
         # Only the CPU resizes uint8; its rounding is done by hand.
-        levels = F.interpolate(image.float(), size=size, mode="bilinear", antialias=True)
+        levels = F.interpolate(image.to(precise), size=size, mode="bilinear", antialias=True)
         levels.round_().clamp_(0, 255)
     return levels.mul_(1 / 255).sub_(0.5).div_(0.5).to(dtype)  # in place: memory is what it costs
 

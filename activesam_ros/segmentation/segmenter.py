@@ -202,7 +202,14 @@ class Segmenter:
         background = self._recipe.background(self.settings)
         active_classes = {self._query_class[query] for query in choice.active}
         recurring = len(active_classes) < len(choice.active)
-        totals = ClassScores(size, self.model.device, background, scores, recurring=recurring)
+        totals = ClassScores(
+            size,
+            self.model.device,
+            background,
+            scores,
+            recurring=recurring,
+            dtype=torch.promote_types(self.model.dtype, torch.float32),
+        )
         with timer.stage("decode"):
             decoding = self._ask(features, choice.active)
         self._add_up(totals, decoding, choice, wanted, timer)

@@ -22,8 +22,8 @@ ROUNDING = 1e-5
 class Axis:
     """One side of an image over one side of a grid: bilinear, corners not aligned.
 
-    below, above: int64 [pixels], the two cells that each pixel lies between; fraction: float32
-    [pixels], the share of the second.
+    below, above: int64 [pixels], the two cells that each pixel lies between; fraction: float32 or
+    float64 [pixels], the share of the second.
     """
 
     below: Tensor
@@ -31,9 +31,11 @@ class Axis:
     fraction: Tensor
 
     @classmethod
-    def of(cls, cells: int, pixels: int, device: torch.device) -> Axis:
-        """A side of ``pixels`` pixels over ``cells`` cells, computed on ``device``."""
-        pixel = torch.arange(pixels, dtype=torch.float32, device=device)
+    def of(
+        cls, cells: int, pixels: int, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Axis:
+        """A side of ``pixels`` pixels over ``cells`` cells, computed on ``device`` in ``dtype``."""
+        pixel = torch.arange(pixels, dtype=dtype, device=device)
         position = ((pixel + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
         below = position.long().clamp(max=cells - 1)
         above = (below + 1).clamp(max=cells - 1)

@@ -73,7 +73,7 @@ def fuse(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> tuple[Sce
     count = len(prompts)
     height, width = pyramid.coarse.shape[-2:]
     tokens = pyramid.coarse.flatten(2).transpose(1, 2).repeat(count, 1, 1)
-    position = sine_position_grid(height, width, tokens.shape[-1], tokens.device).to(tokens.dtype)
+    position = sine_position_grid(height, width, tokens.shape[-1], tokens.device, tokens.dtype)
     geometry = model.geometry_encoder
     prompt = torch.cat((prompts.tokens, geometry(geometry.read_image(tokens, position), 1)), dim=1)
     valid = F.pad(~prompts.padding, (0, 1), value=True)
