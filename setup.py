@@ -49,7 +49,7 @@ setup(
     packages=find_packages(include=["activesam_ros", "activesam_ros.*"]),
     package_data={
         "": ["py.typed", "*.gz"],
-        "activesam_ros.evaluation": ["report_page/*"],
+        "activesam_ros.evaluation.report": ["page/*"],
     },
     data_files=data_files(),
     install_requires=[

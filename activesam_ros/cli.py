@@ -11,8 +11,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NoReturn
 
 from activesam_ros import __version__
@@ -45,11 +46,16 @@ COMMANDS = (
     Command(
         ("demo", "run"), "commands.demo_run", "play a drive through the node and look at the result"
     ),
-    Command(("demo", "train"), "training.train", "train the demo weights from scratch"),
-    Command(("demo", "measure"), "training.measure", "what demo weights see on unseen frames"),
     Command(("verify",), "commands.verify", "compare with Meta's sam3 package on your weights"),
     Command(("doctor",), "commands.doctor", "what is installed, what is missing, how to get it"),
 )
+
+
+# Commands that are no longer here, and where what they did has gone.
+MOVED: Mapping[tuple[str, ...], str] = {
+    ("demo", "train"): "python -m training",
+    ("demo", "measure"): "python -m training.measure",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,15 +69,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` (default: the process's arguments) names."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    moved = MOVED.get(tuple(arguments[:2]))
+    if moved is not None:
+        print(
+            f"activesam: 'activesam {' '.join(arguments[:2])}' has moved out of the package; run "
+            f"'{moved}' from the root of the repository.",
+            file=sys.stderr,
+        )
+        return EXIT_BAD_INPUT
     command = _find(arguments)
     if command is None:
         return _overview(arguments)
-    keep_freed_memory()
     module = importlib.import_module(f"activesam_ros.{command.module}")
-    parser = _Parser(prog=" ".join(("activesam", *command.words)), description=module.__doc__)
+    program = " ".join(("activesam", *command.words))
+    return run_command(module, program, arguments[len(command.words) :])
+
+
+def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> int:
+    """Run the command in ``module`` and return its exit code; ``program`` is its name in the help.
+
+    The module has ``add_arguments(parser)`` and ``run(args) -> int``.
+    """
+    keep_freed_memory()
+    parser = _Parser(prog=program, description=module.__doc__)
     module.add_arguments(parser)
     try:
-        args = parser.parse_intermixed_args(arguments[len(command.words) :])
+        args = parser.parse_intermixed_args(list(arguments))
         code: int = module.run(args)
     except ActiveSamError as error:
         print(f"activesam: {error}", file=sys.stderr)

@@ -36,8 +36,8 @@ class Options:
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
     keeps, None for the method's own rule. warm_up: frames before. only_time: neither operations nor
     memory, which take frames of their own. vocabulary: a shipped name, a file, or "wide", the 150
-    classes of `activesam demo measure --question wide`. width, height: of the images [px]. seed: of
-    random weights.
+    classes of `python -m training.measure --question wide`. width, height: of the images
+    [px]. seed: of random weights.
     """
 
     engines: tuple[str, ...] = ("ours", "plain")

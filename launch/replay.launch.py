@@ -52,7 +52,7 @@ def playback_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     camera = ReplayedCamera(value[RECORDED], value[TOPIC], value[TRANSPORT])
     node = "/".join(["", *filter(None, value["namespace"].split("/")), value["node_name"]])
     bag = Path(value["bag"]).expanduser()
-    command = [sys.executable, "-m", "activesam_ros.node.playback.player", str(bag), "--clock"]
+    command = [sys.executable, "-m", "activesam_ros.node.playback", str(bag), "--clock"]
     command += ["--rate", value["rate"], "--await-timeout", value["await_timeout"]]
     command += ["--await-subscriber", camera.recorded_topic, "--await-segmented", node]
     command += ["--loop"] if value["loop"].lower() == "true" else []

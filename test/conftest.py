@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -27,6 +29,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A slow computer is no failure; CI tries the same examples every time.
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
+
+# Builders of recordings, a segmenter that needs no network, and the golden weights.
+pytest_plugins = ["recording_fixtures"]
+
+
+def _import_from_checkout(name: str) -> None:
+    """Make the folder ``name`` of the checkout importable.
+
+    Not by the checkout on sys.path: its folder launch/ would pass for ROS's launch.
+    """
+    folder = Path(__file__).resolve().parents[1] / name
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+
+
+for _name in ("benchmarks", "training"):
+    _import_from_checkout(_name)
 
 
 def _free_domain() -> AbstractContextManager[int]:

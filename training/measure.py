@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.cli import run_command
 from activesam_ros.commands.options.network import methods_from
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
@@ -103,7 +105,7 @@ class PreviewTally:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``activesam demo measure``."""
+    """Arguments of ``python -m training.measure``."""
     parser.add_argument("--weights", type=Path, required=True, metavar="PATH")
     parser.add_argument("--frames", type=int, default=64, help="default: %(default)s")
     parser.add_argument(
@@ -238,3 +240,7 @@ def measure(
             preview.absent_presence / preview.absent if preview.absent else None
         ),
     }
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(sys.modules[__name__], "python -m training.measure", sys.argv[1:]))

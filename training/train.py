@@ -1,6 +1,6 @@
 """Train the demo weights from scratch on frames of the demo world, and export them.
 
-The shipped recipe is ``activesam demo train --output RUN --device cuda``, or the same without
+The shipped recipe is ``python -m training --output RUN --device cuda``, or the same without
 ``--device`` on a CPU. An interrupted run goes on when the command is given again.
 """
 
@@ -59,7 +59,7 @@ CUDA_RECIPE = Recipe(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``activesam demo train``."""
+    """Arguments of ``python -m training``."""
     parser.add_argument(
         "--output",
         type=Path,

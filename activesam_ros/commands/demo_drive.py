@@ -1,10 +1,4 @@
-"""The demo drive: a procedural driving world with ground truth, and its command.
-
->>> from activesam_ros.commands.demo_drive import Drive, DriveOptions
->>> frame = Drive(DriveOptions(seed=7, frames=3)).frame(1)
->>> frame.images[0].shape, frame.labels[0].shape
-((384, 640, 3), (384, 640))
-"""
+"""Write the synthetic driving log: images, ground truth and vocabulary in one recording."""
 
 from __future__ import annotations
 
@@ -13,27 +7,8 @@ import re
 from pathlib import Path
 
 from activesam_ros.demo.drive.bag_writer import write_drive
-from activesam_ros.demo.drive.options import (
-    DEFAULT_START_NS,
-    TEST_SEEDS,
-    TRAIN_SEEDS,
-    VALIDATION_SEEDS,
-    DriveOptions,
-)
-from activesam_ros.demo.drive.sequence import Drive, DriveFrame
+from activesam_ros.demo.drive.options import DEFAULT_START_NS, TEST_SEEDS, DriveOptions
 from activesam_ros.errors import UsageError
-
-__all__ = [
-    "TEST_SEEDS",
-    "TRAIN_SEEDS",
-    "VALIDATION_SEEDS",
-    "Drive",
-    "DriveFrame",
-    "DriveOptions",
-    "add_arguments",
-    "run",
-    "write_drive",
-]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from activesam_ros.commands.demo_drive import Drive
+from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.results import text_table

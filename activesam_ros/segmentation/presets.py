@@ -1,4 +1,4 @@
-"""What the preset ``fast`` stands for, beside the network in eight bits (sam3/acceleration/quantized.py)."""
+"""What the preset ``fast`` sets, beside the eight-bit network of sam3/acceleration/quantized.py."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ from benchmarks.tensor_memory import peak_mib
 from training.measure import test_frames
 
 DENSITIES = (0.7, 0.5, 0.4, 0.3)
-GOLDEN = Path(__file__).parents[1] / "test" / "data" / "golden"
+GOLDEN = Path(__file__).parents[2] / "test" / "data" / "golden"
 GOLDEN_IMAGES = ("background.png", "no_background.png")
 GOLDEN_VOCABULARY = "aliases_no_preview.vocabulary.txt"
 COST_ROUNDS = 3

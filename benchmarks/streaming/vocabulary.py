@@ -15,7 +15,7 @@ MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
 
 
 def vocabulary_of(count: int) -> Vocabulary:
-    """Cityscapes' classes under their ids and others: 150 as `activesam demo measure` asks them.
+    """Cityscapes' classes under their ids and others: 150 as `training.measure` asks them.
 
     More come from the other bundled vocabularies and then from WordNet's names of things.
     """

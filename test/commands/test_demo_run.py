@@ -16,8 +16,9 @@ import yaml
 from PIL import Image
 from rosbags.highlevel import AnyReader
 
-from activesam_ros.commands.demo_drive import DriveOptions, write_drive
 from activesam_ros.commands.demo_run import add_arguments, own_recording, run
+from activesam_ros.demo.drive import DriveOptions
+from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.demo.live.live import (
     ACTIVE_CLASSES_TOPIC,
     CAMERA_INFO_TOPIC,

@@ -23,7 +23,7 @@ from activesam_ros.recordings.recording import open_recording
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Recorded, Terminal
+    from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Recorded, Terminal
 
 IMAGES = "/camera/image_raw"
 LABELS = "/ground_truth/labels"

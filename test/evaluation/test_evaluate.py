@@ -26,7 +26,7 @@ from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
     from activesam_ros.evaluation.scoring.tally import MethodTally
-    from test.evaluation.conftest import FakeSegmenter
+    from test.fixtures.recording_fixtures import FakeSegmenter
 
 CPU = torch.device("cpu")
 ROAD, TREE, SKY = 0, 1, 7

@@ -30,7 +30,7 @@ from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import in_time
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder
+    from test.fixtures.recording_fixtures import BagBuilder
 
 SIZE = (48, 64)
 NAMES = (

@@ -66,7 +66,7 @@ def test_every_module_and_the_token_table_are_inside(source: Path, wheel: zipfil
     assert "activesam_ros/sam3/bpe_simple_vocab_16e6.txt.gz" in wheel.namelist()
     assert "activesam_ros/py.typed" in wheel.namelist()
     for name in ("page.html", "page.css", "page.js"):
-        assert f"activesam_ros/evaluation/report_page/{name}" in wheel.namelist()
+        assert f"activesam_ros/evaluation/report/page/{name}" in wheel.namelist()
 
 
 def test_commands_and_extras(wheel: zipfile.ZipFile) -> None:

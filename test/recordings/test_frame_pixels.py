@@ -12,7 +12,7 @@ from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.recording import Frame, open_recording
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, Recorded
+    from test.fixtures.recording_fixtures import BagBuilder, Recorded
 
 PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 LABELS = np.array([[0, 1, 254], [7, 255, 3]], np.uint8)

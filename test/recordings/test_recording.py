@@ -24,7 +24,7 @@ from activesam_ros.recordings.message_types import IMAGE
 from activesam_ros.recordings.recording import Frame, Recording, open_recording
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, Recorded
+    from test.fixtures.recording_fixtures import BagBuilder, Recorded
 
 TOPIC = "/camera/image_raw"
 SECOND = 1_000_000_000

@@ -12,7 +12,7 @@ from activesam_ros.recordings.recording import open_recording
 from activesam_ros.recordings.topic_choice import chosen_topics
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder
+    from test.fixtures.recording_fixtures import BagBuilder
 
 GREY = np.zeros((4, 4), np.uint8)
 RGB = np.zeros((4, 4, 3), np.uint8)

@@ -27,7 +27,7 @@ from activesam_ros.replay.journal import Entry, Journal
 from activesam_ros.replay.mask_recording import output_topics
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import BagBuilder, FakeSegmenter, Terminal
+    from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Terminal
 
 TOPIC = "/camera/image_raw"
 SECOND = 1_000_000_000

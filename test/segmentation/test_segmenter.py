@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from activesam_ros.commands.demo_drive import Drive
+from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network

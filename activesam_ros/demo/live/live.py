@@ -169,7 +169,7 @@ class _Run:
         self._children.start(
             RECORDER,
             [
-                *_module("recorder"),
+                *_module("playback.recorder"),
                 *("--output", str(options.recording), "--report"),
                 *(word for topic in RECORDED_TOPICS for word in ("--topic", topic)),
                 *_ROS_ARGUMENTS,

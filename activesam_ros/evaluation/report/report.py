@@ -39,7 +39,7 @@ PAGE_NAME = "index.html"
 STRIP_CLASSES = 40
 FEW_CLASSES = 30
 
-_TEMPLATES = Path(__file__).with_name("report_page")
+_TEMPLATES = Path(__file__).with_name("page")
 
 
 @dataclass(frozen=True)

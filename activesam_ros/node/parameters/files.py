@@ -1,7 +1,7 @@
 """Texts generated from the table of parameters: the params file and the documentation's table.
 
-``python -m activesam_ros.node.parameters.files yaml`` prints config/activesam.yaml, ``markdown`` the
-table in docs/node.md; tests compare them with what is there.
+``python -m activesam_ros.node.parameters.files yaml`` prints config/activesam.yaml, ``markdown``
+the table in docs/node.md; tests compare them with what is there.
 """
 
 from __future__ import annotations

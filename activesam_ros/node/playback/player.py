@@ -1,6 +1,6 @@
 """Play a recording to its ROS topics, in its own time on the wall clock.
 
-``python -m activesam_ros.node.playback.player BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
+``python -m activesam_ros.node.playback BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
 and publishes each message as it was recorded: the same bytes, topic, type and quality of service.
 """
 

@@ -1,4 +1,6 @@
-"""Record topics into one MCAP file: ``python -m activesam_ros.node.playback.recorder -o FILE --topic T``.
+"""Record topics into one MCAP file.
+
+``python -m activesam_ros.node.playback.recorder -o FILE --topic T`` takes several topics.
 
 Types and qualities of service are taken from whoever publishes. The file has the profile of ROS 2
 with the definition of every type, as Foxglove, rosbags and ``ros2 bag play`` read it.

@@ -14,8 +14,9 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
 
-from activesam_ros.commands.demo_drive import Drive, DriveOptions, add_arguments, run, write_drive
-from activesam_ros.demo.drive import bag_writer
+from activesam_ros.commands.demo_drive import add_arguments, run
+from activesam_ros.demo.drive import Drive, DriveOptions, bag_writer
+from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 

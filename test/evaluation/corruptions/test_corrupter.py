@@ -35,7 +35,7 @@ from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
-    from test.evaluation.conftest import FakeSegmenter
+    from test.fixtures.recording_fixtures import FakeSegmenter
 
 CPU = torch.device("cpu")
 

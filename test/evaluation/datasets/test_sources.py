@@ -18,7 +18,7 @@ from activesam_ros.evaluation.datasets.sources import Part, SourceCount
 
 if TYPE_CHECKING:
     from activesam_ros.evaluation.evaluate import Sample
-    from test.evaluation.conftest import BagBuilder, Recorded
+    from test.fixtures.recording_fixtures import BagBuilder, Recorded
 
 LABELS = "/ground_truth/labels"
 

@@ -53,7 +53,7 @@ TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_m
 @pytest.fixture
 def fatal(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A module that workers can import too, as they cannot a test's: they get this path along."""
-    monkeypatch.syspath_prepend(repository / "test/evaluation/in_workers")
+    monkeypatch.syspath_prepend(repository / "test/evaluation/execution/in_workers")
     return importlib.import_module("fatal_source")
 
 

@@ -41,7 +41,9 @@ def cluster(repository: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # where workers find fatal_source
-        patch.setenv("PYTHONPATH", str(repository / "test/evaluation/in_workers"), os.pathsep)
+        patch.setenv(
+            "PYTHONPATH", str(repository / "test/evaluation/execution/in_workers"), os.pathsep
+        )
         # 15 by default, which starves workers on a busy computer
         patch.setenv("RAY_worker_niceness", "0")
         made: Any = Cluster(
@@ -83,7 +85,7 @@ def test_a_cluster_gives_what_one_process_gives_though_a_worker_is_killed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(repository / "test/evaluation/in_workers")
+    monkeypatch.syspath_prepend(repository / "test/evaluation/execution/in_workers")
     fatal = importlib.import_module("fatal_source")
     alone = InProcess().run(task, 6, lambda more: None)
     deadly = fatal.FatalSource(task.source, 3, tmp_path / "killed")

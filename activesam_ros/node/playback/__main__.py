@@ -1,0 +1,8 @@
+"""``python -m activesam_ros.node.playback BAG`` plays a recording."""
+
+import sys
+
+from activesam_ros.node.playback.player import main
+
+if __name__ == "__main__":
+    sys.exit(main())
