@@ -44,9 +44,9 @@ done
 part presets python -m benchmarks.presets --device "$device" --frames "$(frames 12)" --json "$out/presets.json"
 part start python -m benchmarks.start --device "$device" --weights "$weights" --vocabulary ade20k \
   --runs 2 --json "$out/start.json"
-part sparse python -m benchmarks.sparse.run --weights weights/demo/model.safetensors --device "$device" \
+part sparse python -m benchmarks.sparse --weights weights/demo/model.safetensors --device "$device" \
   --frames "$(frames 8)" --output "$out/sparse"
-part streaming python -m benchmarks.streaming.run --weights weights/demo/model.safetensors \
+part streaming python -m benchmarks.streaming --weights weights/demo/model.safetensors \
   --device "$device" --frames "$(frames 300)" --output "$out/streaming"
 
 if [ ${#failed[@]} -gt 0 ]; then

@@ -1,1 +1,1 @@
-"""What sparse computation costs and saves: ``python -m benchmarks.sparse.run``."""
+"""What sparse computation costs and saves: ``python -m benchmarks.sparse``."""

@@ -1,4 +1,4 @@
-"""The tables and the plot of `python -m benchmarks.sparse.run`."""
+"""The tables and the plot of `python -m benchmarks.sparse`."""
 
 from __future__ import annotations
 

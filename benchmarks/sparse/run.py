@@ -1,6 +1,6 @@
 """What sparse attention and MLPs cost in accuracy and save in time and memory, switch by switch.
 
-    python -m benchmarks.sparse.run --weights weights/demo/model.safetensors --output out/sparse
+    python -m benchmarks.sparse --weights weights/demo/model.safetensors --output out/sparse
 
 Segments with every class decoded (method full), once densely and once for each switch, density and
 way of choosing tokens: Stripe-Sort by content, its static order, random tokens, and token merging
@@ -221,7 +221,7 @@ def golden_rows(args: argparse.Namespace) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sparse.run", description=(__doc__ or "").splitlines()[0]
+        prog="python -m benchmarks.sparse", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=16)

@@ -1,1 +1,1 @@
-"""What streaming costs and gains: ``python -m benchmarks.streaming.run``."""
+"""What streaming costs and gains: ``python -m benchmarks.streaming``."""

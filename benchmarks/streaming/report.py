@@ -1,4 +1,4 @@
-"""Figures, a table and plots from what `python -m benchmarks.streaming.run` kept."""
+"""Figures, a table and plots from what `python -m benchmarks.streaming` kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What streaming costs and gains on a demo drive, against previewing every frame by itself.
 
-    python -m benchmarks.streaming.run --weights weights/demo/model.safetensors --frames 1000 \
+    python -m benchmarks.streaming --weights weights/demo/model.safetensors --frames 1000 \
         --names 150 --output out/streaming
 
 Every variant segments the same frames, in turn, so that whatever else runs on the computer disturbs
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measure(args)
         print(write_report(args.output))
     except ActiveSamError as error:
-        print(f"benchmarks.streaming.run: {error}", file=sys.stderr)
+        print(f"benchmarks.streaming: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 
@@ -164,7 +164,7 @@ def _run(
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.streaming.run", description=(__doc__ or "").splitlines()[0]
+        prog="python -m benchmarks.streaming", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--frames", type=int, default=1000, help="of the drive (%(default)s)")
