@@ -36,7 +36,7 @@ class Command:
 
 COMMANDS = (
     Command(("segment",), "commands.segment", "segment images"),
-    Command(("replay",), "replay.replay", "segment every frame of a recording, offline"),
+    Command(("replay",), "commands.replay", "segment every frame of a recording, offline"),
     Command(("evaluate", "bag"), "commands.evaluate_bag", "accuracy and speed on a recording"),
     Command(("evaluate", "compare"), "commands.evaluate_compare", "two runs side by side, for CI"),
     Command(("evaluate", "dataset"), "commands.evaluate_dataset", "accuracy on a benchmark"),

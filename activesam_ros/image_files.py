@@ -1,14 +1,18 @@
-"""Images on disk."""
+"""Images on disk, and the type of label maps."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError
+
+#: The class id of each pixel, [H, W].
+LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -24,7 +28,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return rgb
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def write_png(path: Path, pixels: LabelMap) -> None:
     """Write RGB [H, W, 3] or labels [H, W]; raises ImageError for what PNG cannot hold."""
     if pixels.ndim == 3:
         pixels = pixels[..., ::-1]  # OpenCV writes BGR

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.scoring.metrics import LabelMap
+from activesam_ros.image_files import LabelMap
 from activesam_ros.recordings.images import compressed_to_rgb, load_converter, to_rgb
 from activesam_ros.recordings.message_types import IMAGE
 from activesam_ros.recordings.recording import Frame

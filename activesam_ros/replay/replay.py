@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import Counter
@@ -13,22 +12,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from activesam_ros.commands.options.network import (
-    add_method_argument,
-    add_network_arguments,
-    method_from,
-    network_options,
-    settings_from,
-    vocabulary_from,
-)
-from activesam_ros.errors import ImageError, RecordingError, UsageError
-from activesam_ros.evaluation.execution.job_identity import files_identity, vocabulary_identity
+from activesam_ros.errors import ImageError, RecordingError
 from activesam_ros.evaluation.scoring.measuring import FrameSegmenter, for_frame
-from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
-from activesam_ros.recordings.recording import Frame, Recording, open_recording
-from activesam_ros.recordings.topic_choice import chosen_topics
+from activesam_ros.recordings.recording import Frame, Recording
 from activesam_ros.replay.journal import Entry, Journal
 from activesam_ros.replay.mask_recording import (
     active_classes_message,
@@ -36,9 +24,8 @@ from activesam_ros.replay.mask_recording import (
     output_topics,
     write_mask_bag,
 )
-from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.streaming.saved_state import from_text, to_text
-from activesam_ros.streaming.streams import StreamingSegmenter, in_time
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 SHOWN_PROBLEMS = 5
 
@@ -65,58 +52,7 @@ class ReplayCount:
         return cls(segmented, stamps_replaced, problems)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``activesam replay``."""
-    parser.add_argument("bag", type=Path, metavar="BAG", help="a recording's file or folder")
-    parser.add_argument(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="T",
-        help="an image topic; may be given several times (default: every topic with colour images)",
-    )
-    add_network_arguments(parser)
-    add_method_argument(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT.mcap")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Replay, going on where an interrupted one stopped; raises ActiveSamError on bad input."""
-    _check_output(args.output)
-    recording = open_recording(args.bag)
-    topics = chosen_topics(recording, args.topic)
-    method = method_from(args)
-    settings = settings_from(args, method)
-    vocabulary = vocabulary_from(args)
-    network = load_network(network_options(args))
-    segmenter = in_time(network.segmenter(vocabulary, settings, method), settings)
-    job = {
-        "recording": files_identity(recording.files),
-        "topics": ", ".join(topics),
-        "weights": weights_fingerprint(args.weights),
-        "configuration": repr(network.config),
-        "vocabulary": vocabulary_identity(vocabulary),
-        "settings": repr(settings),
-        "method": method.value,
-        "dtype": str(network.dtype),
-    }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    journal = Journal(args.output.with_name(args.output.name + ".partial"), job)
-    try:
-        _run_journaled(recording, topics, vocabulary, segmenter, journal, args.output, job)
-    except KeyboardInterrupt:
-        print(
-            f"activesam: {journal.done} frames are kept in {journal.path}; repeat the command to "
-            "go on from there.",
-            file=sys.stderr,
-        )
-        raise
-    finally:
-        journal.close()
-    return 0
-
-
-def _run_journaled(
+def replay_recording(
     recording: Recording,
     topics: tuple[str, ...],
     vocabulary: Vocabulary,
@@ -125,6 +61,10 @@ def _run_journaled(
     output: Path,
     job: Mapping[str, str],
 ) -> None:
+    """Segment what the journal lacks, then write ``output`` and remove the journal.
+
+    Raises RecordingError where no frame can be used.
+    """
     already, started_s = journal.done, time.perf_counter()
     total = recording.message_count(topics)
     with tqdm(
@@ -210,10 +150,3 @@ def _report_problems(recording: Recording, count: ReplayCount) -> None:
     hidden = len(count.problems) - SHOWN_PROBLEMS
     if hidden > 0:
         print(f"activesam: and {hidden} other problems.", file=sys.stderr)
-
-
-def _check_output(output: Path) -> None:
-    if output.suffix != ".mcap":
-        raise UsageError(f"--output {output} must end in .mcap.")
-    if output.exists():
-        raise UsageError(f"--output {output} is there already; remove it or give another name.")

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
-from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, LabelMap, agreement
-from activesam_ros.image_files import read_image
+from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, agreement
+from activesam_ros.image_files import LabelMap, read_image
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary

@@ -17,14 +17,15 @@ from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 
 from activesam_ros.cli import main
+from activesam_ros.commands import replay
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.message_types import ACTIVE_CLASSES, VOCABULARY, ros2_types
 from activesam_ros.recordings.recording import open_recording
-from activesam_ros.replay import replay
 from activesam_ros.replay.journal import Entry, Journal
 from activesam_ros.replay.mask_recording import output_topics
+from activesam_ros.replay.replay import segment_rest
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Terminal
@@ -191,9 +192,7 @@ def test_a_killed_replay_goes_on_as_well(
 
     def go_on() -> int:
         journal = Journal(path, {"job": 1})
-        replay.segment_rest(
-            recording, (TOPIC,), vocabulary, fake, rgb_decoder(), journal, lambda: None
-        )
+        segment_rest(recording, (TOPIC,), vocabulary, fake, rgb_decoder(), journal, lambda: None)
         done: int = journal.done
         journal.close()
         return done

@@ -10,7 +10,7 @@ from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.datasets.sources import Part, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
 from activesam_ros.evaluation.evaluate import Sample
-from activesam_ros.evaluation.scoring.metrics import LabelMap
+from activesam_ros.image_files import LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.recordings.recording import Frame, Recording, open_recording
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from activesam_ros.evaluation.scoring.metrics import IdMap, LabelMap
+from activesam_ros.evaluation.scoring.metrics import IdMap
+from activesam_ros.image_files import LabelMap
 from activesam_ros.prompts.colors import Color
 
 TRUTH = "truth"

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
+from activesam_ros.image_files import LabelMap
 
 IGNORE_INDEX = 255
 LABEL_IDS = 1 << 16
-
-LabelMap = NDArray[np.uint8] | NDArray[np.uint16]
 
 _IGNORED = -1
 

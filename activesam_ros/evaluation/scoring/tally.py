@@ -13,12 +13,12 @@ from activesam_ros.evaluation.scoring.measuring import Measured
 from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,
     IdMap,
-    LabelMap,
     Share,
     agreement,
     presence_recall,
     temporal_flicker,
 )
+from activesam_ros.image_files import LabelMap
 from activesam_ros.prompts.vocabulary import Vocabulary
 
 MINIMUM_SHARE = 0.005
