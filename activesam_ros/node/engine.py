@@ -183,16 +183,16 @@ def use_cpu_threads(count: int) -> int:
 def warm_up(prompted: Prompted, batch: int) -> None:
     """Segment blank images in every shape there is, so that real ones find everything in place.
 
-    batch: how many images may be encoded at once.
+    batch: the most images that are encoded at once. Every number up to it is a shape of its own.
     """
     for warm in warm_passes(prompted, batch):
         warm()
 
 
 def warm_passes(prompted: Prompted, batch: int) -> Iterator[Callable[[], None]]:
-    """What :func:`warm_up` does, one pass after the other: every level, alone and in a batch."""
+    """The passes of :func:`warm_up`: every level with every number of images up to ``batch``."""
     for mode in prompted.modes:
-        for count in sorted({1, batch}):
+        for count in range(1, batch + 1):
             for choosers in _warm_choosers(prompted.vocabulary, mode.level.settings, count):
                 yield functools.partial(_segment_blank, mode.segmenter, choosers)
 

@@ -119,8 +119,13 @@ class Session:
             self._worker = None
 
     def close(self) -> None:
-        """Deactivate and take the topics away."""
+        """Deactivate and destroy the publishers.
+
+        A change that is being put in place ends first; later ones are refused.
+        """
         self._closed.set()
+        with self._change:
+            pass
         self.deactivate()
         for channel in self._channels.values():
             channel.close()
@@ -129,6 +134,7 @@ class Session:
     def apply(self, parameters: NodeParameters) -> None:
         """Put live parameters to use; raises an ActiveSamError and changes nothing."""
         with self._change:
+            self._refuse_when_closed()
             running = replace(self.running, options=parameters.options)
             budget_ms = self._parameters.options.max_latency_ms
             budget_begins = parameters.options.max_latency_ms > 0 >= budget_ms

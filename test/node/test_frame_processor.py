@@ -297,11 +297,11 @@ def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() 
     assert len(outputs.notes) == 4
 
 
-def test_every_level_is_warmed_alone_and_in_a_batch() -> None:
+def test_every_level_is_warmed_with_every_number_of_images() -> None:
     state = running(label=1, version=1, levels=(PREVIEWS, CLASSES))
     warm_up(state.prompted, batch=3)
     for level in range(3):
-        assert segmenter_of(state, level).batches == [1, 3]
+        assert segmenter_of(state, level).batches == [1, 2, 3]
 
 
 def test_a_stream_is_warmed_with_a_full_preview_and_a_slice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from rclpy.lifecycle import LifecycleNode
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.budget.degradation import Level, Step
 from activesam_ros.node.engine import Mode, Prompted
+from activesam_ros.node.frame_processor import Running
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
@@ -24,6 +26,9 @@ from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 
 WARM = {"warm_up": True}
+TIMEOUT_S = 60
+# Enough for a session to close, had it not to wait.
+CLOSING_S = 1
 
 
 @dataclass
@@ -127,6 +132,25 @@ def test_a_session_that_is_closed_meanwhile_changes_nothing(node: LifecycleNode)
     with pytest.raises(UsageError, match="nothing has changed"):
         session.set_vocabulary("", ["car", "dog"])
     assert session.running is before
+
+
+def test_a_vocabulary_on_its_way_is_published_before_the_session_closes(
+    node: LifecycleNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = session_of(node, FakeEngine(), NodeParameters.from_mapping({"warm_up": False}))
+    closing = threading.Thread(target=session.close)
+    publish = session.publish_vocabulary
+
+    def publish_while_it_closes(running: Running) -> None:
+        closing.start()
+        closing.join(CLOSING_S)
+        publish(running)
+
+    monkeypatch.setattr(session, "publish_vocabulary", publish_while_it_closes)
+    running, _ = session.set_vocabulary("", ["car", "dog"])
+    closing.join(TIMEOUT_S)
+    assert not closing.is_alive()
+    assert running.version == 2
 
 
 def test_parameters_that_change_meanwhile_hold_for_the_new_vocabulary(node: LifecycleNode) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -112,6 +113,7 @@ class LiveParameters:
         self._current = current
         self._is_configured = is_configured
         self._apply = apply
+        self._logger = node.get_logger()
         node.add_on_set_parameters_callback(self._on_set)
 
     @property
@@ -129,6 +131,10 @@ class LiveParameters:
                 self._apply(wanted)
         except ActiveSamError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - if it escaped, the caller would wait for ever
+            self._logger.error("".join(traceback.format_exception(error)).rstrip())
+            reason = f"{type(error).__name__}: {error}"
+            return SetParametersResult(successful=False, reason=reason)
         self._current = wanted
         return SetParametersResult(successful=True)
 
