@@ -78,7 +78,7 @@ class NetworkView:
     vocabulary_size: int
     cache_hit: bool | None
     converter: str
-    level: degradation.Level | None = None
+    level: degradation.BudgetLevel | None = None
     bucket_size: int = 0
     max_latency_ms: float = 0.0
     frames_waiting: int = 0

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
-from activesam_ros.node.budget.degradation import Level, levels
+from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -57,7 +57,7 @@ class FrameSegmenter(Protocol):
 class Mode:
     """A segmenter at one level of the latency budget."""
 
-    level: Level
+    level: BudgetLevel
     segmenter: FrameSegmenter
 
 

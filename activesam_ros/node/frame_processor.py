@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.node.budget.degradation import ActiveSets
 from activesam_ros.node.budget.latency_budget import BudgetState, observe
 from activesam_ros.node.budget.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
 from activesam_ros.node.engine import Mode, Prompted, release_memory
@@ -24,7 +23,7 @@ from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.camera import Frame
 from activesam_ros.node.statistics import NO_ROOM, TOO_OLD, FrameStatistics
 from activesam_ros.recordings.images import Converter, RejectedImageError, compressed_to_rgb, to_rgb
-from activesam_ros.segmentation.active_set import Carry, Chooser
+from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.streaming.streams import Streams, rules_of
 
@@ -112,7 +111,6 @@ class FrameProcessor:
         self._last_stamp_ns: int | None = None
         self._buckets = BucketSizes()
         self._budget = BudgetState()
-        self._active_sets = ActiveSets()
         self._streams = Streams()
 
     @property
@@ -189,7 +187,6 @@ class FrameProcessor:
     def _attempt(self, left: list[_Work], running: Running) -> Exception | None:
         """Segment and publish ``left``, which keeps what is not done when an error is returned."""
         mode, bucket_size = self.mode, self.bucket_size
-        interval = mode.level.preview_interval
         segmenter = mode.segmenter
         if bucket_size != segmenter.bucket_size:
             segmenter = segmenter.with_bucket_size(bucket_size)
@@ -202,7 +199,6 @@ class FrameProcessor:
             )
             for result in results:
                 work = left[0]
-                self._active_sets.note(work.frame.camera, mode.segmenter, interval, result)
                 self._finish(work, SegmentedFrame(work.frame, work.image, result, running, mode))
                 left.pop(0)
         except Exception as error:  # noqa: BLE001 - a frame's fault is not the next one's
@@ -215,14 +211,11 @@ class FrameProcessor:
     def _chooser(self, frame: Frame, running: Running, mode: Mode) -> Chooser | None:
         """Of the frame's active set, None where a preview of its own decides."""
         vocabulary, settings = running.prompted.vocabulary, mode.level.settings
-        if settings.streaming:
-            rules = rules_of(vocabulary, settings)
-            return self._streams.chooser(frame.camera, frame.stamp_ns, rules)
-        interval = mode.level.preview_interval
-        carried = self._active_sets.carried(frame.camera, mode.segmenter, interval)
-        if carried is None:
+        if not settings.streaming:
+            self._streams.reset()  # a stream does not go on past frames that it has not seen
             return None
-        return Carry(carried, vocabulary.pinned_queries(settings.pinned))
+        rules = rules_of(vocabulary, settings)
+        return self._streams.chooser(frame.camera, frame.stamp_ns, rules)
 
     def _finish(self, work: _Work, segmented: SegmentedFrame) -> None:
         """Publish and count a frame, and look at its latency."""

@@ -55,27 +55,6 @@ class PreviewAll:
         pass
 
 
-class Carry:
-    """The active set of an earlier frame once more, without a preview; and pinned queries."""
-
-    def __init__(self, queries: Collection[int], pinned: Collection[int]) -> None:
-        self.queries = tuple(queries)
-        self._pinned = frozenset(pinned)
-
-    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
-        return ()
-
-    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
-        # A pin holds whatever was found before, so it is the better reason here.
-        return {
-            query: Reason.PINNED if query in self._pinned else Reason.CARRIED
-            for query in with_pinned(self.queries, self._pinned)
-        }
-
-    def settle(self, presence: Mapping[int, float]) -> None:
-        pass
-
-
 def select(presence: Tensor, *, quantile_alpha: float, max_active: int) -> tuple[int, ...]:
     """Ascending indices of the queries to keep; never empty.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from activesam_ros.errors import UsageError, VocabularyError
-from activesam_ros.node.budget.degradation import Level, Step
+from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.budget.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.engine import Mode, Prompted, release_memory, settle_memory, warm_up
 from activesam_ros.node.frame_processor import (
@@ -32,7 +32,7 @@ from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.recordings.images import Cause, RejectedImageError, RosbagsConverter
-from activesam_ros.segmentation.active_set import Carry, Chooser
+from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.settings import Settings
 
@@ -48,7 +48,7 @@ class FakeSegmenter:
     entered: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event | None = None
     wanted: list[Wanted] = field(default_factory=list)
-    carried: list[tuple[int, ...] | None] = field(default_factory=list)
+    previewed: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     buckets: list[int] = field(default_factory=list)
     bucket_size: int = 32
@@ -62,8 +62,7 @@ class FakeSegmenter:
         choosers: Sequence[Chooser | None],
     ) -> Iterator[Segmentation]:
         self.wanted += wanted
-        carried = [chooser.queries if isinstance(chooser, Carry) else None for chooser in choosers]
-        self.carried += carried
+        self.previewed += [_previewed(chooser) for chooser in choosers]
         self.batches.append(len(images))
         self.buckets.append(self.bucket_size)
         self.entered.set()
@@ -71,10 +70,9 @@ class FakeSegmenter:
             assert self.go_on.wait(TIMEOUT_S)
         if self.bucket_size > self.most_buckets or len(images) > self.most_images:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
-        for image, old in zip(images, carried, strict=True):
+        for image in images:
             labels = np.full(image.shape[:2], self.label, np.uint8)
-            presence = (0.5 if old is None else None,)
-            yield Segmentation(labels, presence, (0,), (), {"total": 1.0})
+            yield Segmentation(labels, (0.5,), (0,), (), {"total": 1.0})
 
     def with_bucket_size(self, bucket_size: int) -> FakeSegmenter:
         return replace(self, bucket_size=bucket_size)  # which shares the lists
@@ -106,12 +104,22 @@ class FakeOutputs:
         self.notes.append(text)
 
 
+def _previewed(chooser: Chooser | None) -> int:
+    """How many queries a frame previews with a chooser, by which it then goes; 0 with none."""
+    if chooser is None:
+        return 0
+    queries = chooser.look(lambda: torch.zeros(1, 3, 8, 8))
+    chosen = chooser.choose(torch.full((len(queries),), 0.5))
+    chooser.settle(dict.fromkeys(chosen, 0.0))
+    return len(queries)
+
+
 VOCABULARY = vocabulary_from_names(["road", "car"])
-NOTHING = Level(Step.NOTHING, Settings(), 1)
+NOTHING = BudgetLevel(Step.NOTHING, Settings())
 
 
 def running(
-    label: int, version: int, options: NodeOptions | None = None, levels: Sequence[Level] = ()
+    label: int, version: int, options: NodeOptions | None = None, levels: Sequence[BudgetLevel] = ()
 ) -> Running:
     modes = [
         Mode(level, FakeSegmenter(label + place)) for place, level in enumerate((NOTHING, *levels))
@@ -271,8 +279,12 @@ def test_a_frame_there_is_no_memory_for_is_skipped() -> None:
     assert outputs.published == [("mask", 4)]
 
 
-PREVIEWS = Level(Step.PREVIEWS, Settings(), preview_interval=3)
-CLASSES = Level(Step.CLASSES, Settings(max_active=2), preview_interval=3)
+PREVIEWS = BudgetLevel(
+    Step.PREVIEWS,
+    Settings(streaming=True, preview_interval=3),
+    ("every class previewed once in 3 frames",),
+)
+CLASSES = BudgetLevel(Step.CLASSES, PREVIEWS.settings.replace({"max_active": 2}))
 
 
 def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() -> None:
@@ -286,13 +298,14 @@ def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() 
     for _ in range(LATE_FRAMES):
         process.process([frame()])
     assert process.mode.level is CLASSES
-    assert segmenter_of(state, 1).carried == [None, (0,), (0,)]
+    assert segmenter_of(state, 0).previewed == [0, 0, 0], "of its own choice"
+    assert segmenter_of(state, 1).previewed == [2, 0, 0], "all of it first, then what is inactive"
     outputs.latency_ms = 10.0
     for _ in range(2 * EASY_FRAMES):
         process.process([frame()])
     assert process.mode.level is NOTHING
     assert [label for _, label in outputs.published[:7]] == [1, 1, 1, 2, 2, 2, 3]
-    assert "a preview every 3 frames" in outputs.notes[0]
+    assert "every class previewed once in 3 frames" in outputs.notes[0]
     assert "nothing is left out" in outputs.notes[-1]
     assert len(outputs.notes) == 4
 
@@ -307,26 +320,33 @@ def test_every_level_is_warmed_with_every_number_of_images() -> None:
 def test_a_stream_is_warmed_with_a_full_preview_and_a_slice() -> None:
     names = [f"class {number}" for number in range(10)]
     settings = Settings(max_active=2, preview_interval=5, streaming=True)
-    looks: list[int] = []
-
-    class LookingSegmenter(FakeSegmenter):
-        def segment_batch(
-            self,
-            images: Sequence[NDArray[np.uint8]],
-            wanted: Sequence[Wanted],
-            choosers: Sequence[Chooser | None],
-        ) -> Iterator[Segmentation]:
-            for chooser in choosers:
-                assert chooser is not None
-                looked = chooser.look(lambda: torch.zeros(1, 3, 8, 8))
-                looks.append(len(looked))
-                chosen = chooser.choose(torch.full((len(looked),), 0.5))
-                chooser.settle(dict.fromkeys(chosen, 0.5))
-            return super().segment_batch(images, wanted, choosers)
-
-    mode = Mode(Level(Step.NOTHING, settings, 1), LookingSegmenter(label=1))
+    segmenter = FakeSegmenter(label=1)
+    mode = Mode(BudgetLevel(Step.NOTHING, settings), segmenter)
     warm_up(Prompted(vocabulary_from_names(names), (mode,), cache_hit=False), batch=2)
-    assert looks == [10, 2, 10, 10, 2, 2]
+    assert segmenter.previewed == [10, 2, 10, 10, 2, 2]
+
+
+def test_a_stream_ends_when_a_step_is_taken_back() -> None:
+    names = [f"class {number}" for number in range(10)]
+    options = NodeOptions(max_latency_ms=100.0)
+    state = running(label=1, version=1, options=options, levels=(PREVIEWS,))
+    vocabulary = vocabulary_from_names(names)
+    state = replace(state, prompted=replace(state.prompted, vocabulary=vocabulary))
+    outputs = FakeOutputs()
+    process, _ = processor(state, outputs)
+
+    def pass_frames(count: int, latency_ms: float) -> None:
+        outputs.latency_ms = latency_ms
+        for _ in range(count):
+            process.process([frame()])
+
+    pass_frames(LATE_FRAMES, latency_ms=150.0)
+    pass_frames(EASY_FRAMES, latency_ms=10.0)
+    assert process.mode.level is NOTHING
+    pass_frames(LATE_FRAMES + 1, latency_ms=150.0)
+    first, *later, last = segmenter_of(state, 1).previewed
+    assert (first, last) == (10, 10)
+    assert 10 not in later
 
 
 def test_what_was_settled_is_freed_when_it_is_dropped() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 
 from activesam_ros.errors import UsageError, VocabularyError
-from activesam_ros.node.budget.degradation import Level, Step
+from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.engine import Mode, Prompted
 from activesam_ros.node.frame_processor import Running
 from activesam_ros.node.parameters.options import NodeParameters
@@ -62,7 +62,7 @@ class FakeEngine:
 
     def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
         self.prompted.append(tuple(entry.name for entry in vocabulary.classes))
-        mode = Mode(Level(Step.NOTHING, parameters.settings, 1), FakeSegmenter(self.asked))
+        mode = Mode(BudgetLevel(Step.NOTHING, parameters.settings), FakeSegmenter(self.asked))
         return Prompted(vocabulary, (mode,), cache_hit=False)
 
     def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:

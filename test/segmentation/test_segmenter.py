@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from activesam_ros.sam3.model import Answers, ImageTokens, Prompts, Sam3ImageMod
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
-from activesam_ros.segmentation.active_set import Carry
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.settings import Settings
@@ -72,25 +72,35 @@ def test_pinning_what_the_preview_finds_changes_nothing(network: Network) -> Non
     assert np.array_equal(pinned.labels, free.labels)
 
 
-def test_carried_classes_are_decoded_without_a_preview(network: Network) -> None:
-    segmenter = network.segmenter(vocabulary(50, pinned=(3, 7)), Settings(max_active=5))
+class GivenSet:
+    """Decodes the same queries in every frame, without a preview."""
+
+    def __init__(self, *queries: int) -> None:
+        self.queries = queries
+
+    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
+        return ()
+
+    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
+        return dict.fromkeys(self.queries, Reason.CARRIED)
+
+    def settle(self, presence: Mapping[int, float]) -> None:
+        assert set(presence) == set(self.queries)
+
+
+def test_a_chooser_may_do_without_a_preview(network: Network) -> None:
+    segmenter = network.segmenter(vocabulary(50), Settings(max_active=5))
     previewed = segmenter.segment(NOISE)
-    carried = segmenter.segment(NOISE, chooser=Carry(previewed.active_queries, (3, 7)))
+    carried = segmenter.segment(NOISE, chooser=GivenSet(*previewed.active_queries))
     assert carried.active_queries == previewed.active_queries
     assert np.array_equal(carried.labels, previewed.labels)
     assert carried.presence == (None,) * 50
-    reasons = {entry.id: entry.reason for entry in carried.classes}
-    assert reasons.pop(3) is reasons.pop(7) is Reason.PINNED
-    assert set(reasons.values()) == {Reason.CARRIED}
+    assert {entry.reason for entry in carried.classes} == {Reason.CARRIED}
     assert "preview" not in carried.timings_ms
-    few = segmenter.segment(NOISE, chooser=Carry((7, 20), (3, 7)))
-    assert few.active_queries == (3, 7, 20)
-    reasons = {entry.id: entry.reason for entry in few.classes}
-    assert reasons == {3: Reason.PINNED, 7: Reason.PINNED, 20: Reason.CARRIED}
 
 
-def test_nothing_is_carried_where_nothing_is_pruned(network: Network) -> None:
-    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, chooser=Carry((1,), ()))
+def test_no_chooser_prunes_where_nothing_is_previewed(network: Network) -> None:
+    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, chooser=GivenSet(1))
     assert result.active_queries == (0, 1, 2)
     assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
 
@@ -99,7 +109,7 @@ def test_images_of_a_batch_are_as_segmented_alone(network: Network) -> None:
     segmenter = network.segmenter(vocabulary(50), Settings(max_active=5))
     images = [NOISE, np.ascontiguousarray(NOISE[:40, ::-1]), NOISE[::-1]]
     wanted = [Wanted(), Wanted(confidence=True), Wanted()]
-    carried = [None, Carry((4, 9), ()), None]
+    carried = [None, GivenSet(4, 9), None]
     together = list(segmenter.segment_batch(images, wanted, carried))
     assert len(together) == 3
     for place, result in enumerate(together):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from dataclasses import dataclass
 
 from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.settings import Settings, setting_named
 
 
@@ -21,33 +19,16 @@ class Step(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Level:
-    """How frames are segmented at one level: settings, and frames from one preview to the next.
-
-    fewer_classes: whether ``settings`` have a lower max_active than without the budget.
-
-    With streaming, every frame previews a slice: the settings say in how many frames all had one.
-    """
+class BudgetLevel:
+    """How frames are segmented after some steps; ``left_out`` says what each of them leaves out."""
 
     step: Step
     settings: Settings
-    preview_interval: int
-    fewer_classes: bool = False
+    left_out: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """The level in words, for diagnostics and log."""
-        if self.step is Step.NOTHING:
-            return "nothing is left out"
-        words = []
-        if self.settings.streaming:
-            words.append(f"every class looked at in {self.settings.preview_interval} frames")
-        elif self.preview_interval > 1:
-            words.append(f"a preview every {self.preview_interval} frames")
-        if self.fewer_classes:
-            words.append(f"at most {self.settings.max_active} active classes beside pinned ones")
-        if self.step >= Step.RESOLUTION:
-            words.append(f"resolution {self.settings.resolution}")
-        return ", ".join(words)
+        return ", ".join(self.left_out) or "nothing is left out"
 
 
 def levels(
@@ -58,28 +39,30 @@ def levels(
     queries: int,
     resolution: int,
     patch_size: int,
-) -> tuple[Level, ...]:
+) -> tuple[BudgetLevel, ...]:
     """The levels from nothing left out to all; a step that would change nothing is skipped.
 
-    prunes: whether the method has a preview. queries: how many the vocabulary has. resolution: the
-    side of the square that is decoded with ``settings`` [px].
+    prunes: whether the method has a preview. queries: size of the vocabulary. resolution: side of
+    the square that is decoded with ``settings`` [px].
+
+    The first step streams, whatever ``settings`` say: each frame previews a slice of the
+    vocabulary, and the active set is carried over.
     """
-    found = [Level(Step.NOTHING, settings, 1)]
+    found = [BudgetLevel(Step.NOTHING, settings)]
     if options.max_latency_ms <= 0:
         return tuple(found)
-    previews = prunes and queries > settings.max_active
-    if settings.streaming:
-        slower = settings.preview_interval * options.budget_preview_interval
-        longest = int(setting_named("preview_interval").maximum or slower)
-        settings = settings.replace({"preview_interval": min(slower, longest)})
-    if previews and options.budget_preview_interval > 1:
-        found.append(Level(Step.PREVIEWS, settings, options.budget_preview_interval))
+    left_out: tuple[str, ...] = ()
+    if prunes and options.budget_preview_interval > 1:
+        previews = queries > settings.max_active
+        settings = _previewing_less(settings, options.budget_preview_interval)
+        left_out = (f"every class previewed once in {settings.preview_interval} frames",)
+        if previews:
+            found.append(BudgetLevel(Step.PREVIEWS, settings, left_out))
     fewer = min(settings.max_active, options.budget_max_active)
     if prunes and fewer < min(queries, settings.max_active):
         settings = settings.replace({"max_active": fewer})
-        found.append(
-            Level(Step.CLASSES, settings, options.budget_preview_interval, fewer_classes=True)
-        )
+        left_out += (f"at most {fewer} active classes beside pinned ones",)
+        found.append(BudgetLevel(Step.CLASSES, settings, left_out))
     wanted = options.budget_resolution or resolution * 2 // 3
     lower = wanted // patch_size * patch_size
     if patch_size <= lower < resolution:
@@ -87,38 +70,15 @@ def levels(
         settings = settings.replace(
             {"resolution": lower, "preview_resolution": min(preview, lower)}
         )
-        found.append(dataclasses.replace(found[-1], step=Step.RESOLUTION, settings=settings))
+        left_out = (*found[-1].left_out, f"resolution {lower}")
+        found.append(BudgetLevel(Step.RESOLUTION, settings, left_out))
     return tuple(found)
 
 
-@dataclass
-class _Kept:
-    """Queries that a preview found, with what, and for how many frames they serve yet."""
-
-    owner: object
-    queries: tuple[int, ...]
-    left: int
-
-
-class ActiveSets:
-    """The active set of each camera's last preview, to be used again at a longer interval."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, _Kept] = {}
-
-    def carried(self, camera: str, owner: object, interval: int) -> tuple[int, ...] | None:
-        """Queries to decode without a preview, None where one is due.
-
-        owner: the segmenter, as other prompts or settings need a preview of their own.
-        """
-        kept = self._kept.get(camera)
-        if interval <= 1 or kept is None or kept.owner is not owner or kept.left <= 0:
-            return None
-        return kept.queries
-
-    def note(self, camera: str, owner: object, interval: int, result: Segmentation) -> None:
-        """Remember what a frame was segmented with."""
-        if any(value is not None for value in result.presence):
-            self._kept[camera] = _Kept(owner, result.active_queries, interval - 1)
-        elif camera in self._kept:
-            self._kept[camera].left -= 1
+def _previewing_less(settings: Settings, factor: int) -> Settings:
+    """Settings whose frames preview a ``factor``-th of what they preview with ``settings``."""
+    interval = settings.preview_interval if settings.streaming else 1
+    longest = int(setting_named("preview_interval").maximum or 0)
+    return settings.replace(
+        {"streaming": True, "preview_interval": min(interval * factor, longest)}
+    )

@@ -147,8 +147,8 @@ class NodeOptions:
     )
     budget_preview_interval: int = option(
         8,
-        "First step of the latency budget: a preview every so many frames, the classes it found "
-        "are active until the next one; 1 skips the step.",
+        "First step of the latency budget: every class is previewed once in so many frames, with "
+        "streaming in so many times preview_interval; 1 skips the step.",
         minimum=1,
         maximum=1000,
         unit="frames",
