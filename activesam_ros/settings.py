@@ -7,6 +7,7 @@ the default, the range, the unit, the description and whether it may change whil
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ from activesam_ros.errors import SettingsError
 
 SettingValue: TypeAlias = bool | int | float | str | tuple[str, ...]
 SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
+
+_LOG = logging.getLogger(__name__)
+
+OLD_NAMES: Mapping[str, str] = {"preview_source": "preview_encoding"}
+"""Settings that were renamed: the old name keeps working and logs a line."""
+_OLD_CHOICES: Mapping[tuple[str, str], str] = {("preview_encoding", "own"): "separate"}
 
 AUTO = "auto"
 NEVER = "never"
@@ -97,6 +104,9 @@ class Setting:
         return tuple(name for name in names if name.strip())
 
     def _check_text(self, value: object) -> str:
+        if isinstance(value, str) and (self.name, value) in _OLD_CHOICES:
+            old, value = value, _OLD_CHOICES[self.name, value]
+            _LOG.warning("%s=%s is deprecated; give %s=%s.", self.name, old, self.name, value)
         if not isinstance(value, str) or value not in self.choices:
             raise SettingsError(
                 f"{self.name}={value!r} is unknown; give one of {', '.join(self.choices)}."
@@ -280,11 +290,11 @@ class Settings:
         minimum=0.1,
         maximum=1.0,
     )
-    preview_source: str = _setting(
-        "own",
-        "own encodes the image once more at preview_resolution for the preview; shared previews "
-        "with the encoding made for decoding, at more time a query.",
-        choices=("own", "shared"),
+    preview_encoding: str = _setting(
+        "separate",
+        "separate encodes the image once more at preview_resolution for the preview; shared "
+        "previews with the encoding made for decoding, which takes more time for each query.",
+        choices=("separate", "shared"),
     )
     streaming: bool = _setting(
         False,
@@ -361,14 +371,32 @@ class Settings:
             name, equals, text = assignment.partition("=")
             if not equals:
                 raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
-            values[name.strip()] = setting_named(name.strip()).parse(text)
+            (current,) = current_names({name.strip(): text})
+            values[current] = setting_named(current).parse(text)
         return self.replace(values)
 
     def replace(self, values: Mapping[str, object]) -> Settings:
         """A copy with ``values`` in place; all are validated before any is taken."""
+        values = current_names(values)
         for name in values:
             setting_named(name)
         return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+
+
+def current_names(values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` with the current name in place of an old one, for which a line is logged.
+
+    Raises SettingsError when both names of a setting are given.
+    """
+    current = dict(values)
+    for old, name in OLD_NAMES.items():
+        if old not in current:
+            continue
+        if name in current:
+            raise SettingsError(f"{old} is the old name of {name}; give {name} alone.")
+        _LOG.warning("The setting %s is now named %s; the old name is deprecated.", old, name)
+        current[name] = current.pop(old)
+    return current
 
 
 def setting_named(name: str) -> Setting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,31 @@ def test_nothing_changes_when_one_value_is_bad() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SettingsError, match="no setting 'alpha'"):
         setting_named("alpha")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (lambda: Settings().assign(["preview_source=shared"]), "shared"),
+        (lambda: Settings().assign(["preview_source=own"]), "separate"),
+        (lambda: Settings.from_mapping({"preview_source": "own"}), "separate"),
+        (lambda: Settings(preview_encoding="own"), "separate"),
+    ],
+)
+def test_old_names_and_values_work_and_log_a_line(
+    settings: Callable[[], Settings], expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert settings().preview_encoding == expected
+    assert "deprecated" in caplog.text
+    assert "preview_encoding" in caplog.text
+
+
+def test_current_names_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert Settings().assign(["preview_encoding=separate"]) == Settings()
+    assert not caplog.records
+
+
+def test_the_old_and_the_new_name_exclude_each_other() -> None:
+    values = {"preview_source": "own", "preview_encoding": "separate"}
+    with pytest.raises(SettingsError, match="preview_source is the old name of preview_encoding"):
+        Settings.from_mapping(values)

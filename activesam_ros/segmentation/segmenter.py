@@ -172,7 +172,7 @@ class Segmenter:
             inputs = NetworkInputs(sources, self.model.dtype)
         everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
         own = [chooser or everything for chooser in choosers]
-        shared = self.settings.preview_source == "shared"
+        shared = self.settings.preview_encoding == "shared"
         features = self._encode(inputs, len(images), timer) if shared else None
         looks = self._looks(inputs, own, timer)
         found = self._preview(inputs, looks, features, timer)
@@ -273,7 +273,7 @@ class Segmenter:
         """Which queries to preview in each image."""
         if not self.previews:
             return [() for _ in choosers]
-        shared = self.settings.preview_source == "shared"
+        shared = self.settings.preview_encoding == "shared"
         resolution = self.resolution if shared else self.preview_resolution
         with timer.stage("look"):
             return [

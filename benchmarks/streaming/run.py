@@ -46,8 +46,8 @@ CAMERA = "front"
 VARIANTS = {
     "per_frame": Settings(),
     "streaming": Settings(streaming=True),
-    "streaming_shared": Settings(streaming=True, preview_source="shared"),
-    "per_frame_shared": Settings(preview_source="shared"),
+    "streaming_shared": Settings(streaming=True, preview_encoding="shared"),
+    "per_frame_shared": Settings(preview_encoding="shared"),
 }
 
 

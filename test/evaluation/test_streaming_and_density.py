@@ -115,7 +115,7 @@ def test_a_density_reaches_the_network_of_segment(
 
 
 def test_a_shared_preview_encodes_once(folder: Path, tmp_path: Path) -> None:
-    given = (*STREAMING, "preview_source=shared")
+    given = (*STREAMING, "preview_encoding=shared")
     for summary in segmented(folder, tmp_path / "shared", 2, *given):
         assert "preview" in summary["timings_ms"]
         assert "preview_encode" not in summary["timings_ms"]

@@ -121,7 +121,7 @@ def test_images_of_a_batch_are_as_segmented_alone(network: Network) -> None:
 
 
 def test_a_shared_encoding_is_previewed_and_decoded(network: Network) -> None:
-    settings = Settings(max_active=5, preview_source="shared")
+    settings = Settings(max_active=5, preview_encoding="shared")
     shared = network.segmenter(vocabulary(50), settings).segment(NOISE)
     assert "preview_encode" not in shared.timings_ms
     # The same as a preview at the size of decoding, encoded twice.

@@ -53,11 +53,11 @@ def test_the_first_frame_is_what_it_is_without_streaming(network: Network) -> No
     assert np.array_equal(stream.segment(NOISE).labels, expected.labels)
 
 
-@pytest.mark.parametrize("preview_source", ["own", "shared"])
+@pytest.mark.parametrize("preview_encoding", ["separate", "shared"])
 def test_later_frames_preview_slices_and_carry_the_active_set(
-    network: Network, preview_source: str
+    network: Network, preview_encoding: str
 ) -> None:
-    given = settings(leave_threshold=0.0, enter_threshold=1.0, preview_source=preview_source)
+    given = settings(leave_threshold=0.0, enter_threshold=1.0, preview_encoding=preview_encoding)
     stream = StreamingSegmenter(network.segmenter(vocabulary(pinned=(3,)), given))
     first = stream.frame("front", 0).segment(NOISE)
     seen: set[int] = set()

@@ -30,7 +30,7 @@ from activesam_ros.node.parameters.rows import (
 )
 from activesam_ros.pipeline import DTYPES
 from activesam_ros.segmentation.baselines import Method, default_settings
-from activesam_ros.settings import AUTO, SETTINGS, Settings, SettingValue
+from activesam_ros.settings import AUTO, SETTINGS, Settings, SettingValue, current_names
 
 RELIABILITIES = ("reliable", "best_effort")
 
@@ -319,6 +319,7 @@ class NodeParameters:
 
     def replace(self, values: Mapping[str, object]) -> NodeParameters:
         """A copy with ``values`` in place; all are validated before any is taken."""
+        values = current_names(values)
         own = {row.name for row in OPTIONS}
         options = {name: value for name, value in values.items() if name in own}
         others = {name: value for name, value in values.items() if name not in own}

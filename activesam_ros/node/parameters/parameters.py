@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -19,6 +19,7 @@ from activesam_ros.errors import ActiveSamError, SettingsError
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.parameters.rows import Change, Parameter
+from activesam_ros.settings import OLD_NAMES, current_names
 
 # A list of texts without any has no type in ROS; blank names do not count.
 _NO_NAMES = [""]
@@ -70,9 +71,9 @@ def declare_parameters(node: Node) -> NodeParameters:
     named = {"cameras": overrides["cameras"]} if "cameras" in overrides else {}
     rows = NodeParameters.from_mapping(named).rows
     known = {row.name for row in rows}
-    _warn_unknown(node, overrides, known)
+    _warn_unknown(node, overrides, known | OLD_NAMES.keys())
     parameters = NodeParameters.from_mapping(
-        {name: value for name, value in overrides.items() if name in known}
+        {name: value for name, value in _current_names(overrides).items() if name in known}
     )
     for row in rows:
         if row.name in overrides:
@@ -80,7 +81,20 @@ def declare_parameters(node: Node) -> NodeParameters:
         value = to_ros(parameters.value(row.name))
         # The value given at the start is in there, checked; so 1 may stand for 1.0.
         node.declare_parameter(row.name, value, descriptor(row), ignore_override=True)
+    for old, name in OLD_NAMES.items():
+        if old in overrides:
+            node.undeclare_parameter(old)
+        description = f"Deprecated: the old name of {name}. Empty where it is not given."
+        node.declare_parameter(
+            old, "", ParameterDescriptor(description=description), ignore_override=True
+        )
     return parameters
+
+
+def _current_names(values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` under their current names, without old names that are left empty."""
+    given = {name: value for name, value in values.items() if value != "" or name not in OLD_NAMES}
+    return current_names(given)
 
 
 def _warn_unknown(node: Node, names: Iterable[str], known: set[str]) -> None:
@@ -122,9 +136,11 @@ class LiveParameters:
         return self._current
 
     def _on_set(self, changes: Iterable[Any]) -> SetParametersResult:
-        known = {row.name for row in self._current.rows}
-        values = {change.name: change.value for change in changes if change.name in known}
+        known = {row.name for row in self._current.rows} | OLD_NAMES.keys()
         try:
+            values = _current_names(
+                {change.name: change.value for change in changes if change.name in known}
+            )
             self._refuse_restarts(values)
             wanted = self._current.replace(values)
             if wanted != self._current:

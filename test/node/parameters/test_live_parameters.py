@@ -16,10 +16,17 @@ from activesam_ros.node.parameters.parameters import LiveParameters, declare_par
 
 
 @pytest.fixture
-def node() -> Iterator[Node]:
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A node that was started with the parameters of the test."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
-    node = Node("live", context=context, automatically_declare_parameters_from_overrides=True)
+    values: dict[str, str] = getattr(request, "param", {})
+    node = Node(
+        "live",
+        context=context,
+        automatically_declare_parameters_from_overrides=True,
+        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+    )
     yield node
     node.destroy_node()
     rclpy.shutdown(context=context)
@@ -45,3 +52,18 @@ def test_a_fault_while_parameters_change_is_an_answer(node: Node, error: Excepti
     assert str(error) in result.reason
     assert live.current is before
     assert node.get_parameter("max_active").value == before.settings.max_active
+
+
+@pytest.mark.parametrize("node", [{"preview_source": "shared"}], indirect=True)
+def test_the_old_name_of_a_setting_works_at_the_start_and_later(node: Node) -> None:
+    live = LiveParameters(node, declare_parameters(node), lambda: True, lambda parameters: None)
+    assert live.current.settings.preview_encoding == "shared"
+    assert node.get_parameter("preview_encoding").value == "shared"
+    (result,) = node.set_parameters([Parameter("preview_source", value="own")])
+    assert result.successful
+    assert live.current.settings.preview_encoding == "separate"
+    (result,) = node.set_parameters([Parameter("preview_source", value="none")])
+    assert "give one of separate, shared" in result.reason
+    (result,) = node.set_parameters([Parameter("preview_source", value="")])
+    assert result.successful, "as a dump of all parameters has it"
+    assert live.current.settings.preview_encoding == "separate"
