@@ -30,7 +30,7 @@ CONTEXT_TOKENS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
+class BatchTruth:
     """What holds for B images and K prompts at a mask grid of g x g cells.
 
     presence and presence_weight: float32 [B, K]; pairs: int64 [P], the flat indices (image * K +
@@ -48,9 +48,9 @@ class Truth:
     boxes: Tensor
     owners: Tensor
 
-    def to(self, device: torch.device) -> Truth:
+    def to(self, device: torch.device) -> BatchTruth:
         """A copy on ``device``."""
-        return Truth(*(value.to(device) for value in vars(self).values()))
+        return BatchTruth(*(value.to(device) for value in vars(self).values()))
 
 
 _Batch = TypeVar("_Batch", bound="ImageBatch")
@@ -90,7 +90,7 @@ class Batch(ImageBatch):
 
     vocabulary: Tensor
     context: Tensor
-    truth: Truth
+    truth: BatchTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +205,7 @@ def make_truth(
     classes: NDArray[np.int64],
     grid: int,
     most_objects: int,
-) -> Truth:
+) -> BatchTruth:
     """What is true of every pair of an image and a class (or ABSENT).
 
     labels and instances: uint8 [B, M, M]. What carries no instance number is one object: all of a
@@ -225,7 +225,7 @@ def make_truth(
             boxes.append(_box(mask))
             owners.append(owner)
     side = labels.shape[1]
-    return Truth(
+    return BatchTruth(
         presence=torch.from_numpy(present.astype(np.float32)),
         presence_weight=torch.from_numpy((present | (shares == 0)).astype(np.float32)),
         pairs=torch.from_numpy(pairs @ np.array([len(classes), 1])),

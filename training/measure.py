@@ -49,7 +49,7 @@ OBJECTS_THRESHOLD = 0.4
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class MeasuredFrame:
     """One frame: RGB uint8 [H, W, 3] and labels uint8 [H, W]."""
 
     image: NDArray[np.uint8]
@@ -190,7 +190,7 @@ def wide_vocabulary() -> Vocabulary:
     return Vocabulary(name="wide", classes=(*base.classes, *numbered))
 
 
-def test_frames(count: int) -> Iterator[Sample]:
+def test_frames(count: int) -> Iterator[MeasuredFrame]:
     """Frames of unseen drives, some seconds apart."""
     for number, seed in enumerate(TEST_SEEDS):
         options = DriveOptions(
@@ -201,11 +201,11 @@ def test_frames(count: int) -> Iterator[Sample]:
             if number * FRAMES_PER_DRIVE + index == count:
                 return
             frame = drive.frame(index)
-            yield Sample(frame.images[0], frame.labels[0])
+            yield MeasuredFrame(frame.images[0], frame.labels[0])
 
 
 def measure(
-    network: Network, question: Question, method: Method, samples: Sequence[Sample]
+    network: Network, question: Question, method: Method, samples: Sequence[MeasuredFrame]
 ) -> dict[str, object]:
     """The figures of one method: mIoU and IoU over the classes that occur, speed, preview."""
     vocabulary = question.vocabulary

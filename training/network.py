@@ -15,7 +15,7 @@ from activesam_ros.sam3.decoder import DecoderOutput
 from activesam_ros.sam3.model import ImageFeatures, Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.vision_encoder import Pyramid
-from training.batch import Batch, ImageBatch, Truth
+from training.batch import Batch, BatchTruth, ImageBatch
 from training.losses import competition, dice, focal, generalized_iou, map_entropy
 from training.matching import assign
 from training.options import LossWeights
@@ -85,25 +85,25 @@ def initialize(network: DemoNetwork) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class PromptTokens:
+class PromptTable:
     """The training prompts on the device: int64 tokens [N, L], hypernyms [N, H, L]."""
 
     tokens: Tensor
     hypernyms: Tensor
 
 
-def prompt_tokens(prompts: TrainingPrompts, device: torch.device) -> PromptTokens:
+def prompt_table(prompts: TrainingPrompts, device: torch.device) -> PromptTable:
     """Token ids without the columns that are padding in every row."""
     longest = max(
         int((rows > 0).sum(-1).max(initial=1)) for rows in (prompts.tokens, prompts.hypernyms)
     )
-    return PromptTokens(
+    return PromptTable(
         torch.from_numpy(prompts.tokens[..., :longest]).to(device),
         torch.from_numpy(prompts.hypernyms[..., :longest]).to(device),
     )
 
 
-def encode_prompts(text: TextEncoder, table: PromptTokens, batch: Batch) -> Prompts:
+def encode_prompts(text: TextEncoder, table: PromptTable, batch: Batch) -> Prompts:
     """The batch's K prompts: [text | neighbours | hypernyms], as prompts/compile.py orders them."""
     asked = batch.context.shape[0]
     rows = table.tokens[batch.vocabulary]
@@ -140,7 +140,7 @@ def encoder_losses(
 
 
 def training_losses(
-    network: DemoNetwork, table: PromptTokens, batch: Batch, weights: LossWeights
+    network: DemoNetwork, table: PromptTable, batch: Batch, weights: LossWeights
 ) -> dict[str, Tensor]:
     """Every loss, weighted: their sum is what is minimised.
 
@@ -195,7 +195,7 @@ def _masks(kernels: Tensor, offsets: Tensor, pixels: Tensor, owners: Tensor) -> 
 
 
 @torch.no_grad()
-def match(scores: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
+def match(scores: Tensor, boxes: Tensor, truth: BatchTruth) -> Tensor:
     """The query [O] that answers for each object, by score and box; no query answers twice.
 
     scores: [P, Q] logits; boxes: [P, Q, 4].
@@ -219,7 +219,7 @@ def match(scores: Tensor, boxes: Tensor, truth: Truth) -> Tensor:
 
 
 def _object_losses(
-    scores: Tensor, boxes: Tensor, queries: list[Tensor], truth: Truth, weights: LossWeights
+    scores: Tensor, boxes: Tensor, queries: list[Tensor], truth: BatchTruth, weights: LossWeights
 ) -> dict[str, Tensor]:
     """scores [layers, P, Q], boxes [layers, P, Q, 4] and each layer's own match [O]."""
     objects = max(len(truth.owners), 1)
@@ -245,7 +245,7 @@ def _one_hot(like: Tensor, owners: Tensor, queries: Tensor) -> Tensor:
 
 
 def _semantic_losses(
-    logits: Tensor, truth: Truth, images: Tensor, weights: LossWeights
+    logits: Tensor, truth: BatchTruth, images: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
     """logits [P, g, g]; images [P] ascends: pairs of one image compete for its cells."""
     entropy = map_entropy(logits, truth.semantic, truth.valid).mean()
@@ -264,7 +264,7 @@ def _semantic_losses(
     }
 
 
-def _mask_losses(logits: Tensor, truth: Truth, weights: LossWeights) -> dict[str, Tensor]:
+def _mask_losses(logits: Tensor, truth: BatchTruth, weights: LossWeights) -> dict[str, Tensor]:
     valid = truth.valid[truth.owners]
     return {
         "mask_entropy": weights.mask_entropy * map_entropy(logits, truth.masks, valid).mean(),

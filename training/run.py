@@ -23,10 +23,10 @@ from training.batch import Batch, ImageBatch, StepBatches
 from training.frames import TrainingFrames
 from training.network import (
     DemoNetwork,
-    PromptTokens,
+    PromptTable,
     encoder_losses,
     initialize,
-    prompt_tokens,
+    prompt_table,
     training_losses,
 )
 from training.options import TrainingOptions
@@ -50,7 +50,7 @@ class Pace:
     pause_at: int | None = None
 
 
-class Run:
+class TrainingRun:
     """A training run in a folder, at some step. Goes on from the folder's checkpoint."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Run:
     def train(self, frames: TrainingFrames, prompts: TrainingPrompts, pace: Pace) -> None:
         """Go on to the last step, or to the pause; the checkpoint is written at the end, too."""
         last = min(self.options.steps, pace.pause_at or self.options.steps)
-        table = prompt_tokens(prompts, self.device)
+        table = prompt_table(prompts, self.device)
         sums: dict[str, Tensor] = {}
         summed = 0
         started, first = time.monotonic(), self.step
@@ -125,7 +125,7 @@ class Run:
         torch.save(vars(state), partial)
         partial.replace(self.checkpoint)
 
-    def _take_step(self, batch: ImageBatch, table: PromptTokens) -> dict[str, Tensor]:
+    def _take_step(self, batch: ImageBatch, table: PromptTable) -> dict[str, Tensor]:
         options = self.options
         rate, encoder_rate = options.rate(self.step), options.image_encoder_rate(self.step)
         for group in self.optimizer.param_groups:

@@ -21,13 +21,13 @@ from training.export import export
 from training.frames import load_frames, render_shards
 from training.options import DEMO_CONFIG, BatchOptions, TrainingOptions
 from training.prompts import TrainingPrompts
-from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
+from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, TrainingRun
 
 PROMPTS_NAME = "prompts.npz"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How much to render, which network to train and for how long."""
 
     drives: int
@@ -36,7 +36,7 @@ class Recipe:
     config: Sam3Config = DEMO_CONFIG
 
 
-CPU_RECIPE = Recipe(
+CPU_RECIPE = TrainingRecipe(
     drives=1000,
     options=TrainingOptions(
         steps=11400,
@@ -45,7 +45,7 @@ CPU_RECIPE = Recipe(
         batch=BatchOptions(prompts=10, present_prompts=6, full_resolution_share=0.2),
     ),
 )
-CUDA_RECIPE = Recipe(
+CUDA_RECIPE = TrainingRecipe(
     drives=2500,
     options=TrainingOptions(
         steps=14000,
@@ -141,7 +141,7 @@ def training_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def recipe_from(args: argparse.Namespace, recipe: Recipe) -> Recipe:
+def recipe_from(args: argparse.Namespace, recipe: TrainingRecipe) -> TrainingRecipe:
     """``recipe`` with what the arguments change."""
     options = dataclasses.replace(
         recipe.options, seed=args.seed, steps=args.steps or recipe.options.steps
@@ -151,7 +151,9 @@ def recipe_from(args: argparse.Namespace, recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, drives=args.drives or recipe.drives, options=options)
 
 
-def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...], TrainingPrompts]:
+def prepare(
+    recipe: TrainingRecipe, data: Path, workers: int
+) -> tuple[tuple[Path, ...], TrainingPrompts]:
     """The frames and prompts in ``data``, made where they are missing."""
     prompts = data / PROMPTS_NAME
     if not prompts.is_file():
@@ -165,7 +167,7 @@ def prepare(recipe: Recipe, data: Path, workers: int) -> tuple[tuple[Path, ...],
 
 
 def train(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     output: Path,
     data: Path,
     device: torch.device,
@@ -174,5 +176,5 @@ def train(
 ) -> None:
     """Go on with the run in ``output``, or begin it at ``start``, to its last step or the pause."""
     paths, prompts = prepare(recipe, data, max(pace.workers, 1))
-    training = Run(output, recipe.config, recipe.options, device, start)
+    training = TrainingRun(output, recipe.config, recipe.options, device, start)
     training.train(load_frames(paths, recipe.config), prompts, pace)

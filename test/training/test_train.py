@@ -23,12 +23,12 @@ from training.network import (
     DemoNetwork,
     encode_prompts,
     initialize,
-    prompt_tokens,
+    prompt_table,
     training_losses,
 )
 from training.options import BatchOptions, LossWeights, TrainingOptions
 from training.prompts import ABSENT, TrainingPrompts
-from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, Run
+from training.run import CHECKPOINT_NAME, CURVE_NAME, Pace, TrainingRun
 
 CPU = torch.device("cpu")
 TINY = Sam3Config(
@@ -124,7 +124,7 @@ def test_both_resolutions_are_seen(frames: TrainingFrames, prompts: TrainingProm
 def test_training_lowers_the_loss(frames: TrainingFrames, prompts: TrainingPrompts) -> None:
     torch.manual_seed(0)
     network = DemoNetwork(TINY)
-    table = prompt_tokens(prompts, CPU)
+    table = prompt_table(prompts, CPU)
     batch = make_batch(0, frames, prompts, TINY, BATCH, seed=0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     totals = []
@@ -151,7 +151,7 @@ def test_weights_keep_the_variance_of_what_passes() -> None:
 def test_the_first_stage_trains_the_image_encoder_alone(
     tmp_path: Path, frames: TrainingFrames, prompts: TrainingPrompts
 ) -> None:
-    run = Run(tmp_path, TINY, OPTIONS, CPU)
+    run = TrainingRun(tmp_path, TINY, OPTIONS, CPU)
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.train(frames, prompts, Pace(pause_at=OPTIONS.encoder_steps))
     changed = {
@@ -166,7 +166,7 @@ def test_every_parameter_learns(frames: TrainingFrames, prompts: TrainingPrompts
     network = DemoNetwork(TINY)
     batch = make_batch(0, frames, prompts, TINY, BATCH, seed=0)
     batch = dataclasses.replace(batch, context=torch.ones_like(batch.context))
-    losses = training_losses(network, prompt_tokens(prompts, CPU), batch, LossWeights())
+    losses = training_losses(network, prompt_table(prompts, CPU), batch, LossWeights())
     torch.stack(list(losses.values())).sum().backward()
     # The box head starts at zero, so that the layers below it wait for its first step.
     waiting = ("bbox_embed.layers.0", "bbox_embed.layers.1")
@@ -187,7 +187,7 @@ def test_dropped_context_is_padding(frames: TrainingFrames, prompts: TrainingPro
         context = torch.full_like(batch.context, kept)
         encoded = encode_prompts(
             network.text,
-            prompt_tokens(prompts, CPU),
+            prompt_table(prompts, CPU),
             dataclasses.replace(batch, context=context),
         )
         assert encoded.tokens.shape == (asked, length + 4, TINY.d_model)
@@ -198,10 +198,10 @@ def test_dropped_context_is_padding(frames: TrainingFrames, prompts: TrainingPro
 def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
     tmp_path: Path, frames: TrainingFrames, prompts: TrainingPrompts
 ) -> None:
-    whole = Run(tmp_path / "whole", TINY, OPTIONS, CPU)
+    whole = TrainingRun(tmp_path / "whole", TINY, OPTIONS, CPU)
     whole.train(frames, prompts, Pace())
     for pause_at, workers in ((5, 0), (None, 1)):
-        parts = Run(tmp_path / "parts", TINY, OPTIONS, CPU)
+        parts = TrainingRun(tmp_path / "parts", TINY, OPTIONS, CPU)
         parts.train(frames, prompts, Pace(workers=workers, pause_at=pause_at))
     assert parts.step == whole.step == OPTIONS.steps
     for name, value in whole.average.items():
@@ -214,10 +214,10 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(
 
 
 def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
-    trained = Run(tmp_path / "run", TINY, dataclasses.replace(OPTIONS, seed=5), CPU)
+    trained = TrainingRun(tmp_path / "run", TINY, dataclasses.replace(OPTIONS, seed=5), CPU)
     trained.save()
     weights = export(trained.checkpoint, tmp_path / "out")
-    begun = Run(tmp_path / "next", TINY, OPTIONS, CPU, start=weights)
+    begun = TrainingRun(tmp_path / "next", TINY, OPTIONS, CPU, start=weights)
     assert len(begun.average) == len(trained.average)
     for name, value in begun.average.items():
         if not name.startswith("probes."):
@@ -225,22 +225,24 @@ def test_a_run_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
 
 
 def test_a_run_does_not_begin_with_weights_of_another_network(tmp_path: Path) -> None:
-    trained = Run(tmp_path / "run", TINY, OPTIONS, CPU)
+    trained = TrainingRun(tmp_path / "run", TINY, OPTIONS, CPU)
     trained.save()
     weights = export(trained.checkpoint, tmp_path / "out")
     with pytest.raises(CheckpointError):
-        Run(tmp_path / "next", dataclasses.replace(TINY, d_model=32), OPTIONS, CPU, start=weights)
+        TrainingRun(
+            tmp_path / "next", dataclasses.replace(TINY, d_model=32), OPTIONS, CPU, start=weights
+        )
 
 
 def test_a_run_may_be_made_longer_and_nothing_else(tmp_path: Path) -> None:
-    Run(tmp_path, TINY, OPTIONS, CPU).save()
-    Run(tmp_path, TINY, dataclasses.replace(OPTIONS, steps=9), CPU)
+    TrainingRun(tmp_path, TINY, OPTIONS, CPU).save()
+    TrainingRun(tmp_path, TINY, dataclasses.replace(OPTIONS, steps=9), CPU)
     with pytest.raises(UsageError, match="holds a run with other options"):
-        Run(tmp_path, TINY, dataclasses.replace(OPTIONS, seed=1), CPU)
+        TrainingRun(tmp_path, TINY, dataclasses.replace(OPTIONS, seed=1), CPU)
 
 
 def test_what_is_exported_is_loaded(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", TINY, OPTIONS, CPU)
+    run = TrainingRun(tmp_path / "run", TINY, OPTIONS, CPU)
     run.save()
     weights = export(run.checkpoint, tmp_path / "out")
     config = Sam3Config.from_json(tmp_path / "out" / "config.json")
@@ -278,7 +280,7 @@ def test_the_image_encoder_learns_slower_once_the_rest_learns(
     tmp_path: Path, frames: TrainingFrames, prompts: TrainingPrompts
 ) -> None:
     options = dataclasses.replace(OPTIONS, encoder_rate_share=0.0)
-    run = Run(tmp_path, TINY, options, CPU)
+    run = TrainingRun(tmp_path, TINY, options, CPU)
     run.train(frames, prompts, Pace(pause_at=options.encoder_steps))
     before = {name: value.clone() for name, value in run.network.state_dict().items()}
     run.train(frames, prompts, Pace())
@@ -297,7 +299,7 @@ def _arguments(*words: str) -> argparse.Namespace:
 
 
 def test_frames_are_rendered_once_trained_on_and_exported(tmp_path: Path) -> None:
-    recipe = train.Recipe(
+    recipe = train.TrainingRecipe(
         drives=2,
         frames_per_drive=1,
         config=dataclasses.replace(TINY, context_length=32),

@@ -28,7 +28,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive, DriveFrame, frames_in_order
-from activesam_ros.demo.rendering.camera import Camera
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
@@ -261,7 +261,7 @@ class _Recorder:
             raise UsageError(f"This OpenCV cannot write JPEG ({image.shape}); leave images raw.")
         return new(COMPRESSED_IMAGE, {"header": header, "format": "jpeg", "data": data.reshape(-1)})
 
-    def _info(self, header: object, camera: Camera) -> object:
+    def _info(self, header: object, camera: PinholeCamera) -> object:
         intrinsics = camera.intrinsics
         region = new(
             "sensor_msgs/msg/RegionOfInterest",
@@ -284,7 +284,9 @@ class _Recorder:
             },
         )
 
-    def _transforms(self, stamp_ns: int, camera: Camera, topics: CameraTopics) -> list[object]:
+    def _transforms(
+        self, stamp_ns: int, camera: PinholeCamera, topics: CameraTopics
+    ) -> list[object]:
         mounted = self._transform(
             header_message(stamp_ns, VEHICLE_FRAME),
             topics.namespace,

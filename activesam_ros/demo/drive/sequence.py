@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.rendering.camera import drive_cameras
 from activesam_ros.demo.rendering.render import Renderer
+from activesam_ros.demo.rendering.texture_atlas import DriveTextures
 from activesam_ros.demo.world.world import World
 from activesam_ros.errors import UsageError
 
@@ -45,9 +46,10 @@ class Drive:
         camera_rng = np.random.default_rng([options.seed, 1])
         self.cameras = drive_cameras(camera_rng, options.width, options.height, options.cameras)
         self._world = World(options.seed, duration_s=options.frames / options.rate_hz)
+        textures = DriveTextures.of_seed(options.seed)
         self._looks_back = any(camera.looks_back for camera in self.cameras)
         self._renderers = tuple(
-            Renderer(self._world, camera, noise_key=(options.seed, 11, number))
+            Renderer(self._world, textures, camera, noise_key=(options.seed, 11, number))
             for number, camera in enumerate(self.cameras)
         )
 
@@ -64,8 +66,8 @@ class Drive:
         """
         if not 0 <= index < len(self):
             raise UsageError(f"The drive has no frame {index}; give 0 to {len(self) - 1}.")
-        scene = self._world.scene(index / self.options.rate_hz, self._looks_back)
-        views = [renderer.view(scene, index) for renderer in self._renderers]
+        surroundings = self._world.surroundings(index / self.options.rate_hz, self._looks_back)
+        views = [renderer.view(surroundings, index) for renderer in self._renderers]
         return DriveFrame(
             index=index,
             stamp_ns=self.options.stamp_ns(index),

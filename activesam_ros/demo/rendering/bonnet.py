@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.rendering.camera import Camera
-from activesam_ros.demo.world.cars import random_paint
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.mesh import Floats, Tint
+from activesam_ros.demo.world.vehicles import random_paint
 from activesam_ros.demo.world.weather import Conditions
 
 SHARE_OF_DRIVES = 0.3
@@ -37,7 +37,7 @@ class Bonnet:
             np.copyto(plane[rows[0] : rows[-1] + 1], lacquer, where=self.mask[rows])
 
 
-def draw_bonnet(rng: np.random.Generator, camera: Camera) -> Bonnet | None:
+def draw_bonnet(rng: np.random.Generator, camera: PinholeCamera) -> Bonnet | None:
     """The bonnet of the drive's vehicle, None where this camera does not see it."""
     seen = rng.random() < SHARE_OF_DRIVES
     top = rng.uniform(*HEIGHT_RANGE) * camera.height

@@ -25,7 +25,7 @@ _OPTICAL_AXES: Matrix = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0,
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
+class PinholeCamera:
     """Size in pixels, focal length in pixels, mounting height in metres.
 
     ``yaw_rad`` turns to the left, ``pitch_rad`` tilts downwards.
@@ -51,7 +51,7 @@ class Camera:
 
     @property
     def link_rotation(self) -> Matrix:
-        """Camera link (x along the view, z up) to vehicle [3, 3]."""
+        """PinholeCamera link (x along the view, z up) to vehicle [3, 3]."""
         cos_yaw, sin_yaw = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
         cos_pitch, sin_pitch = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
         yaw = np.array([[cos_yaw, -sin_yaw, 0.0], [sin_yaw, cos_yaw, 0.0], [0.0, 0.0, 1.0]])
@@ -82,13 +82,13 @@ class Camera:
 
 def drive_cameras(
     rng: np.random.Generator, width: int, height: int, count: int
-) -> tuple[Camera, ...]:
+) -> tuple[PinholeCamera, ...]:
     """``count`` cameras of one make; mounting and lens are drawn from ``rng``."""
     field_of_view = math.radians(rng.uniform(*FIELD_OF_VIEW_RANGE_DEG))
     mount_height = rng.uniform(*HEIGHT_RANGE_M)
     pitch = math.radians(rng.uniform(*PITCH_RANGE_DEG))
     focal = width / 2.0 / math.tan(field_of_view / 2.0)
     return tuple(
-        Camera(width, height, focal, mount_height, pitch, math.radians(yaw))
+        PinholeCamera(width, height, focal, mount_height, pitch, math.radians(yaw))
         for yaw in CAMERA_YAWS_DEG[:count]
     )

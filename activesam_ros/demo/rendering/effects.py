@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.rendering.camera import Camera
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.rendering.raster import horizon_row
 from activesam_ros.demo.world.weather import Conditions
 
@@ -19,7 +19,7 @@ Picture = NDArray[np.floating[Any]]
 
 
 def reflect_in_wet_road(
-    picture: Picture, ground: NDArray[np.bool_], camera: Camera, wetness: float
+    picture: Picture, ground: NDArray[np.bool_], camera: PinholeCamera, wetness: float
 ) -> None:
     """Mix in what lies above the horizon, mirrored, where the ground is wet; in place."""
     height = camera.height
@@ -64,7 +64,7 @@ def finish(
     conditions: Conditions,
     noise_tile: NDArray[np.int16],
     speed: float,
-    camera: Camera,
+    camera: PinholeCamera,
 ) -> NDArray[np.uint8]:
     """Exposure, lens, motion blur and sensor noise; uint8 RGB [H, W, 3]."""
     offset = np.float32(110.0 * (1.0 - conditions.contrast))
@@ -90,7 +90,7 @@ def finish(
 
 
 def _zoom_blur(
-    pixels: NDArray[np.uint8], speed: float, conditions: Conditions, camera: Camera
+    pixels: NDArray[np.uint8], speed: float, conditions: Conditions, camera: PinholeCamera
 ) -> NDArray[np.uint8]:
     """The picture moves out of the vanishing point while the shutter is open."""
     shutter_s = 0.016 if conditions.lamps >= 1.0 else 0.006

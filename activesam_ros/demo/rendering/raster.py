@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.rendering.camera import Camera
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.demo.world.mesh import Attributes, Floats, Mesh
 
@@ -83,7 +83,7 @@ class Visible:
     texture: Floats
 
 
-def draw(mesh: Mesh, camera: Camera) -> Visible:
+def draw(mesh: Mesh, camera: PinholeCamera) -> Visible:
     """Draw ``mesh``, given in vehicle coordinates, over sky and ground."""
     faces = _concatenated(_flat_faces(mesh, camera), _rod_faces(mesh, camera))
     depth = faces.corners[:, :, 2]
@@ -105,18 +105,18 @@ def draw(mesh: Mesh, camera: Camera) -> Visible:
     return Visible(ids, ghosts, faces, texture)
 
 
-def horizon_row(camera: Camera) -> float:
+def horizon_row(camera: PinholeCamera) -> float:
     """Image row of the horizon."""
     return camera.center_px[1] - camera.focal_px * float(np.tan(camera.pitch_rad))
 
 
-def _to_optical(points: Floats, camera: Camera) -> Floats:
+def _to_optical(points: Floats, camera: PinholeCamera) -> Floats:
     offset = np.array([0.0, 0.0, camera.mount_height_m], np.float32)
     optical: Floats = (points - offset) @ camera.rotation.astype(np.float32)
     return optical
 
 
-def _flat_faces(mesh: Mesh, camera: Camera) -> Faces:
+def _flat_faces(mesh: Mesh, camera: PinholeCamera) -> Faces:
     corners = _to_optical(mesh.corners, camera)
     along_u = corners[:, 1] - corners[:, 0]
     along_v = corners[:, -1] - corners[:, 0]
@@ -136,7 +136,7 @@ def _flat_faces(mesh: Mesh, camera: Camera) -> Faces:
     )
 
 
-def _rod_faces(mesh: Mesh, camera: Camera) -> Faces:
+def _rod_faces(mesh: Mesh, camera: PinholeCamera) -> Faces:
     """Rods as flat pieces that look towards the camera, with rounded ends."""
     ends = _to_optical(mesh.ends, camera)
     keep = (ends[:, :, 2] > NEAR_M).any(axis=1)
@@ -227,7 +227,7 @@ def _looks_here(faces: Faces) -> NDArray[np.bool_]:
     return seen
 
 
-def _outlines(faces: Faces, camera: Camera) -> Floats:
+def _outlines(faces: Faces, camera: PinholeCamera) -> Floats:
     """Outlines in pixels [F, 8, 2], cut at the near plane."""
     corners = faces.corners
     crossing = np.flatnonzero(
@@ -263,7 +263,7 @@ def _clipped_polygon(corners: Floats) -> Floats:
     return np.stack(kept)
 
 
-def _painting_order(mesh: Mesh, faces: Faces, camera: Camera) -> NDArray[np.intp]:
+def _painting_order(mesh: Mesh, faces: Faces, camera: PinholeCamera) -> NDArray[np.intp]:
     """Far groups first; within a group by stage, then far faces first."""
     group = faces.attributes["group"]
     distance = np.linalg.norm(faces.corners, axis=2)
@@ -274,7 +274,7 @@ def _painting_order(mesh: Mesh, faces: Faces, camera: Camera) -> NDArray[np.intp
     return np.lexsort((-distance.mean(axis=1), faces.attributes["stage"], -key[group]))
 
 
-def _texture_coefficients(faces: Faces, camera: Camera) -> Floats:
+def _texture_coefficients(faces: Faces, camera: PinholeCamera) -> Floats:
     """The nine coefficients of ``Visible.texture``, from the inverse of the texture's frame."""
     p, a, b = (array.astype(np.float64) for array in (faces.origin, faces.along_u, faces.along_v))
     row_a, row_b, row_p = np.cross(b, p), np.cross(p, a), np.cross(a, b)
@@ -296,7 +296,9 @@ def _texture_coefficients(faces: Faces, camera: Camera) -> Floats:
     return coefficients
 
 
-def _paint(faces: Faces, outline: Floats, texture: Floats, camera: Camera) -> tuple[Ids, Ids]:
+def _paint(
+    faces: Faces, outline: Floats, texture: Floats, camera: PinholeCamera
+) -> tuple[Ids, Ids]:
     ids = np.full((camera.height, camera.width), SKY_ID, np.int32)
     ghosts = np.zeros_like(ids)
     ids[max(int(np.ceil(horizon_row(camera) + 1e-6)), 0) :] = GROUND_ID

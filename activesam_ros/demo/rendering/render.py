@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.rendering import effects, shading
 from activesam_ros.demo.rendering.bonnet import draw_bonnet
-from activesam_ros.demo.rendering.camera import Camera
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.rendering.raster import FIRST_FACE_ID, GROUND_ID, draw
 from activesam_ros.demo.rendering.shading import Lighting, Rays
+from activesam_ros.demo.rendering.texture_atlas import DriveTextures
 from activesam_ros.demo.world.classes import ClassId
-from activesam_ros.demo.world.mesh import Floats
+from activesam_ros.demo.world.mesh import Floats, Mesh
 from activesam_ros.demo.world.weather import Conditions
-from activesam_ros.demo.world.world import Scene, World
+from activesam_ros.demo.world.world import Surroundings, World
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,18 @@ class View:
 
 
 class Renderer:
-    """Renders the views of one camera; keeps what does not change between frames."""
+    """Renders the views of one camera, and keeps what does not change between frames."""
 
-    def __init__(self, world: World, camera: Camera, noise_key: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        world: World,
+        textures: DriveTextures,
+        camera: PinholeCamera,
+        noise_key: tuple[int, ...],
+    ) -> None:
+        """noise_key: seeds the noise of the sensor and the shaking of this camera."""
         self._world = world
+        self._textures = textures
         self._camera = camera
         self._key = noise_key
         rng = np.random.default_rng([*noise_key, 0])
@@ -41,44 +50,50 @@ class Renderer:
         self._displaced = _displaced(rng, camera, max(1.0, 4.0 * scale))
         self._finely_displaced = _displaced(rng, camera, max(0.8, 1.3 * scale))
 
-    def view(self, scene: Scene, index: int) -> View:
-        """What the camera sees of ``scene``; ``index`` is the frame's number, for the noise."""
+    def view(self, surroundings: Surroundings, index: int) -> View:
+        """What the camera sees; ``index``, the number of the frame, seeds its noise."""
         rng = np.random.default_rng([*self._key, 1, index])
-        camera = self._shaken(rng, scene)
-        conditions = self._world.conditions
+        camera = self._shaken(rng, surroundings.speed_m_s)
+        mesh, window, sun = surroundings.mesh, surroundings.window, surroundings.sun
+        conditions, surfaces = self._world.conditions, self._world.ground.surfaces
+        atlas = self._textures.atlas
         rays = Rays.of_camera(camera)
-        visible = draw(scene.mesh, camera)
-        ids = shading.ragged_leaves(visible, self._displaced, self._finely_displaced)
+        visible = draw(mesh, camera)
+        ids = shading.ragged_leaves(visible, self._displaced, self._finely_displaced)  # [H * W]
         sky, ground, faces = shading.split_pixels(ids)
-        cast, shadow = shading.shadow_masks(scene.mesh, camera, scene.sun, conditions)
-        lighting = Lighting(conditions, scene.sun, _street_lamps(scene), cast, shadow)
-        floor = shading.ground_pixels(ground, rays, camera, scene.window)
-        surfaces = self._world.ground.surfaces
-        picture = np.empty((3, len(ids)), np.float32)
+        cast, shadow = shading.shadow_masks(mesh, camera, sun, conditions)
+        lighting = Lighting(conditions, sun, _street_lamps(mesh), cast, shadow)
+        picture = np.empty((3, len(ids)), np.float32)  # [3, H * W]
         picture[:, sky] = shading.sky_colors(
-            sky, rays, self._world.clouds, lighting, scene.heading, drift=0.02 * index
+            sky,
+            rays,
+            self._textures.clouds,
+            lighting,
+            surroundings.heading_rad,
+            drift=0.02 * index,
         )
-        floor_colors = shading.ground_colors(
-            floor, ground, surfaces, self._world.atlas, camera, lighting, scene.window.first_s
+        floor = shading.ground_pixels(ground, rays, camera, window)
+        colors = shading.ground_colors(
+            floor, ground, surfaces, atlas, camera, lighting, window.first_s
         )
-        picture[:, ground] = _hazy(floor_colors, floor.distance, conditions)
+        picture[:, ground] = _hazy(colors, floor.distance, conditions)
         rows = ids.take(faces) - FIRST_FACE_ID
         colors, emission, depth = shading.face_colors(
-            faces, rows, visible, scene.mesh, self._world.atlas, camera, lighting
+            faces, rows, visible, mesh, atlas, camera, lighting
         )
         picture[:, faces] = _hazy(colors, depth, conditions)
         emitted = np.zeros_like(picture) if conditions.lamps else picture
         emitted[:, faces.take(emission.where)] += emission.light
         label_of = np.array([surface.label for surface in surfaces], np.uint8)
         labels, instances = shading.labels_and_instances(
-            ids, visible, scene.mesh, label_of.take(floor.material)
+            ids, visible, mesh, label_of.take(floor.material)
         )
         shape = (camera.height, camera.width)
         image = self._exposed(
             rng,
             picture.reshape(3, *shape),
             emitted.reshape(3, *shape),
-            scene,
+            surroundings.speed_m_s,
             camera,
             (ids == GROUND_ID).reshape(shape),
         )
@@ -88,9 +103,9 @@ class Renderer:
             instances[self._bonnet.mask] = 0
         return View(image, labels, instances)
 
-    def _shaken(self, rng: np.random.Generator, scene: Scene) -> Camera:
-        """The camera with the vehicle's small pitching."""
-        amount = 0.0004 + 0.0002 * min(scene.speed, 15.0) / 15.0
+    def _shaken(self, rng: np.random.Generator, speed_m_s: float) -> PinholeCamera:
+        """The camera, pitched a little with the vehicle."""
+        amount = 0.0004 + 0.0002 * min(speed_m_s, 15.0) / 15.0
         pitch = self._camera.pitch_rad + float(rng.normal(0.0, amount))
         return replace(self._camera, pitch_rad=pitch)
 
@@ -99,8 +114,8 @@ class Renderer:
         rng: np.random.Generator,
         picture: Floats,
         emitted: Floats,
-        scene: Scene,
-        camera: Camera,
+        speed_m_s: float,
+        camera: PinholeCamera,
         ground: NDArray[np.bool_],
     ) -> NDArray[np.uint8]:
         conditions = self._world.conditions
@@ -112,11 +127,11 @@ class Renderer:
             self._bonnet.draw_on(picture, conditions)
         if conditions.rain:
             effects.rain_streaks(rng, picture, conditions.rain)
-        return effects.finish(rng, picture, conditions, self._noise, scene.speed, camera)
+        return effects.finish(rng, picture, conditions, self._noise, speed_m_s, camera)
 
 
 def _hazy(colors: Floats, depth: Floats, conditions: Conditions) -> Floats:
-    """``colors`` [3, N], changed in place, as seen through ``depth`` metres of haze."""
+    """``colors`` [3, N] seen through ``depth`` metres [N] of haze; changed in place."""
     clear = np.exp(depth * np.float32(-conditions.extinction_per_m))
     for plane, haze in zip(colors, conditions.haze, strict=True):
         plane -= np.float32(haze)
@@ -125,8 +140,10 @@ def _hazy(colors: Floats, depth: Floats, conditions: Conditions) -> Floats:
     return colors
 
 
-def _displaced(rng: np.random.Generator, camera: Camera, reach_px: float) -> NDArray[np.intp]:
-    """For every pixel the flat index of one up to about ``reach_px`` away [H * W]."""
+def _displaced(
+    rng: np.random.Generator, camera: PinholeCamera, reach_px: float
+) -> NDArray[np.intp]:
+    """For each pixel the flat index of another one about ``reach_px`` away, intp [H * W]."""
     shape = (camera.height, camera.width)
     dx = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
     dy = np.clip(np.round(rng.normal(0.0, reach_px / 2, shape)), -reach_px * 2, reach_px * 2)
@@ -136,11 +153,11 @@ def _displaced(rng: np.random.Generator, camera: Camera, reach_px: float) -> NDA
     return flat
 
 
-def _street_lamps(scene: Scene) -> Floats:
-    """Positions [L, 3] of the nearest street lamps."""
-    rods = scene.mesh.rods
+def _street_lamps(mesh: Mesh) -> Floats:
+    """Positions [L, 3] of the nearest street lamps, in metres."""
+    rods = mesh.rods
     lamps = (rods["glow"] > shading.STREET_LAMP_GLOW) & (rods["label"] == ClassId.POLE)
-    places = scene.mesh.ends[lamps].mean(axis=1)
+    places = mesh.ends[lamps].mean(axis=1)
     nearest = np.argsort(np.abs(places[:, 0] - 15.0))[: shading.LAMP_COUNT]
     lamps_near: Floats = places[nearest]
     return lamps_near

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.rendering.camera import Camera
+from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.rendering.raster import FIRST_FACE_ID, GROUND_ID, SKY_ID, Visible
-from activesam_ros.demo.rendering.texture_atlas import LEVELS, Atlas
+from activesam_ros.demo.rendering.texture_atlas import CLOUD_SIZE_PX, LEVELS, Atlas
 from activesam_ros.demo.rendering.textures import STORED_ONE
 from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.demo.world.ground import GroundWindow, Surface
@@ -22,7 +22,6 @@ from activesam_ros.demo.world.mesh import Floats, Mesh
 from activesam_ros.demo.world.weather import Conditions
 
 REMAP_ROW = 2048
-CLOUD_SIZE = 256
 LEAF_PX = 3.0
 LAMP_COUNT = 8
 LAMP_STEP = 4
@@ -56,7 +55,7 @@ class Rays:
     z: Floats
 
     @classmethod
-    def of_camera(cls, camera: Camera) -> Rays:
+    def of_camera(cls, camera: PinholeCamera) -> Rays:
         """The rays of ``camera``, depth 1 along its axis."""
         cx, cy = camera.center_px
         right = (np.arange(camera.width, dtype=np.float32) - np.float32(cx)) / camera.focal_px
@@ -123,7 +122,7 @@ def face_colors(
     visible: Visible,
     mesh: Mesh,
     atlas: Atlas,
-    camera: Camera,
+    camera: PinholeCamera,
     lighting: Lighting,
 ) -> tuple[Floats, Emission, Floats]:
     """Colours [3, N], given off light and depth [N] of ``pixels`` that show face ``rows``."""
@@ -169,7 +168,9 @@ def _emission(rows: NDArray[np.intp], texels: Floats, glow: Floats, lamps: float
     return Emission(where, light.astype(np.float32))
 
 
-def _mip_cells(visible: Visible, atlas: Atlas, camera: Camera) -> tuple[Floats, Floats, Floats]:
+def _mip_cells(
+    visible: Visible, atlas: Atlas, camera: PinholeCamera
+) -> tuple[Floats, Floats, Floats]:
     """Atlas position and size of the level that fits each face's distance."""
     faces = visible.faces
     cell = faces.attributes["cell"]
@@ -224,7 +225,7 @@ def _gradients(visible: Visible, lighting: Lighting) -> tuple[Floats, Floats, Fl
 
 
 def _face_light(
-    visible: Visible, mesh: Mesh, camera: Camera, lighting: Lighting
+    visible: Visible, mesh: Mesh, camera: PinholeCamera, lighting: Lighting
 ) -> tuple[Floats, Floats]:
     """Factor of reflected light times tint [F, 3] and given off light times tint [F, 3]."""
     faces, conditions = visible.faces, lighting.conditions
@@ -249,7 +250,7 @@ def _face_light(
     return (tint * light).astype(np.float32), (tint * glow[:, None]).astype(np.float32)
 
 
-def _sunlit_groups(mesh: Mesh, camera: Camera, lighting: Lighting) -> Floats:
+def _sunlit_groups(mesh: Mesh, camera: PinholeCamera, lighting: Lighting) -> Floats:
     """How much sun reaches each group, looked up on the ground before it; 1 off screen."""
     height, width = lighting.cast.shape
     # beyond its own shadow, on the side of the sun
@@ -296,7 +297,7 @@ class GroundPixels:
 
 
 def ground_pixels(
-    pixels: NDArray[np.intp], rays: Rays, camera: Camera, window: GroundWindow
+    pixels: NDArray[np.intp], rays: Rays, camera: PinholeCamera, window: GroundWindow
 ) -> GroundPixels:
     """Where the rays of ``pixels`` meet the ground."""
     reach = np.float32(-camera.mount_height_m) / np.minimum(rays.z.take(pixels), -1e-4)
@@ -311,7 +312,7 @@ def ground_colors(
     pixels: NDArray[np.intp],
     surfaces: tuple[Surface, ...],
     atlas: Atlas,
-    camera: Camera,
+    camera: PinholeCamera,
     lighting: Lighting,
     first_s: float,
 ) -> Floats:
@@ -350,7 +351,7 @@ def ground_colors(
     return colors
 
 
-def _lamp_planes(camera: Camera, lighting: Lighting) -> Floats:
+def _lamp_planes(camera: PinholeCamera, lighting: Lighting) -> Floats:
     """Light of lamps on the ground [3, H * W], computed at every fourth pixel."""
     coarse = replace(
         camera,
@@ -370,7 +371,7 @@ def _lamp_planes(camera: Camera, lighting: Lighting) -> Floats:
 
 
 def shadow_masks(
-    mesh: Mesh, camera: Camera, sun: Floats, conditions: Conditions
+    mesh: Mesh, camera: PinholeCamera, sun: Floats, conditions: Conditions
 ) -> tuple[NDArray[np.uint8], Floats]:
     """``Lighting.cast`` and ``Lighting.shadow``."""
     mask = np.full((camera.height, camera.width), 255, np.uint8)
@@ -439,7 +440,7 @@ def sky_colors(
     scale = np.float32(26.0) / np.maximum(z * norm, 0.03) * norm
     map_x = (cos * x - sin * y) * scale + np.float32(drift)
     map_y = (sin * x + cos * y) * scale
-    wrap = np.float32(CLOUD_SIZE)
+    wrap = np.float32(CLOUD_SIZE_PX)
     map_x -= np.floor(map_x / wrap) * wrap
     map_y -= np.floor(map_y / wrap) * wrap
     density = _sample(clouds, map_x + 1.0, map_y + 1.0)[:, 0].astype(np.float32)
@@ -464,12 +465,6 @@ def sky_colors(
         plane *= clear
         plane += np.float32(conditions.haze[channel])
     return colors
-
-
-def cloud_plane(noise: Floats) -> NDArray[np.uint8]:
-    """Clouds as uint8 [S + 2, S + 2]: noise of deviation 1 around 127.5, with a border."""
-    stored = np.clip(noise * 42.5 + 127.5, 0, 255).astype(np.uint8)
-    return np.pad(stored, 1, mode="wrap")
 
 
 def split_pixels(

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.demo.rendering.textures import Cell
 from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.demo.world.mesh import (
     ATTRIBUTES,
+    Appearance,
     Attributes,
     Floats,
-    Look,
     Mesh,
     MeshBuilder,
     Point,
+    Texture,
     Tint,
     attributes_of,
 )
@@ -76,15 +76,17 @@ def draw_figure(rng: np.random.Generator, label: ClassId, helmet: bool = False) 
         level = rng.uniform(0.8, 1.25)
         return red * level, green * level, blue * level
 
-    skin = Look(Cell.PLAIN, pick(SKINS), label)
-    cells = (Cell.CLOTH, Cell.CLOTH, Cell.STRIPES, Cell.CHECKS)
-    shirt = Look(cells[rng.integers(4)], pick(CLOTHES), label, tile_m=0.5)
-    trousers = Look(Cell.CLOTH, pick(JEANS), label)
+    skin = Appearance(Texture.PLAIN, pick(SKINS), label)
+    cells = (Texture.CLOTH, Texture.CLOTH, Texture.STRIPES, Texture.CHECKS)
+    shirt = Appearance(cells[rng.integers(4)], pick(CLOTHES), label, tile_m=0.5)
+    trousers = Appearance(Texture.CLOTH, pick(JEANS), label)
     legs = skin if rng.random() < 0.2 else trousers
     sleeves = skin if rng.random() < 0.3 else shirt
-    shoes = Look(Cell.PLAIN, pick(((0.1, 0.1, 0.1), (0.7, 0.7, 0.7), (0.35, 0.22, 0.14))), label)
-    hair = Look(Cell.PLAIN, pick(CLOTHES if helmet else HAIRS), label)
-    bag = Look(Cell.CLOTH, pick(CLOTHES), label)
+    shoes = Appearance(
+        Texture.PLAIN, pick(((0.1, 0.1, 0.1), (0.7, 0.7, 0.7), (0.35, 0.22, 0.14))), label
+    )
+    hair = Appearance(Texture.PLAIN, pick(CLOTHES if helmet else HAIRS), label)
+    bag = Appearance(Texture.CLOTH, pick(CLOTHES), label)
     coat = shirt if rng.random() < 0.4 else trousers
     looks = [shirt, coat, trousers, trousers, legs, legs, shoes, shoes, shirt, shirt,
              sleeves, sleeves, skin, skin, hair, bag]  # fmt: skip
@@ -171,13 +173,15 @@ def riding_pose(height: float, phase: float, motorcycle: bool) -> Floats:
     return np.array(ends, np.float32)
 
 
-def _wheel(build: MeshBuilder, x: float, radius: float, tyre: Look, spokes: Look) -> None:
+def _wheel(
+    build: MeshBuilder, x: float, radius: float, tyre: Appearance, spokes: Appearance
+) -> None:
     """A spoked wheel: ring, spokes, and the gaps between them as a ghost."""
     angles = np.arange(8) * (math.pi / 4)
     ring: list[Point] = [
         (x + radius * math.cos(a), 0.0, radius + 0.02 + radius * math.sin(a)) for a in angles
     ]
-    gaps = Look(Cell.PLAIN, tyre.tint, tyre.label, ghost=True, two_sided=True)
+    gaps = Appearance(Texture.PLAIN, tyre.tint, tyre.label, ghost=True, two_sided=True)
     build.polygon(ring, gaps, stage=-1)
     for start, end in zip(ring, [*ring[1:], ring[0]], strict=True):
         build.rod(start, end, 0.032, tyre)
@@ -189,9 +193,11 @@ def bicycle(rng: np.random.Generator) -> Mesh:
     """A bicycle of 1.75 metres."""
     level = rng.uniform(0.2, 0.9)
     hue = rng.uniform(0.2, 1.0, 3)
-    frame = Look(Cell.METAL, (level * hue[0], level * hue[1], level * hue[2]), ClassId.BICYCLE)
-    dark = Look(Cell.PLAIN, (0.07, 0.07, 0.07), ClassId.BICYCLE)
-    steel = Look(Cell.PLAIN, (0.62, 0.62, 0.64), ClassId.BICYCLE)
+    frame = Appearance(
+        Texture.METAL, (level * hue[0], level * hue[1], level * hue[2]), ClassId.BICYCLE
+    )
+    dark = Appearance(Texture.PLAIN, (0.07, 0.07, 0.07), ClassId.BICYCLE)
+    steel = Appearance(Texture.PLAIN, (0.62, 0.62, 0.64), ClassId.BICYCLE)
     build = MeshBuilder()
     build.group((0.0, 0.0, 0.5), (1.7, 0.25, 0.7))
     radius = 0.34
@@ -211,9 +217,9 @@ def bicycle(rng: np.random.Generator) -> Mesh:
     if rng.random() < 0.5:
         build.rod((-0.75, 0.0, 0.76), (-0.30, 0.0, 0.76), 0.04, dark)
     if rng.random() < 0.4:
-        basket = Look(Cell.CHECKS, (0.45, 0.33, 0.2), ClassId.BICYCLE, tile_m=0.2)
+        basket = Appearance(Texture.CHECKS, (0.45, 0.33, 0.2), ClassId.BICYCLE, tile_m=0.2)
         build.box((0.55, 0.0, 0.82), (0.28, 0.34, 0.24), basket)
-    lamp = Look(Cell.PLAIN, (0.9, 0.15, 0.1), ClassId.BICYCLE, glow=1.0)
+    lamp = Appearance(Texture.PLAIN, (0.9, 0.15, 0.1), ClassId.BICYCLE, glow=1.0)
     build.ball((-0.72, 0.0, 0.66), 0.04, lamp, 1)
     return build.mesh()
 
@@ -222,9 +228,9 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
     """A motorcycle or scooter of about 2 metres."""
     hue = rng.uniform(0.08, 0.95, 3)
     label = ClassId.MOTORCYCLE
-    paint = Look(Cell.PLAIN, (hue[0], hue[1], hue[2]), label, slope=-0.3, two_sided=True)
-    dark = Look(Cell.PLAIN, (0.06, 0.06, 0.065), label)
-    metal = Look(Cell.METAL, (0.50, 0.50, 0.52), label)
+    paint = Appearance(Texture.PLAIN, (hue[0], hue[1], hue[2]), label, slope=-0.3, two_sided=True)
+    dark = Appearance(Texture.PLAIN, (0.06, 0.06, 0.065), label)
+    metal = Appearance(Texture.METAL, (0.50, 0.50, 0.52), label)
     build = MeshBuilder()
     build.group((0.0, 0.0, 0.5), (2.0, 0.5, 0.8))
     radius = 0.32
@@ -235,7 +241,7 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
                 (x + scale * radius * math.cos(a), 0.0, radius + scale * radius * math.sin(a))
                 for a in angles
             ]
-            wheel = Look(look.cell, look.tint, label, two_sided=True)
+            wheel = Appearance(look.cell, look.tint, label, two_sided=True)
             build.polygon(ring, wheel, stage=stage)
         # the tyre's width, for views from the front or rear
         build.rod((x, 0.0, 0.12), (x, 0.0, 0.55), 0.085, dark)
@@ -250,8 +256,8 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
     build.rod((0.40, -0.36, 1.04), (0.40, 0.36, 1.04), 0.032, dark, 2)
     if rng.random() < 0.6:
         build.rod((0.48, 0.0, 0.80), (0.44, 0.0, 1.22), (0.20, 0.13), paint, 1)
-    head = Look(Cell.PLAIN, (0.95, 0.95, 0.9), label, glow=1.8)
-    tail = Look(Cell.PLAIN, (0.75, 0.06, 0.05), label, glow=1.4)
+    head = Appearance(Texture.PLAIN, (0.95, 0.95, 0.9), label, glow=1.8)
+    tail = Appearance(Texture.PLAIN, (0.75, 0.06, 0.05), label, glow=1.4)
     build.ball((0.56, 0.0, 0.90), 0.10, head, 2)
     build.ball((-0.88, 0.0, 0.76), 0.065, tail, 2)
     if rng.random() < 0.4:

@@ -8,9 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.demo.rendering.textures import Cell
 from activesam_ros.demo.world.classes import ClassId
-from activesam_ros.demo.world.mesh import Floats, Tint
+from activesam_ros.demo.world.mesh import Floats, Texture, Tint
 from activesam_ros.demo.world.route import JunctionType, Route, Section, StreetType
 
 HALF_WIDTH_M = 40.0
@@ -25,7 +24,7 @@ TABLE_RANGE_M = (-150.0, 320.0)
 class Surface:
     """What a part of the ground is made of."""
 
-    cell: Cell
+    cell: Texture
     tint: Tint
     label: ClassId
     tile_m: float
@@ -61,30 +60,30 @@ def draw_surfaces(rng: np.random.Generator) -> tuple[Surface, ...]:
     road = grey(0.27, 0.50)
     red, green, blue = road
     paving = rng.choice(3)
-    sidewalk_cell = (Cell.PAVERS, Cell.SLABS, Cell.COBBLES)[paving]
+    sidewalk_cell = (Texture.PAVERS, Texture.SLABS, Texture.COBBLES)[paving]
     sidewalk = grey(0.36, 0.62, 0.06) if rng.random() < 0.7 else varied(0.52, 0.40, 0.34)
-    parking_cell = Cell.COBBLES if rng.random() < 0.5 else Cell.ASPHALT
+    parking_cell = Texture.COBBLES if rng.random() < 0.5 else Texture.ASPHALT
     line = rng.uniform(0.75, 0.95)
     meadow = varied(0.36, 0.42, 0.20) if rng.random() < 0.7 else varied(0.56, 0.50, 0.26)
     table = {
-        Material.ROAD: Surface(Cell.ASPHALT, road, ClassId.ROAD, 4.0),
-        Material.OLD_ROAD: Surface(Cell.OLD_ASPHALT, road, ClassId.ROAD, 5.0),
+        Material.ROAD: Surface(Texture.ASPHALT, road, ClassId.ROAD, 4.0),
+        Material.OLD_ROAD: Surface(Texture.OLD_ASPHALT, road, ClassId.ROAD, 5.0),
         Material.PARKING: Surface(parking_cell, grey(0.28, 0.48), ClassId.ROAD, 3.0),
-        Material.LINE: Surface(Cell.PAINT, (line, line, line * 0.98), ClassId.ROAD, 2.0),
-        Material.YELLOW: Surface(Cell.PAINT, (0.85, 0.66, 0.16), ClassId.ROAD, 2.0),
-        Material.BIKE_PATH: Surface(Cell.ASPHALT, varied(0.50, 0.25, 0.21), ClassId.ROAD, 4.0),
+        Material.LINE: Surface(Texture.PAINT, (line, line, line * 0.98), ClassId.ROAD, 2.0),
+        Material.YELLOW: Surface(Texture.PAINT, (0.85, 0.66, 0.16), ClassId.ROAD, 2.0),
+        Material.BIKE_PATH: Surface(Texture.ASPHALT, varied(0.50, 0.25, 0.21), ClassId.ROAD, 4.0),
         Material.SIDEWALK: Surface(sidewalk_cell, sidewalk, ClassId.SIDEWALK, 2.4),
-        Material.KERB: Surface(Cell.CONCRETE, grey(0.55, 0.75), ClassId.SIDEWALK, 2.0),
-        Material.LAWN: Surface(Cell.GRASS, varied(0.30, 0.42, 0.17), ClassId.TERRAIN, 3.0),
-        Material.SOIL: Surface(Cell.SOIL, varied(0.42, 0.33, 0.23), ClassId.TERRAIN, 3.0),
-        Material.BALLAST: Surface(Cell.GRAVEL, grey(0.36, 0.50, 0.08), ClassId.TERRAIN, 2.0),
-        Material.RAIL: Surface(Cell.METAL, (0.34, 0.30, 0.28), ClassId.TERRAIN, 2.0),
-        Material.YARD: Surface(Cell.CONCRETE, grey(0.40, 0.58), ClassId.SIDEWALK, 5.0),
-        Material.MEADOW: Surface(Cell.GRASS, meadow, ClassId.TERRAIN, 4.0),
+        Material.KERB: Surface(Texture.CONCRETE, grey(0.55, 0.75), ClassId.SIDEWALK, 2.0),
+        Material.LAWN: Surface(Texture.GRASS, varied(0.30, 0.42, 0.17), ClassId.TERRAIN, 3.0),
+        Material.SOIL: Surface(Texture.SOIL, varied(0.42, 0.33, 0.23), ClassId.TERRAIN, 3.0),
+        Material.BALLAST: Surface(Texture.GRAVEL, grey(0.36, 0.50, 0.08), ClassId.TERRAIN, 2.0),
+        Material.RAIL: Surface(Texture.METAL, (0.34, 0.30, 0.28), ClassId.TERRAIN, 2.0),
+        Material.YARD: Surface(Texture.CONCRETE, grey(0.40, 0.58), ClassId.SIDEWALK, 5.0),
+        Material.MEADOW: Surface(Texture.GRASS, meadow, ClassId.TERRAIN, 4.0),
         Material.PATCH: Surface(
-            Cell.ASPHALT, (red * 0.75, green * 0.75, blue * 0.75), ClassId.ROAD, 4.0
+            Texture.ASPHALT, (red * 0.75, green * 0.75, blue * 0.75), ClassId.ROAD, 4.0
         ),
-        Material.GUTTER: Surface(Cell.COBBLES, grey(0.30, 0.45), ClassId.ROAD, 1.6),
+        Material.GUTTER: Surface(Texture.COBBLES, grey(0.30, 0.45), ClassId.ROAD, 1.6),
     }
     return tuple(table[row] for row in range(COUNT))
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.demo.rendering.textures import Cell
 from activesam_ros.demo.world import structures
-from activesam_ros.demo.world.mesh import Mesh, joined
+from activesam_ros.demo.world.mesh import Mesh, Texture, joined
 from activesam_ros.demo.world.route import Route, Section
 
 INSTANCES_PER_SECTION = 800
 SIDES = (1.0, -1.0)
-CITY_CELLS = (Cell.FACADE_BRICK, Cell.FACADE_OFFICE, Cell.FACADE_OLD, Cell.FACADE_GLASS)
+CITY_CELLS = (Texture.FACADE_BRICK, Texture.FACADE_OFFICE, Texture.FACADE_OLD, Texture.FACADE_GLASS)
 
 
 @dataclass(frozen=True)

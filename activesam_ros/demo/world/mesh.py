@@ -5,6 +5,7 @@ Objects are built in a frame of their own: x forward, y left, z up, metres, z = 
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,57 @@ Point = tuple[float, float, float]
 Tint = tuple[float, float, float]
 
 MAX_CORNERS = 8
+
+
+class Texture(enum.IntEnum):
+    """What the surface of a face is made of, or what is painted on it."""
+
+    PLAIN = 0
+    ASPHALT = 1
+    OLD_ASPHALT = 2
+    COBBLES = 3
+    PAVERS = 4
+    SLABS = 5
+    GRASS = 6
+    SOIL = 7
+    GRAVEL = 8
+    PAINT = 9
+    CONCRETE = 10
+    PLASTER = 11
+    BRICK = 12
+    STONE = 13
+    WOOD = 14
+    TILES = 15
+    LEAVES = 16
+    NEEDLES = 17
+    HEDGE = 18
+    BARK = 19
+    CLOTH = 20
+    STRIPES = 21
+    CHECKS = 22
+    METAL = 23
+    GRAFFITI = 24
+    FACADE_HOUSE = 25
+    FACADE_BRICK = 26
+    FACADE_OFFICE = 27
+    FACADE_OLD = 28
+    FACADE_GLASS = 29
+    SHOP_A = 30
+    SHOP_B = 31
+    HALL = 32
+    SIGN_LIMIT = 33
+    SIGN_WARNING = 34
+    SIGN_STOP = 35
+    SIGN_PARKING = 36
+    SIGN_BOARD = 37
+    SIGN_NO_ENTRY = 38
+    CARGO_A = 39
+    CARGO_B = 40
+    BUS_SIDE = 41
+    TRAIN_SIDE = 42
+    SKYLINE = 43
+    NET = 44
+
 
 ATTRIBUTES = np.dtype(
     [
@@ -41,7 +93,7 @@ ATTRIBUTES = np.dtype(
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """How a face or rod looks and what it is labelled.
 
     cell: texture cell; tint: its RGB factor; tile_m: metres that one repeat covers, 0 to fit the
@@ -63,7 +115,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Groups:
+class MeshGroups:
     """What is sorted by distance as a whole.
 
     center: [G, 3]; footprint: [G, 3] length, width, height of the shadow caster, 0 for none;
@@ -95,7 +147,7 @@ class Mesh:
     ends: Floats
     radii: Floats
     rods: Attributes
-    groups: Groups
+    groups: MeshGroups
 
     def placed(self, position: Sequence[float], yaw: float, instance: int = 0) -> Mesh:
         """Turned by ``yaw`` about z, then moved; all groups get ``instance`` if it is not 0."""
@@ -109,7 +161,7 @@ class Mesh:
             ends=self.ends @ rotation.T + offset,
             radii=self.radii,
             rods=self.rods,
-            groups=Groups(
+            groups=MeshGroups(
                 center=groups.center @ rotation.T + offset,
                 footprint=groups.footprint,
                 yaw=groups.yaw + np.float32(yaw),
@@ -141,7 +193,7 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
         ends=np.concatenate([mesh.ends for mesh in meshes]),
         radii=np.concatenate([mesh.radii for mesh in meshes]),
         rods=rods,
-        groups=Groups(
+        groups=MeshGroups(
             center=np.concatenate([mesh.groups.center for mesh in meshes]),
             footprint=np.concatenate([mesh.groups.footprint for mesh in meshes]),
             yaw=np.concatenate([mesh.groups.yaw for mesh in meshes]),
@@ -151,7 +203,7 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def attributes_of(look: Look, stage: int, group: int) -> tuple[object, ...]:
+def attributes_of(look: Appearance, stage: int, group: int) -> tuple[object, ...]:
     """One row of ATTRIBUTES."""
     return (
         look.cell,
@@ -199,7 +251,7 @@ class MeshBuilder:
     def polygon(
         self,
         points: Sequence[Point],
-        look: Look,
+        look: Appearance,
         inside: Point | None = None,
         stage: int = 0,
         uv: Sequence[tuple[float, float]] | None = None,
@@ -231,8 +283,8 @@ class MeshBuilder:
         self,
         center: Point,
         size: Point,
-        side: Look,
-        top: Look | None = None,
+        side: Appearance,
+        top: Appearance | None = None,
         stage: int = 0,
         yaw: float = 0.0,
     ) -> None:
@@ -257,7 +309,7 @@ class MeshBuilder:
         start: Point,
         end: Point,
         radius: float | tuple[float, float],
-        look: Look,
+        look: Appearance,
         stage: int = 0,
     ) -> None:
         """A round rod, or a cone with two radii."""
@@ -266,7 +318,7 @@ class MeshBuilder:
         self._radii.append(radii)
         self._rods.append(attributes_of(look, stage, len(self._centers) - 1))
 
-    def ball(self, center: Point, radius: float, look: Look, stage: int = 0) -> None:
+    def ball(self, center: Point, radius: float, look: Appearance, stage: int = 0) -> None:
         """A ball, drawn as a very short rod."""
         x, y, z = center
         self.rod((x, y, z + 0.02 * radius), (x, y, z - 0.02 * radius), radius, look, stage)
@@ -280,7 +332,7 @@ class MeshBuilder:
             ends=np.array(self._ends, np.float32).reshape(-1, 2, 3),
             radii=np.array(self._radii, np.float32).reshape(-1, 2),
             rods=np.array(self._rods, ATTRIBUTES),
-            groups=Groups(
+            groups=MeshGroups(
                 center=np.array(self._centers, np.float32).reshape(-1, 3),
                 footprint=np.array(self._footprints, np.float32).reshape(-1, 3),
                 yaw=np.zeros(len(self._centers), np.float32),

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from activesam_ros.demo.rendering.textures import Cell
-from activesam_ros.demo.world import cars, figures, large_vehicles, structures
+from activesam_ros.demo.world import figures, structures, vehicles
 from activesam_ros.demo.world.layout import CITY_CELLS, SIDES, Layout, some_tree, span, stretch
-from activesam_ros.demo.world.mesh import Tint
+from activesam_ros.demo.world.mesh import Texture, Tint
 from activesam_ros.demo.world.route import JunctionType, StreetType
 
 # Share of parking bays that are taken, and what stands there: car, truck, bus, motorcycles.
@@ -45,9 +44,9 @@ def add_parked(layout: Layout, side: float) -> None:
                 layout.place(bike, s + 1.1 * step, d, tilt, layout.next_instance())
         else:
             if kind == 0:
-                mesh = cars.car(rng, lamps=False)
+                mesh = vehicles.car(rng, lamps=False)
             else:
-                mesh = large_vehicles.truck(rng) if kind == 1 else large_vehicles.bus(rng)
+                mesh = vehicles.truck(rng) if kind == 1 else vehicles.bus(rng)
             middle = s + length / 2
             layout.place(mesh, middle, d + rng.normal(0.0, 0.06), yaw, layout.next_instance())
         s += length + rng.uniform(0.2, 1.5)
@@ -115,7 +114,7 @@ def add_median(layout: Layout) -> None:
     start, end = span(layout)
     concrete: Tint = (0.58, 0.57, 0.55)
     for s0, s1 in stretch(start, end, 8.0):
-        layout.place(structures.wall(rng, s1 - s0, 0.85, Cell.CONCRETE, concrete), s0, 0.0)
+        layout.place(structures.wall(rng, s1 - s0, 0.85, Texture.CONCRETE, concrete), s0, 0.0)
     for s in np.arange(start + 10.0, end, 40.0):
         lamp = structures.street_lamp(rng, 1.0, 9.0, layout.next_instance())
         layout.place(lamp, s, 0.0)
@@ -187,14 +186,14 @@ def add_junction(layout: Layout) -> None:
             ]
             layout.place_light(meshes[0], meshes[1], place, side * (edge + 0.5))
         elif side < 0:
-            sign = structures.traffic_sign(rng, Cell.SIGN_STOP, layout.next_instance())
+            sign = structures.traffic_sign(rng, Texture.SIGN_STOP, layout.next_instance())
             layout.place(sign, place, side * (edge + 0.5))
     for side in SIDES:
         # cars that wait in the side street, houses along it
         if rng.random() < 0.6:
             d = side * (edge + rng.uniform(4.0, 8.0))
             lane = section.start + section.junction_length * (0.72 if side > 0 else 0.28)
-            car = cars.car(rng)
+            car = vehicles.car(rng)
             layout.place(car, lane, d, -side * math.pi / 2, layout.next_instance())
         if section.street in (StreetType.DOWNTOWN, StreetType.RESIDENTIAL, StreetType.INDUSTRIAL):
             for offset in (44.0, 60.0):
@@ -205,5 +204,5 @@ def add_junction(layout: Layout) -> None:
                 layout.place(block, section.start - 1.0, side * (edge + offset))
         for place in (section.start + 1.5, section.body_start - 1.5):
             if rng.random() < 0.5:
-                sign = structures.traffic_sign(rng, Cell.SIGN_NO_ENTRY, layout.next_instance())
+                sign = structures.traffic_sign(rng, Texture.SIGN_NO_ENTRY, layout.next_instance())
                 layout.place(sign, place, side * (edge + 2.0), -side * math.pi / 2)

@@ -10,32 +10,31 @@ import math
 
 import numpy as np
 
-from activesam_ros.demo.rendering.textures import Cell
 from activesam_ros.demo.world.classes import ClassId
-from activesam_ros.demo.world.mesh import Look, Mesh, MeshBuilder, Point, Tint
+from activesam_ros.demo.world.mesh import Appearance, Mesh, MeshBuilder, Point, Texture, Tint
 
 FLOOR_M = 2.9
 PIECE_M = 5.0
 # A facade cell shows so many metres and floors.
 FACADE_WIDTH_M = {
-    Cell.FACADE_HOUSE: 6.0,
-    Cell.FACADE_BRICK: 7.5,
-    Cell.FACADE_OFFICE: 9.0,
-    Cell.FACADE_OLD: 7.5,
-    Cell.FACADE_GLASS: 6.0,
-    Cell.HALL: 12.0,
+    Texture.FACADE_HOUSE: 6.0,
+    Texture.FACADE_BRICK: 7.5,
+    Texture.FACADE_OFFICE: 9.0,
+    Texture.FACADE_OLD: 7.5,
+    Texture.FACADE_GLASS: 6.0,
+    Texture.HALL: 12.0,
 }
-FACADE_FLOORS = {Cell.FACADE_GLASS: 3, Cell.HALL: 2}
+FACADE_FLOORS = {Texture.FACADE_GLASS: 3, Texture.HALL: 2}
 SIGN_CELLS = (
-    Cell.SIGN_LIMIT,
-    Cell.SIGN_WARNING,
-    Cell.SIGN_STOP,
-    Cell.SIGN_PARKING,
-    Cell.SIGN_NO_ENTRY,
+    Texture.SIGN_LIMIT,
+    Texture.SIGN_WARNING,
+    Texture.SIGN_STOP,
+    Texture.SIGN_PARKING,
+    Texture.SIGN_NO_ENTRY,
 )
 
 
-def building_tint(rng: np.random.Generator, cell: Cell) -> Tint:
+def building_tint(rng: np.random.Generator, cell: Texture) -> Tint:
     """A wall colour that goes with the facade."""
     palette: tuple[Tint, ...] = (
         (0.80, 0.76, 0.66),
@@ -47,9 +46,9 @@ def building_tint(rng: np.random.Generator, cell: Cell) -> Tint:
         (0.56, 0.62, 0.58),
         (0.72, 0.72, 0.78),
     )
-    if cell is Cell.FACADE_BRICK:
+    if cell is Texture.FACADE_BRICK:
         palette = ((0.56, 0.32, 0.26), (0.64, 0.44, 0.34), (0.46, 0.34, 0.30), (0.66, 0.56, 0.46))
-    if cell is Cell.FACADE_GLASS:
+    if cell is Texture.FACADE_GLASS:
         palette = ((0.62, 0.72, 0.78), (0.52, 0.60, 0.66), (0.66, 0.68, 0.66))
     red, green, blue = palette[rng.integers(len(palette))]
     level = rng.uniform(0.78, 1.12)
@@ -62,14 +61,14 @@ def building(
     width: float,
     depth: float,
     floors: int,
-    cell: Cell,
+    cell: Texture,
     shop: bool,
     gable: bool,
 ) -> Mesh:
     """A building with its front along y = 0, from x = 0 to ``width``."""
     label = ClassId.BUILDING
     tint = building_tint(rng, cell)
-    look = Look(cell, tint, label)
+    look = Appearance(cell, tint, label)
     tile_width = FACADE_WIDTH_M[cell]
     tile_floors = FACADE_FLOORS.get(cell, 2)
     ground = 3.6 if shop else 0.0
@@ -77,7 +76,7 @@ def building(
     build = MeshBuilder()
     middle: Point = (width / 2, side * depth / 2, top / 2)
     phase = rng.uniform(0.0, 1.0)
-    shop_look = Look(Cell.SHOP_A if rng.random() < 0.5 else Cell.SHOP_B, tint, label)
+    shop_look = Appearance(Texture.SHOP_A if rng.random() < 0.5 else Texture.SHOP_B, tint, label)
     count = max(1, round(width / PIECE_M))
     edges = np.linspace(0.0, width, count + 1)
     for x0, x1 in itertools.pairwise(edges):
@@ -99,7 +98,9 @@ def building(
             )
             if rng.random() < 0.35:
                 hue = rng.uniform(0.2, 0.9, 3)
-                awning = Look(Cell.STRIPES, (hue[0], hue[1], hue[2]), label, 1.0, two_sided=True)
+                awning = Appearance(
+                    Texture.STRIPES, (hue[0], hue[1], hue[2]), label, 1.0, two_sided=True
+                )
                 y = -side * 1.1
                 build.polygon(
                     [
@@ -112,7 +113,7 @@ def building(
                     stage=1,
                 )
         elif rng.random() < 0.5:
-            door = Look(Cell.WOOD, (0.36, 0.26, 0.2), label, tile_m=1.2)
+            door = Appearance(Texture.WOOD, (0.36, 0.26, 0.2), label, tile_m=1.2)
             x = (x0 + x1) / 2 - 0.5
             build.polygon(
                 [
@@ -125,12 +126,15 @@ def building(
                 middle,
                 1,
             )
-        if floors > 2 and cell is Cell.FACADE_OLD and rng.random() < 0.5:
-            iron = Look(Cell.METAL, (0.25, 0.26, 0.28), label)
+        if floors > 2 and cell is Texture.FACADE_OLD and rng.random() < 0.5:
+            iron = Appearance(Texture.METAL, (0.25, 0.26, 0.28), label)
             center = ((x0 + x1) / 2, -side * 0.55, ground + FLOOR_M)
             build.box(center, (2.2, 1.1, 1.0), iron, stage=1)
-    plain = Look(
-        Cell.PLASTER if cell is not Cell.FACADE_BRICK else Cell.BRICK, tint, label, slope=-0.1
+    plain = Appearance(
+        Texture.PLASTER if cell is not Texture.FACADE_BRICK else Texture.BRICK,
+        tint,
+        label,
+        slope=-0.1,
     )
     sides = look if rng.random() < 0.6 else plain
     for x in (0.0, width):
@@ -151,8 +155,8 @@ def building(
             )
     if gable:
         build.group((width / 2, side * depth / 2, top), far=True)
-        red = Look(
-            Cell.TILES,
+        red = Appearance(
+            Texture.TILES,
             (0.50, 0.24, 0.17) if rng.random() < 0.6 else (0.27, 0.27, 0.30),
             label,
             tile_m=3.0,
@@ -166,22 +170,22 @@ def building(
                 middle,
             )
         x = width * rng.uniform(0.3, 0.7)
-        brick = Look(Cell.BRICK, (0.5, 0.3, 0.25), label, tile_m=1.5)
+        brick = Appearance(Texture.BRICK, (0.5, 0.3, 0.25), label, tile_m=1.5)
         build.box((x, side * depth * 0.4, top + depth * 0.2), (0.7, 0.7, 1.6), brick, stage=1)
     elif rng.random() < 0.5:
         build.group((width / 2, side * 0.1, top), far=True)
-        cornice = Look(Cell.CONCRETE, (0.6, 0.6, 0.58), label)
+        cornice = Appearance(Texture.CONCRETE, (0.6, 0.6, 0.58), label)
         build.box((width / 2, side * 0.1, top - 0.25), (width + 0.2, 0.7, 0.6), cornice)
     # one shadow for the whole building
     build.group(middle, (width, depth, top))
     return build.mesh()
 
 
-def wall(rng: np.random.Generator, length: float, height: float, cell: Cell, tint: Tint) -> Mesh:
+def wall(rng: np.random.Generator, length: float, height: float, cell: Texture, tint: Tint) -> Mesh:
     """A wall of 0.25 m from x = 0 to ``length``."""
-    look = Look(cell, tint, ClassId.WALL, tile_m=3.0, slope=-0.15)
-    cap = Look(Cell.CONCRETE, (0.62, 0.61, 0.58), ClassId.WALL)
-    art = Look(Cell.GRAFFITI, tint, ClassId.WALL, tile_m=height, slope=-0.1)
+    look = Appearance(cell, tint, ClassId.WALL, tile_m=3.0, slope=-0.15)
+    cap = Appearance(Texture.CONCRETE, (0.62, 0.61, 0.58), ClassId.WALL)
+    art = Appearance(Texture.GRAFFITI, tint, ClassId.WALL, tile_m=height, slope=-0.1)
     build = MeshBuilder()
     for x0, x1 in _pieces(length, 4.0):
         painted = height > 1.5 and rng.random() < 0.15
@@ -199,25 +203,29 @@ def fence(rng: np.random.Generator, length: float, style: int) -> Mesh:
     wood: Tint = (0.78, 0.78, 0.75) if white else (0.42, 0.31, 0.21)
     iron: Tint = (0.16, 0.20, 0.18) if rng.random() < 0.7 else (0.45, 0.46, 0.46)
     height = (1.4, 1.05, 1.7, 2.1, 1.15)[style]
-    post = Look(Cell.METAL, iron, label) if style in (0, 3) else Look(Cell.WOOD, wood, label)
+    post = (
+        Appearance(Texture.METAL, iron, label)
+        if style in (0, 3)
+        else Appearance(Texture.WOOD, wood, label)
+    )
     for x0, x1 in _pieces(length, 2.5):
         build.group(((x0 + x1) / 2, 0.0, 0.5), (x1 - x0, 0.08, height * 0.8), far=True)
         quad: list[Point] = [(x0, 0.0, height), (x1, 0.0, height), (x1, 0.0, 0.05), (x0, 0.0, 0.05)]
         if style == 2:
-            boards = Look(Cell.WOOD, wood, label, tile_m=1.3, slope=-0.15, two_sided=True)
+            boards = Appearance(Texture.WOOD, wood, label, tile_m=1.3, slope=-0.15, two_sided=True)
             build.polygon(quad, boards)
         elif style == 4:
             for z in (0.35, 0.70, 1.05):
                 build.rod((x0, 0.0, z), (x1, 0.0, z + 0.03), 0.055, post)
-            gaps = Look(Cell.PLAIN, wood, label, ghost=True, two_sided=True)
+            gaps = Appearance(Texture.PLAIN, wood, label, ghost=True, two_sided=True)
             build.polygon(quad, gaps, stage=-1)
         else:
             spacing, cell, tint = {
-                0: (0.14, Cell.METAL, iron),
-                1: (0.16, Cell.WOOD, wood),
-                3: (0.07, Cell.METAL, iron),
+                0: (0.14, Texture.METAL, iron),
+                1: (0.16, Texture.WOOD, wood),
+                3: (0.07, Texture.METAL, iron),
             }[style]
-            look = Look(cell, tint, label, 0.0, bars=(x1 - x0) / spacing, two_sided=True)
+            look = Appearance(cell, tint, label, 0.0, bars=(x1 - x0) / spacing, two_sided=True)
             build.polygon(quad, look, uv=[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
         build.rod((x0, 0.0, height + 0.08), (x0, 0.0, 0.0), 0.05, post, 1)
     return build.mesh()
@@ -225,10 +233,10 @@ def fence(rng: np.random.Generator, length: float, style: int) -> Mesh:
 
 def hedge(rng: np.random.Generator, length: float, height: float, tint: Tint) -> Mesh:
     """A clipped hedge of 0.8 m from x = 0 to ``length``."""
-    look = Look(Cell.HEDGE, tint, ClassId.VEGETATION, 1.2, leaf_m=0.10, slope=-0.45)
+    look = Appearance(Texture.HEDGE, tint, ClassId.VEGETATION, 1.2, leaf_m=0.10, slope=-0.45)
     red, green, blue = tint
-    bright = Look(
-        Cell.HEDGE, (red * 1.15, green * 1.15, blue * 1.1), ClassId.VEGETATION, 1.2, leaf_m=0.10
+    bright = Appearance(
+        Texture.HEDGE, (red * 1.15, green * 1.15, blue * 1.1), ClassId.VEGETATION, 1.2, leaf_m=0.10
     )
     build = MeshBuilder()
     for x0, x1 in _pieces(length, 3.0):
@@ -250,7 +258,7 @@ def bush(rng: np.random.Generator, size: float, tint: Tint) -> Mesh:
         size * 0.35,
         6,
         tint,
-        Cell.HEDGE,
+        Texture.HEDGE,
         0.10,
     )
     return build.mesh()
@@ -261,7 +269,7 @@ def tree(rng: np.random.Generator, height: float, tint: Tint, conifer: bool) -> 
     label = ClassId.VEGETATION
     build = MeshBuilder()
     bark: Tint = (0.40, 0.32, 0.25) if rng.random() < 0.8 else (0.75, 0.73, 0.68)
-    trunk = Look(Cell.BARK, bark, label, tile_m=1.0)
+    trunk = Appearance(Texture.BARK, bark, label, tile_m=1.0)
     radius = 0.022 * height
     spread = height * (0.20 if conifer else 0.32)
     build.group((0.0, 0.0, height / 2), (1.4 * spread, 1.4 * spread, height * 0.9))
@@ -272,8 +280,8 @@ def tree(rng: np.random.Generator, height: float, tint: Tint, conifer: bool) -> 
             wide = spread * (1.0 - 0.17 * layer)
             shade = 0.75 + 0.10 * layer
             red, green, blue = tint
-            look = Look(
-                Cell.NEEDLES,
+            look = Appearance(
+                Texture.NEEDLES,
                 (red * 0.6 * shade, green * 0.75 * shade, blue * 0.8 * shade),
                 label,
                 1.0,
@@ -291,7 +299,7 @@ def tree(rng: np.random.Generator, height: float, tint: Tint, conifer: bool) -> 
         )
     middle = height * 0.66
     extent = (spread, spread, height * 0.27)
-    _crown(build, rng, (0.0, 0.0, middle), extent, height * 0.16, 15, tint, Cell.LEAVES, 0.24)
+    _crown(build, rng, (0.0, 0.0, middle), extent, height * 0.16, 15, tint, Texture.LEAVES, 0.24)
     return build.mesh()
 
 
@@ -303,7 +311,7 @@ def _crown(
     radius: float,
     count: int,
     tint: Tint,
-    cell: Cell,
+    cell: Texture,
     leaf_m: float,
 ) -> None:
     """Balls of leaves, darker below and inside."""
@@ -314,7 +322,7 @@ def _crown(
         reach = 0.25 if index == 0 else rng.uniform(0.55, 1.0)
         x, y, z = direction * reach * np.array(extent)
         level = (0.86 + 0.22 * direction[2]) * rng.uniform(0.88, 1.12)
-        look = Look(
+        look = Appearance(
             cell,
             (red * level, green * level, blue * level),
             ClassId.VEGETATION,
@@ -341,8 +349,8 @@ def leaf_tint(rng: np.random.Generator) -> Tint:
 POLE_TINTS: tuple[Tint, ...] = ((0.46, 0.47, 0.48), (0.28, 0.29, 0.30), (0.20, 0.26, 0.22))
 
 
-def _pole_look(rng: np.random.Generator) -> Look:
-    return Look(Cell.METAL, POLE_TINTS[rng.integers(len(POLE_TINTS))], ClassId.POLE)
+def _pole_look(rng: np.random.Generator) -> Appearance:
+    return Appearance(Texture.METAL, POLE_TINTS[rng.integers(len(POLE_TINTS))], ClassId.POLE)
 
 
 def street_lamp(rng: np.random.Generator, side: float, height: float, instance: int) -> Mesh:
@@ -353,14 +361,14 @@ def street_lamp(rng: np.random.Generator, side: float, height: float, instance: 
     reach = -side * rng.uniform(0.8, 2.0)
     build.rod((0.0, 0.0, height), (0.0, 0.0, 0.0), (0.06, 0.10), look)
     build.rod((0.0, 0.0, height), (0.0, reach, height + 0.25), 0.05, look)
-    lamp = Look(Cell.PLAIN, (0.75, 0.74, 0.70), ClassId.POLE, glow=2.2)
+    lamp = Appearance(Texture.PLAIN, (0.75, 0.74, 0.70), ClassId.POLE, glow=2.2)
     build.rod((0.0, reach, height + 0.24), (0.0, reach * 1.35, height + 0.24), 0.11, lamp)
     return build.mesh()
 
 
 def utility_pole(rng: np.random.Generator, instance: int) -> Mesh:
     """A wooden pole with a crossbar."""
-    look = Look(Cell.BARK, (0.40, 0.34, 0.28), ClassId.POLE, tile_m=1.0)
+    look = Appearance(Texture.BARK, (0.40, 0.34, 0.28), ClassId.POLE, tile_m=1.0)
     height = rng.uniform(6.5, 8.5)
     build = MeshBuilder()
     build.group((0.0, 0.0, height / 2), (0.22, 0.22, height), instance=instance)
@@ -401,7 +409,7 @@ def traffic_light(
 def _light_box(build: MeshBuilder, base: Point, red: bool) -> None:
     x, y, z = base
     label = ClassId.TRAFFIC_LIGHT
-    case = Look(Cell.PLAIN, (0.09, 0.10, 0.09), label)
+    case = Appearance(Texture.PLAIN, (0.09, 0.10, 0.09), label)
     build.box((x, y, z), (0.24, 0.36, 1.02), case, stage=1)
     lit = ((0.98, 0.10, 0.08), (0.98, 0.65, 0.08), (0.10, 0.95, 0.45))
     for lamp in range(3):
@@ -409,11 +417,11 @@ def _light_box(build: MeshBuilder, base: Point, red: bool) -> None:
         level = 1.0 if on else 0.16
         color = lit[lamp]
         tint = (color[0] * level, color[1] * level, color[2] * level)
-        look = Look(Cell.PLAIN, tint, label, glow=2.5 if on else 0.0)
+        look = Appearance(Texture.PLAIN, tint, label, glow=2.5 if on else 0.0)
         build.ball((x - 0.15, y, z + 0.84 - 0.32 * lamp), 0.125, look, 2)
 
 
-def traffic_sign(rng: np.random.Generator, cell: Cell, instance: int) -> Mesh:
+def traffic_sign(rng: np.random.Generator, cell: Texture, instance: int) -> Mesh:
     """A sign on a pole, facing traffic that comes along +x."""
     pole = _pole_look(rng)
     height = rng.uniform(2.0, 2.6)
@@ -423,17 +431,19 @@ def traffic_sign(rng: np.random.Generator, cell: Cell, instance: int) -> Mesh:
     build.rod((0.0, 0.0, height + size * 0.9), (0.0, 0.0, 0.0), 0.04, pole)
     sign_face(build, (-0.06, 0.0, height + size / 2), size, size, cell)
     if rng.random() < 0.3:
-        sign_face(build, (-0.06, 0.0, height - 0.22), size, 0.3, Cell.SIGN_BOARD)
+        sign_face(build, (-0.06, 0.0, height - 0.22), size, 0.3, Texture.SIGN_BOARD)
     return build.mesh()
 
 
-def sign_face(build: MeshBuilder, center: Point, width: float, height: float, cell: Cell) -> None:
+def sign_face(
+    build: MeshBuilder, center: Point, width: float, height: float, cell: Texture
+) -> None:
     """A sign's plate that looks towards -x, its grey back towards +x."""
     x, y, z = center
-    shapes: dict[Cell, list[tuple[float, float]]] = {
-        Cell.SIGN_WARNING: [(0.5, 0.0), (1.0, 0.95), (0.0, 0.95)],
-        Cell.SIGN_PARKING: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
-        Cell.SIGN_BOARD: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
+    shapes: dict[Texture, list[tuple[float, float]]] = {
+        Texture.SIGN_WARNING: [(0.5, 0.0), (1.0, 0.95), (0.0, 0.95)],
+        Texture.SIGN_PARKING: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
+        Texture.SIGN_BOARD: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
     }
     ring = [
         (0.5 + 0.5 * math.cos(a), 0.5 + 0.5 * math.sin(a))
@@ -442,8 +452,8 @@ def sign_face(build: MeshBuilder, center: Point, width: float, height: float, ce
     plate = shapes.get(cell, ring)
     # u to the right as seen by the traffic, so towards -y
     points: list[Point] = [(x, y + (0.5 - u) * width, z + (0.5 - v) * height) for u, v in plate]
-    front = Look(cell, (0.92, 0.92, 0.92), ClassId.TRAFFIC_SIGN, glow=0.25)
-    back = Look(Cell.METAL, (0.42, 0.43, 0.44), ClassId.TRAFFIC_SIGN)
+    front = Appearance(cell, (0.92, 0.92, 0.92), ClassId.TRAFFIC_SIGN, glow=0.25)
+    back = Appearance(Texture.METAL, (0.42, 0.43, 0.44), ClassId.TRAFFIC_SIGN)
     build.polygon(points, front, (x + 1.0, y, z), 2, uv=plate)
     behind: list[Point] = [(x + 0.02, b, c) for _, b, c in points]
     build.polygon(behind, back, (x - 1.0, y, z), 1)
@@ -451,7 +461,7 @@ def sign_face(build: MeshBuilder, center: Point, width: float, height: float, ce
 
 def gantry(rng: np.random.Generator, span: float, instance: int) -> Mesh:
     """Direction boards over a motorway: x along it, from y = 0 to -``span``."""
-    pole = Look(Cell.METAL, (0.48, 0.49, 0.50), ClassId.POLE)
+    pole = Appearance(Texture.METAL, (0.48, 0.49, 0.50), ClassId.POLE)
     build = MeshBuilder()
     build.group((0.0, -span / 2, 6.0), instance=instance)
     build.rod((0.0, -span, 7.0), (0.0, -span, 0.0), 0.16, pole)
@@ -460,7 +470,7 @@ def gantry(rng: np.random.Generator, span: float, instance: int) -> Mesh:
     build.rod((0.0, 0.0, 5.9), (0.0, -span, 5.9), 0.10, pole)
     for part in (0.28, 0.74):
         size = rng.uniform(2.4, 3.2)
-        sign_face(build, (-0.25, -span * part, 6.4), size, 2.2, Cell.SIGN_BOARD)
+        sign_face(build, (-0.25, -span * part, 6.4), size, 2.2, Texture.SIGN_BOARD)
     return build.mesh()
 
 
@@ -471,7 +481,9 @@ def barrier_light(rng: np.random.Generator, red: bool, instance: int) -> Mesh:
     build.group((0.0, 0.0, 1.8), (0.14, 0.14, 3.0), instance=instance)
     build.rod((0.0, 0.0, 3.3), (0.0, 0.0, 0.0), 0.07, pole)
     _light_box(build, (-0.14, 0.0, 1.75), red)
-    stripe = Look(Cell.STRIPES, (0.95, 0.9, 0.9), ClassId.TRAFFIC_SIGN, 0.6, two_sided=True)
+    stripe = Appearance(
+        Texture.STRIPES, (0.95, 0.9, 0.9), ClassId.TRAFFIC_SIGN, 0.6, two_sided=True
+    )
     for turn in (-1.0, 1.0):
         build.polygon(
             [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.demo.world import cars, figures, large_vehicles
+from activesam_ros.demo.world import figures, vehicles
 from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.demo.world.figures import Figure
 from activesam_ros.demo.world.ground import TRACK_D_M
@@ -256,11 +256,11 @@ def _draw_vehicle(cast: _Cast, kinds: tuple[float, ...]) -> int:
 def _send(cast: _Cast, kind: int, motion: Motion) -> None:
     rng = cast.rng
     if kind == 0:
-        cast.vehicle(cars.car(rng), motion)
+        cast.vehicle(vehicles.car(rng), motion)
     elif kind == 1:
-        cast.vehicle(large_vehicles.truck(rng), motion)
+        cast.vehicle(vehicles.truck(rng), motion)
     elif kind == 2:
-        cast.vehicle(large_vehicles.bus(rng), motion)
+        cast.vehicle(vehicles.bus(rng), motion)
     elif kind in (3, 4):
         cast.rider(motion, kind == 3)
     else:
@@ -295,7 +295,7 @@ def _train(cast: _Cast, motion: Motion, carriages: int, paint: Tint) -> None:
             appears_s=motion.appears_s,
             vanishes_s=motion.vanishes_s,
         )
-        mesh = large_vehicles.carriage(cast.rng, number == 0, paint)
+        mesh = vehicles.carriage(cast.rng, number == 0, paint)
         cast.agents.append(Agent(own, instance, mesh))
 
 

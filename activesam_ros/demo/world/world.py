@@ -8,15 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from activesam_ros.demo.rendering.shading import CLOUD_SIZE, cloud_plane
-from activesam_ros.demo.rendering.texture_atlas import build_atlas
-from activesam_ros.demo.rendering.textures import noise
 from activesam_ros.demo.world import figures
 from activesam_ros.demo.world.ground import Ground, GroundWindow
 from activesam_ros.demo.world.layout import Placed
-from activesam_ros.demo.world.mesh import Floats, Groups, Mesh, joined
+from activesam_ros.demo.world.mesh import Floats, Mesh, MeshGroups, joined
 from activesam_ros.demo.world.route import Section, plan_route
-from activesam_ros.demo.world.street import lay_out
+from activesam_ros.demo.world.streets import lay_out
 from activesam_ros.demo.world.traffic import Agent, Lane, Pose, cast_agents, lane_center
 from activesam_ros.demo.world.weather import draw_conditions
 
@@ -30,30 +27,27 @@ KEPT_SECTIONS = 12
 
 
 @dataclass(frozen=True)
-class Scene:
+class Surroundings:
     """Everything around the ego vehicle in its coordinates, and its own motion.
 
-    sun: direction to the sun; heading in the world; speed in m/s; s along the route in metres.
+    sun: unit vector [3] to the sun; heading_rad: in the world; speed_m_s: of the ego vehicle.
     """
 
     mesh: Mesh
     window: GroundWindow
     sun: Floats
-    heading: float
-    speed: float
-    s: float
+    heading_rad: float
+    speed_m_s: float
 
 
 class World:
-    """Route, streets, traffic, light and textures of one seed. Safe to use from threads."""
+    """Route, streets, traffic and weather of one seed. Several threads may use it."""
 
     def __init__(self, seed: int, duration_s: float) -> None:
         self.seed = seed
         self.route = plan_route(seed, duration_s)
         self.ground = Ground(seed, self.route)
         self.conditions = draw_conditions(np.random.default_rng([seed, 8]))
-        self.atlas = build_atlas(np.random.default_rng([seed, 9]))
-        self.clouds = cloud_plane(noise(np.random.default_rng([seed, 10]), CLOUD_SIZE, 1.45))
         self._layout = lru_cache(KEPT_SECTIONS)(self._lay_out)
         self._cast = lru_cache(KEPT_SECTIONS)(self._cast_agents)
 
@@ -70,7 +64,7 @@ class World:
         x, y, heading = self.route.world(s, lane_center(self.route, s, Lane.OWN))
         return float(x), float(y), float(heading) + math.atan2(after - before, 4.0), s
 
-    def scene(self, time_s: float, all_around: bool = False) -> Scene:
+    def surroundings(self, time_s: float, all_around: bool = False) -> Surroundings:
         """The surroundings at ``time_s``; what lies far behind only if ``all_around``."""
         x, y, heading, s = self.ego_pose(time_s)
         meshes = []
@@ -88,13 +82,12 @@ class World:
         cos, sin = math.cos(heading), math.sin(heading)
         east, north, up = self.conditions.sun_direction
         sun = np.array([cos * east + sin * north, cos * north - sin * east, up], np.float32)
-        return Scene(
+        return Surroundings(
             mesh=_turned(joined(meshes), heading),
             window=self.ground.window(s, (x, y, heading)),
             sun=sun,
-            heading=heading,
-            speed=speed,
-            s=s,
+            heading_rad=heading,
+            speed_m_s=speed,
         )
 
     def _is_red(self, section: Section, time_s: float) -> bool:
@@ -138,7 +131,7 @@ def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
         ends=mesh.ends[rods],
         radii=mesh.radii[rods],
         rods=kept_rods,
-        groups=Groups(
+        groups=MeshGroups(
             groups.center[keep],
             groups.footprint[keep],
             groups.yaw[keep],
@@ -166,7 +159,7 @@ def _agent_mesh(agent: Agent, time_s: float) -> Mesh:
     else:
         ends = figures.riding_pose(figure.height, turn, agent.pose is Pose.MOTORCYCLING)
     shown = figure.radii[:, 0] > 0.0
-    groups = Groups(
+    groups = MeshGroups(
         center=np.array([[0.0, 0.0, figure.height / 2]], np.float32),
         footprint=np.array([[0.35, 0.45, figure.height]], np.float32),
         yaw=np.zeros(1, np.float32),

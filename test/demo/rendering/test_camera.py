@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.demo.rendering.camera import Camera, drive_cameras
+from activesam_ros.demo.rendering.camera import PinholeCamera, drive_cameras
 from activesam_ros.demo.rendering.raster import horizon_row
 
 cameras = st.builds(
-    Camera,
+    PinholeCamera,
     width=st.just(640),
     height=st.just(384),
     focal_px=st.floats(200.0, 900.0),
@@ -24,7 +24,7 @@ cameras = st.builds(
 
 
 @given(camera=cameras)
-def test_parallel_lines_meet_at_the_vanishing_point(camera: Camera) -> None:
+def test_parallel_lines_meet_at_the_vanishing_point(camera: PinholeCamera) -> None:
     ahead = np.array([math.cos(camera.yaw_rad), math.sin(camera.yaw_rad), 0.0])
     aside = np.array([-ahead[1], ahead[0], 0.0])
     far = np.stack([1e7 * ahead + lane * aside for lane in (-5.0, 0.0, 5.0)])
@@ -35,7 +35,7 @@ def test_parallel_lines_meet_at_the_vanishing_point(camera: Camera) -> None:
 
 @given(camera=cameras, x=st.floats(5.0, 80.0), y=st.floats(-3.0, 3.0), z=st.floats(0.0, 3.0))
 def test_projection_is_the_one_of_the_intrinsics(
-    camera: Camera, x: float, y: float, z: float
+    camera: PinholeCamera, x: float, y: float, z: float
 ) -> None:
     point = np.array([x, y, z])
     optical = camera.rotation.T @ (point - [0.0, 0.0, camera.mount_height_m])
@@ -46,7 +46,7 @@ def test_projection_is_the_one_of_the_intrinsics(
 
 
 @given(camera=cameras)
-def test_rotations_are_rotations(camera: Camera) -> None:
+def test_rotations_are_rotations(camera: PinholeCamera) -> None:
     for rotation in (camera.rotation, camera.link_rotation):
         assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-12)
         assert np.linalg.det(rotation) == pytest.approx(1.0)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from activesam_ros.demo.rendering.textures import Cell
-from activesam_ros.demo.world import large_vehicles, structures
+from activesam_ros.demo.world import structures, vehicles
 from activesam_ros.demo.world.ground import TRACK_D_M
-from activesam_ros.demo.world.layout import CITY_CELLS, Layout, some_tree, span, stretch
-from activesam_ros.demo.world.mesh import Tint
-from activesam_ros.demo.world.route import StreetType
+from activesam_ros.demo.world.layout import (
+    CITY_CELLS,
+    SIDES,
+    Layout,
+    Placed,
+    some_tree,
+    span,
+    stretch,
+)
+from activesam_ros.demo.world.mesh import Texture, Tint
+from activesam_ros.demo.world.route import Route, Section, StreetType
+from activesam_ros.demo.world.street_furniture import (
+    add_background,
+    add_furniture,
+    add_junction,
+    add_median,
+    add_parked,
+)
 
 
 def _row_of_houses(layout: Layout, side: float, setback: float, gap: tuple[float, float]) -> None:
@@ -18,7 +32,7 @@ def _row_of_houses(layout: Layout, side: float, setback: float, gap: tuple[float
     tint = structures.leaf_tint(rng)
     while s < end - 7.0:
         width = min(rng.uniform(8.0, 13.0), end - s)
-        cell = Cell.FACADE_HOUSE if rng.random() < 0.7 else Cell.FACADE_BRICK
+        cell = Texture.FACADE_HOUSE if rng.random() < 0.7 else Texture.FACADE_BRICK
         house = structures.building(
             rng, side, width, rng.uniform(8.0, 11.0), int(rng.integers(1, 4)), cell, False, True
         )
@@ -65,8 +79,8 @@ def _border(layout: Layout, side: float, start: float, end: float, d: float) -> 
             layout.place(mesh, part[0], side * d)
 
 
-def _wall_cell(rng: np.random.Generator) -> Cell:
-    return (Cell.BRICK, Cell.STONE, Cell.PLASTER, Cell.CONCRETE)[rng.integers(4)]
+def _wall_cell(rng: np.random.Generator) -> Texture:
+    return (Texture.BRICK, Texture.STONE, Texture.PLASTER, Texture.CONCRETE)[rng.integers(4)]
 
 
 def _wall_tint(rng: np.random.Generator) -> Tint:
@@ -121,7 +135,7 @@ def _highway(layout: Layout, side: float) -> None:
     start, end = span(layout)
     noise_wall = rng.random() < 0.5
     d = form.half_road + (rng.uniform(1.5, 4.0) if noise_wall else rng.uniform(2.5, 5.0))
-    cell = (Cell.CONCRETE, Cell.WOOD, Cell.STONE)[rng.integers(3)]
+    cell = (Texture.CONCRETE, Texture.WOOD, Texture.STONE)[rng.integers(3)]
     height, tint = rng.uniform(2.2, 3.4), _wall_tint(rng)
     for s0, s1 in stretch(start, end, 8.0):
         if noise_wall:
@@ -163,7 +177,7 @@ def _rural(layout: Layout, side: float) -> None:
             layout.place(structures.utility_pole(rng, layout.next_instance()), s, pole_d)
     if rng.random() < 0.5:
         s = rng.uniform(start + 10.0, end - 20.0)
-        cell = Cell.FACADE_HOUSE if rng.random() < 0.6 else Cell.HALL
+        cell = Texture.FACADE_HOUSE if rng.random() < 0.6 else Texture.HALL
         barn = structures.building(rng, side, 14.0, 10.0, 2, cell, False, True)
         layout.place(barn, s, side * (edge + rng.uniform(9.0, 15.0)))
     depth = 5.0 if side < 0 else 9.0
@@ -210,7 +224,7 @@ def _industrial(layout: Layout, side: float) -> None:
                 layout.place(structures.wall(rng, s1 - s0, height, cell, tint), s0, side * d)
             elif kind < 0.92:
                 layout.place(structures.fence(rng, s1 - s0, style), s0, side * d)
-        hall_cell = Cell.HALL if rng.random() < 0.7 else Cell.FACADE_OFFICE
+        hall_cell = Texture.HALL if rng.random() < 0.7 else Texture.FACADE_OFFICE
         hall = structures.building(
             rng, side, stop - s - 2.0, 18.0, int(rng.integers(2, 4)), hall_cell, False, False
         )
@@ -218,12 +232,12 @@ def _industrial(layout: Layout, side: float) -> None:
         if rng.random() < 0.5:
             layout.place(some_tree(rng, 5.0, 8.0), s + 3.0, side * (d + 2.2))
         if rng.random() < 0.5:
-            lorry = large_vehicles.truck(rng)
+            lorry = vehicles.truck(rng)
             layout.place(lorry, stop - 8.0, side * (d + 3.0), 0.1, layout.next_instance())
         s = stop
 
 
-FRONTS = {
+_FRONTS = {
     StreetType.RESIDENTIAL: _residential,
     StreetType.DOWNTOWN: _downtown,
     StreetType.HIGHWAY: _highway,
@@ -231,3 +245,17 @@ FRONTS = {
     StreetType.RAILWAY: _railway,
     StreetType.INDUSTRIAL: _industrial,
 }
+
+
+def lay_out(seed: int, section: Section, route: Route) -> Placed:
+    """Everything that stands in ``section``."""
+    layout = Layout(seed, section, route)
+    add_junction(layout)
+    for side in SIDES:
+        _FRONTS[section.street](layout, side)
+        add_parked(layout, side)
+        add_furniture(layout, side)
+        add_background(layout, side)
+    if section.street is StreetType.HIGHWAY:
+        add_median(layout)
+    return layout.result()
