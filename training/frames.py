@@ -93,7 +93,8 @@ def renumbered(instances: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 def _render_shard(job: tuple[int, Path], config: Sam3Config, frames: int) -> None:
     try:
-        from activesam_ros.demo.drive import Drive, DriveOptions
+        from activesam_ros.demo.drive.options import DriveOptions
+        from activesam_ros.demo.drive.sequence import Drive
     except ImportError as error:
         raise MissingDependencyError(
             f"Rendering needs the package {error.name!r}, which is not here; render elsewhere and "

@@ -17,8 +17,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from activesam_ros.commands.demo_drive import parse_size
-from activesam_ros.demo.drive import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.bag_writer import CameraTopics, write_drive
+from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.live.animation import Style, write_pictures
 from activesam_ros.demo.live.live import LiveOptions, LiveResult, run_live
 from activesam_ros.demo.live.processes import DemoError, termination_as_interrupt

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.drive.options import DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.results import text_table
 from activesam_ros.image_files import read_image

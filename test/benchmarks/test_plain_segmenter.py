@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass

@@ -17,8 +17,8 @@ from PIL import Image
 from rosbags.highlevel import AnyReader
 
 from activesam_ros.commands.demo_run import add_arguments, own_recording, run
-from activesam_ros.demo.drive import DriveOptions
 from activesam_ros.demo.drive.bag_writer import write_drive
+from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.live.live import (
     ACTIVE_CLASSES_TOPIC,
     CAMERA_INFO_TOPIC,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from activesam_ros.demo.drive import Drive
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from activesam_ros.demo.drive import TEST_SEEDS, Drive, DriveFrame, DriveOptions
-from activesam_ros.demo.drive.sequence import frames_in_order
+from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
+from activesam_ros.demo.drive.sequence import Drive, DriveFrame, frames_in_order
 from activesam_ros.demo.rendering.raster import horizon_row
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.errors import UsageError

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.commands.demo_drive import add_arguments, parse_size, run
-from activesam_ros.demo.drive import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, DriveOptions
+from activesam_ros.demo.drive.options import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, DriveOptions
 from activesam_ros.errors import UsageError
 
 

@@ -15,8 +15,10 @@ from rosbags.interfaces import ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import Reader
 
 from activesam_ros.commands.demo_drive import add_arguments, run
-from activesam_ros.demo.drive import Drive, DriveOptions, bag_writer
+from activesam_ros.demo.drive import bag_writer
 from activesam_ros.demo.drive.bag_writer import write_drive
+from activesam_ros.demo.drive.options import DriveOptions
+from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 
