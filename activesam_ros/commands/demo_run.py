@@ -34,8 +34,8 @@ from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.message_types import COMPRESSED_IMAGE
-from activesam_ros.recordings.recording import Recording, open_recording
+from activesam_ros.recordings.recorded_frames import Recording, open_recording
+from activesam_ros.recordings.serialization import COMPRESSED_IMAGE
 from activesam_ros.recordings.topic_choice import chosen_topics
 from activesam_ros.resources import weights_dir
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.commands.evaluate import (
+from activesam_ros.commands.evaluate_shared import (
     Content,
-    Input,
+    EvaluationInput,
     add_common_arguments,
     evaluate,
     options_from,
@@ -20,10 +20,10 @@ from activesam_ros.commands.options.network import (
     vocabulary_from,
 )
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation.datasets.bag_labels import LabelMeaning, label_meaning
+from activesam_ros.evaluation.datasets.bag_label_ids import LabelMeaning, label_meaning
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sources import SourceCount
-from activesam_ros.recordings.recording import open_recording
+from activesam_ros.evaluation.datasets.sample_source import SourceCount
+from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.segmentation.baselines import Method
 
 DEFAULT_AGREEMENT_EVERY = 10
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
     )
     images = recording.message_count(topics[:1])
-    read = Input(recording.files, {"topics": ", ".join(topics)}, images, "frame")
+    read = EvaluationInput(recording.files, {"topics": ", ".join(topics)}, images, "frame")
 
     def about(count: SourceCount) -> Content:
         _report_problems(count, meaning)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.evaluation.scoring.compare import (
+from activesam_ros.evaluation.scoring.compare_runs import (
     CLASS_PREFIX,
     Difference,
     differences,

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.commands.evaluate import (
-    Input,
+from activesam_ros.commands.evaluate_shared import (
+    EvaluationInput,
     add_common_arguments,
     evaluate,
     options_from,
 )
 from activesam_ros.commands.options.network import add_network_arguments
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.datasets.datasets import DatasetSource, find_images, label_ids
-from activesam_ros.evaluation.datasets.rules import (
+from activesam_ros.evaluation.datasets.benchmark_images import DatasetSource, find_images, label_ids
+from activesam_ros.evaluation.datasets.benchmark_rules import (
     BENCHMARK_NAMES,
     Benchmark,
     Published,
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     evaluate(
         options,
         task,
-        Input(files, {"benchmark": benchmark.name}, len(images), "image"),
+        EvaluationInput(files, {"benchmark": benchmark.name}, len(images), "image"),
         lambda count: about,
         [lambda content: published_table(benchmark, content["methods"])],
     )

@@ -22,7 +22,12 @@ from activesam_ros.node.engine import Mode, Prompted, release_memory
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.camera import Frame
 from activesam_ros.node.statistics import NO_ROOM, TOO_OLD, FrameStatistics
-from activesam_ros.recordings.images import Converter, RejectedImageError, compressed_to_rgb, to_rgb
+from activesam_ros.recordings.image_encodings import (
+    Converter,
+    RejectedImageError,
+    compressed_to_rgb,
+    to_rgb,
+)
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.streaming.streams import Streams, rules_of

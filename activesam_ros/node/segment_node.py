@@ -50,7 +50,7 @@ from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.node.turns import Turns
 from activesam_ros.pipeline import compiles
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.images import load_converter
+from activesam_ros.recordings.image_encodings import load_converter
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
 

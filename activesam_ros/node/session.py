@@ -36,7 +36,7 @@ from activesam_ros.node.worker import FrameWorker
 from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.images import Converter
+from activesam_ros.recordings.image_encodings import Converter
 from activesam_ros.segmentation.result import Wanted
 
 

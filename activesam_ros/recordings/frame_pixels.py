@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError
 from activesam_ros.image_files import LabelMap
-from activesam_ros.recordings.images import compressed_to_rgb, load_converter, to_rgb
-from activesam_ros.recordings.message_types import IMAGE
-from activesam_ros.recordings.recording import Frame
+from activesam_ros.recordings.image_encodings import compressed_to_rgb, load_converter, to_rgb
+from activesam_ros.recordings.recorded_frames import RecordedFrame
+from activesam_ros.recordings.serialization import IMAGE
 
-RgbDecoder: TypeAlias = Callable[[Frame], NDArray[np.uint8]]
+RgbDecoder: TypeAlias = Callable[[RecordedFrame], NDArray[np.uint8]]
 
 _PNG_MAGIC = b"\x89PNG\r\n"
 _LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
@@ -29,7 +29,7 @@ def rgb_decoder() -> RgbDecoder:
     """
     converter = load_converter()
 
-    def decode(frame: Frame) -> NDArray[np.uint8]:
+    def decode(frame: RecordedFrame) -> NDArray[np.uint8]:
         if frame.message is None:
             raise ImageError(frame.problem or "the message cannot be read")
         if frame.message_type == IMAGE:
@@ -39,7 +39,7 @@ def rgb_decoder() -> RgbDecoder:
     return decode
 
 
-def label_map(frame: Frame) -> LabelMap:
+def label_map(frame: RecordedFrame) -> LabelMap:
     """The class ids of a label image, uint8 or uint16 [H, W].
 
     Reads mono8, 8UC1, mono16 and 16UC1, and PNG; raises ImageError for anything else.
@@ -59,7 +59,7 @@ def label_map(frame: Frame) -> LabelMap:
     return pixels  # type: ignore[return-value]
 
 
-def _raw_labels(frame: Frame) -> LabelMap:
+def _raw_labels(frame: RecordedFrame) -> LabelMap:
     message = frame.message
     if message.encoding not in _LABEL_TYPES:
         raise ImageError(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.message_types import IMAGE
-from activesam_ros.recordings.recording import Frame, Recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
+from activesam_ros.recordings.serialization import IMAGE
 
 _ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1")
 
@@ -41,7 +41,7 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     return cameras
 
 
-def _has_color(frame: Frame | None) -> bool:
+def _has_color(frame: RecordedFrame | None) -> bool:
     if frame is None or frame.message is None:
         return False
     if frame.message_type == IMAGE:

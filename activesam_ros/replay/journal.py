@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.execution.journal_file import open_journal
+from activesam_ros.resumable_work import open_journal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS frames (
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS streams (topic TEXT PRIMARY KEY, state TEXT NOT NULL)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """What became of one frame: CDR of its two messages, or the problem that kept it from any."""
 
     topic: str
@@ -37,7 +37,7 @@ class Entry:
     stamp_is_log_time: bool
 
 
-class Journal:
+class ReplayJournal:
     """Entries in the order of their frames. ``done`` is how many there are."""
 
     def __init__(self, path: Path, job: Mapping[str, object]) -> None:
@@ -50,7 +50,7 @@ class Journal:
         self._connection = open_journal(path, _SCHEMA, job, "replay")
         (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
 
-    def append(self, entry: Entry, stream: str | None = None) -> None:
+    def append(self, entry: JournalEntry, stream: str | None = None) -> None:
         """Add the next frame's entry; it is on disk when this returns.
 
         stream: the state of its topic's stream after it, None where nothing is carried on. Raises
@@ -89,14 +89,14 @@ class Journal:
         for problem, stamp_is_log_time in rows:
             yield problem, bool(stamp_is_log_time)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[JournalEntry]:
         """Every entry, one at a time."""
         rows = self._connection.execute(
             "SELECT topic, log_time_ns, mask, active_classes, problem, stamp_is_log_time "
             "FROM frames ORDER BY place"
         )
         for topic, log_time_ns, mask, active_classes, problem, stamp_is_log_time in rows:
-            yield Entry(
+            yield JournalEntry(
                 topic,
                 log_time_ns,
                 None if mask is None else zlib.decompress(mask),

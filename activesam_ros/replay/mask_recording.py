@@ -15,7 +15,8 @@ from mcap.writer import CompressionType, Writer
 
 from activesam_ros import __version__
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.message_types import (
+from activesam_ros.recordings.recorded_frames import RecordedFrame
+from activesam_ros.recordings.serialization import (
     ACTIVE_CLASSES,
     IMAGE,
     VOCABULARY,
@@ -25,8 +26,7 @@ from activesam_ros.recordings.message_types import (
     serialize,
     vocabulary_message,
 )
-from activesam_ros.recordings.recording import Frame
-from activesam_ros.replay.journal import Entry
+from activesam_ros.replay.journal import JournalEntry
 from activesam_ros.segmentation.result import Segmentation
 
 NAMESPACE = "/activesam"
@@ -80,7 +80,7 @@ def _camera(topic: str) -> str:
     return "/".join(parts)
 
 
-def mask_message(frame: Frame, result: Segmentation) -> bytes:
+def mask_message(frame: RecordedFrame, result: Segmentation) -> bytes:
     """CDR of the frame's sensor_msgs/Image of class ids, mono8 or 16UC1, with its stamp and id."""
     labels = np.ascontiguousarray(result.labels)
     wide = labels.dtype != np.uint8
@@ -101,7 +101,9 @@ def mask_message(frame: Frame, result: Segmentation) -> bytes:
     )
 
 
-def active_classes_message(frame: Frame, result: Segmentation, vocabulary: Vocabulary) -> bytes:
+def active_classes_message(
+    frame: RecordedFrame, result: Segmentation, vocabulary: Vocabulary
+) -> bytes:
     """CDR of the frame's activesam_ros/ActiveClasses; a class that was not decoded has presence 0.
 
     latency_ms is the time the network and the method took.
@@ -136,7 +138,7 @@ def active_classes_message(frame: Frame, result: Segmentation, vocabulary: Vocab
 
 def write_mask_bag(
     path: Path,
-    entries: Iterable[Entry],
+    entries: Iterable[JournalEntry],
     topics: Mapping[str, OutputTopics],
     vocabulary: Vocabulary,
     job: Mapping[str, str],

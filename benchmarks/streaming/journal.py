@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.evaluation.execution.journal_file import open_journal
+from activesam_ros.resumable_work import open_journal
 from benchmarks.streaming.kept_drive import decoded, encoded
 
 SUFFIX = ".journal"

@@ -28,9 +28,9 @@ from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.world.classes import CLASS_COUNT
 from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.evaluation.execution.job_identity import vocabulary_identity
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.resumable_work import vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.settings import Settings

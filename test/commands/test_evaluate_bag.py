@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from activesam_ros.cli import main
 from activesam_ros.commands import evaluate_bag as bag_command
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation.datasets.bag_labels import label_meaning
+from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.execution import worker
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.recording import open_recording
+from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult
 

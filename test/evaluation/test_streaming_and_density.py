@@ -20,11 +20,10 @@ from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.image_files import write_png
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.frame_pixels import rgb_decoder
-from activesam_ros.recordings.message_types import ACTIVE_CLASSES
-from activesam_ros.recordings.recording import open_recording
-from activesam_ros.replay.journal import Entry, Journal
-from activesam_ros.replay.replay import segment_rest
+from activesam_ros.recordings.recorded_frames import open_recording
+from activesam_ros.recordings.serialization import ACTIVE_CLASSES
+from activesam_ros.replay.journal import JournalEntry, ReplayJournal
+from activesam_ros.replay.segment_frames import segment_remaining
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import in_time
@@ -175,27 +174,25 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
     recording = open_recording(two_cameras(bags))
     topics = ("/front/image_raw", "/rear/image_raw")
 
-    def replayed(name: str, *pauses: int) -> list[Entry]:
+    def replayed(name: str, *pauses: int) -> list[JournalEntry]:
         """Entries of a replay that is interrupted after so many frames, again and again."""
         for pause in (*pauses, None):
-            journal = Journal(bags.folder / name, {"job": 1})
+            journal = ReplayJournal(bags.folder / name, {"job": 1})
 
-            def advance(journal: Journal = journal, pause: int | None = pause) -> None:
+            def advance(journal: ReplayJournal = journal, pause: int | None = pause) -> None:
                 if journal.done == pause:
                     raise KeyboardInterrupt
 
             segmenter = in_time(network.segmenter(vocabulary, settings), settings)
             try:
-                segment_rest(
-                    recording, topics, vocabulary, segmenter, rgb_decoder(), journal, advance
-                )
+                segment_remaining(recording, topics, vocabulary, segmenter, journal, advance)
             except KeyboardInterrupt:
                 journal.close()
         entries = list(journal.entries())
         journal.close()
         return entries
 
-    def reasons(entries: list[Entry]) -> list[list[tuple[str, float, int]]]:
+    def reasons(entries: list[JournalEntry]) -> list[list[tuple[str, float, int]]]:
         return [
             [(entry.name, entry.presence, entry.reason) for entry in _classes(each)]
             for each in entries
@@ -207,8 +204,8 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
     assert any(reason == Reason.CARRIED for _, _, reason in reasons(parts)[2])
 
 
-def _classes(entry: Entry) -> list[Any]:
-    from activesam_ros.recordings.message_types import ros2_types
+def _classes(entry: JournalEntry) -> list[Any]:
+    from activesam_ros.recordings.serialization import ros2_types
 
     assert entry.active_classes is not None
     message: Any = ros2_types().deserialize_cdr(entry.active_classes, ACTIVE_CLASSES)

@@ -31,7 +31,7 @@ from activesam_ros.node.ros.camera import Frame
 from activesam_ros.node.session import requested_vocabulary
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
-from activesam_ros.recordings.images import Cause, RejectedImageError, RosbagsConverter
+from activesam_ros.recordings.image_encodings import Cause, RejectedImageError, RosbagsConverter
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.settings import Settings

@@ -21,7 +21,7 @@ from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
-from activesam_ros.recordings.images import RosbagsConverter
+from activesam_ros.recordings.image_encodings import RosbagsConverter
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 

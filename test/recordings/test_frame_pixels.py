@@ -9,7 +9,7 @@ import pytest
 
 from activesam_ros.errors import ImageError
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
-from activesam_ros.recordings.recording import Frame, open_recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, Recorded
@@ -18,7 +18,7 @@ PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 LABELS = np.array([[0, 1, 254], [7, 255, 3]], np.uint8)
 
 
-def only_frame(bags: BagBuilder, message: Recorded) -> Frame:
+def only_frame(bags: BagBuilder, message: Recorded) -> RecordedFrame:
     path = bags.mcap([message], f"{message.topic.replace('/', '_')}.mcap")
     (frame,) = open_recording(path).frames([message.topic])
     return frame

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.recording import open_recording
+from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.topic_choice import chosen_topics
 
 if TYPE_CHECKING:

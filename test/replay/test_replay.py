@@ -20,12 +20,12 @@ from activesam_ros.cli import main
 from activesam_ros.commands import replay
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
-from activesam_ros.recordings.message_types import ACTIVE_CLASSES, VOCABULARY, ros2_types
-from activesam_ros.recordings.recording import open_recording
-from activesam_ros.replay.journal import Entry, Journal
+from activesam_ros.recordings.frame_pixels import label_map
+from activesam_ros.recordings.recorded_frames import open_recording
+from activesam_ros.recordings.serialization import ACTIVE_CLASSES, VOCABULARY, ros2_types
+from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.mask_recording import output_topics
-from activesam_ros.replay.replay import segment_rest
+from activesam_ros.replay.segment_frames import segment_remaining
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Terminal
@@ -191,8 +191,8 @@ def test_a_killed_replay_goes_on_as_well(
     path = bags.folder / "masks.mcap.partial"
 
     def go_on() -> int:
-        journal = Journal(path, {"job": 1})
-        segment_rest(recording, (TOPIC,), vocabulary, fake, rgb_decoder(), journal, lambda: None)
+        journal = ReplayJournal(path, {"job": 1})
+        segment_remaining(recording, (TOPIC,), vocabulary, fake, journal, lambda: None)
         done: int = journal.done
         journal.close()
         return done
@@ -283,7 +283,7 @@ def test_a_damaged_tail_is_used_up_to_the_damage_and_reported(
 def test_an_existing_output_and_a_wrong_name_are_refused(arguments: argparse.Namespace) -> None:
     arguments.output.parent.mkdir()
     arguments.output.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         replay.run(arguments)
     assert arguments.output.read_bytes() == b"precious"
     arguments.output = arguments.output.with_suffix(".bag")
@@ -343,16 +343,16 @@ def test_wide_labels_are_written_as_sixteen_bits(
 
 def test_a_journal_is_not_opened_twice_and_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "out.mcap.partial"
-    journal = Journal(path, {"job": 1})
-    journal.append(Entry(TOPIC, 1, b"mask", b"classes", None, False))
-    with pytest.raises(UsageError, match="let the replay that has it open end"):
-        Journal(path, {"job": 1})
+    journal = ReplayJournal(path, {"job": 1})
+    journal.append(JournalEntry(TOPIC, 1, b"mask", b"classes", None, False))
+    with pytest.raises(UsageError, match="wait for the replay that has it open"):
+        ReplayJournal(path, {"job": 1})
     assert [entry.mask for entry in journal.entries()] == [b"mask"]
     journal.close()
     foreign = tmp_path / "foreign.partial"
     foreign.write_bytes(b"something else entirely, and long enough to be looked at" * 20)
-    with pytest.raises(RecordingError, match="is in the way"):
-        Journal(foreign, {"job": 1})
+    with pytest.raises(RecordingError, match="is not what an interrupted replay leaves"):
+        ReplayJournal(foreign, {"job": 1})
     assert foreign.read_bytes().startswith(b"something else")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.corruptions.corrupter import (
+from activesam_ros.evaluation.corruptions.catalogue import (
     ALL,
     DEFAULT_SEVERITY,
     NAMES,
@@ -18,7 +18,7 @@ from activesam_ros.evaluation.corruptions.corrupter import (
     CorruptionPlan,
     parse_corruptions,
 )
-from activesam_ros.evaluation.evaluate import Tallies
+from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.scoring.results import percent, text_table
 
 AVERAGED = ("miou", "pixel_accuracy")
@@ -94,7 +94,7 @@ def corruption_results(tallies: Tallies, seed: int) -> dict[str, Any]:
             method.value: _mean(
                 tally.results(), [run["methods"][method.value] for run in runs.values()]
             )
-            for method, tally in tallies.plain.items()
+            for method, tally in tallies.clean.items()
         },
     }
 

@@ -66,10 +66,10 @@ def executor_from(args: argparse.Namespace) -> Executor:
             raise UsageError(f"--workers {args.workers} needs --executor {LOCAL} or {RAY}.")
         return InProcess()
     if args.executor == RAY:
-        from activesam_ros.evaluation.execution.ray import RayExecutor
+        from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
 
         return RayExecutor(args.address, args.workers, args.worker_restarts)
-    from activesam_ros.evaluation.execution.local import LocalExecutor
+    from activesam_ros.evaluation.execution.local_processes import LocalExecutor
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return LocalExecutor(args.workers or gpus or 2, args.worker_restarts)

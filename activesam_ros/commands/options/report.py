@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.evaluation.evaluate import Tallies
+from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.scoring.results import check_output
 from activesam_ros.prompts.vocabulary import Vocabulary
 
@@ -35,8 +35,8 @@ def write_report_of(
     if folder is None or tallies.pictures is None:
         return
     # only here: nothing else needs a template engine
-    from activesam_ros.evaluation.report.report import Evaluated, write_report
+    from activesam_ros.evaluation.report.write_report import Evaluated, write_report
 
-    frames = {method.value: tally.figures for method, tally in tallies.plain.items()}
+    frames = {method.value: tally.figures for method, tally in tallies.clean.items()}
     path = write_report(folder, Evaluated(content, vocabulary, frames, tallies.pictures))
     print(f"{path} written.")

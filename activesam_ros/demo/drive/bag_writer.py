@@ -32,7 +32,7 @@ from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.message_types import (
+from activesam_ros.recordings.serialization import (
     COMPRESSED_IMAGE,
     IMAGE,
     VOCABULARY,
@@ -40,7 +40,7 @@ from activesam_ros.recordings.message_types import (
     ros2_types,
     vocabulary_message,
 )
-from activesam_ros.recordings.message_types import header as header_message
+from activesam_ros.recordings.serialization import header as header_message
 
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPE = "tf2_msgs/msg/TFMessage"

@@ -16,7 +16,7 @@ from activesam_ros.demo.live.live import MASK_TOPIC
 from activesam_ros.demo.live.summary import joined_by_stamp
 from activesam_ros.errors import ImageError
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
-from activesam_ros.recordings.recording import Recording
+from activesam_ros.recordings.recorded_frames import Recording
 from activesam_ros.segmentation.overlay import Color, draw_text, legend, overlay, text_width
 
 OPACITY = 0.55

@@ -16,13 +16,13 @@ from activesam_ros.demo.live.live import (
     MASK_TOPIC,
     LiveResult,
 )
-from activesam_ros.evaluation.datasets.bag_labels import label_meaning
+from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix
 from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
-from activesam_ros.recordings.message_types import ACTIVE_CLASSES
-from activesam_ros.recordings.recording import Frame, Recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
+from activesam_ros.recordings.serialization import ACTIVE_CLASSES
 
 DIAGNOSTIC_ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
 # Published, and never counted as received by the node: lost on the way, or replaced before it was
@@ -135,8 +135,8 @@ def measure_accuracy(
 
 
 def joined_by_stamp(
-    first: Iterator[Frame], second: Iterator[Frame]
-) -> Iterator[tuple[Frame, Frame]]:
+    first: Iterator[RecordedFrame], second: Iterator[RecordedFrame]
+) -> Iterator[tuple[RecordedFrame, RecordedFrame]]:
     """Pairs of the same stamp; both streams in order of their stamps."""
     right = next(second, None)
     for left in first:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.datasets.sources import Part, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
-from activesam_ros.evaluation.evaluate import Sample
 from activesam_ros.image_files import LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
-from activesam_ros.recordings.recording import Frame, Recording, open_recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class BagReader:
         return Sample(image, labels, pair.image.stamp_ns, place, image_topic)
 
 
-def _labels(frame: Frame | None, count: SourceCount) -> LabelMap | None:
+def _labels(frame: RecordedFrame | None, count: SourceCount) -> LabelMap | None:
     if frame is None:
         return None
     try:

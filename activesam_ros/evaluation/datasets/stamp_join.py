@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from activesam_ros.recordings.recording import Frame
+from activesam_ros.recordings.recorded_frames import RecordedFrame
 
 DEFAULT_WINDOW = 64
 
@@ -15,8 +15,8 @@ DEFAULT_WINDOW = 64
 class LabelledFrame:
     """An image and the label image of the same stamp, None where there is none."""
 
-    image: Frame
-    labels: Frame | None
+    image: RecordedFrame
+    labels: RecordedFrame | None
 
 
 @dataclass
@@ -33,11 +33,11 @@ class StampJoin:
     window: int = DEFAULT_WINDOW
     unmatched_labels: int = field(default=0, init=False)
 
-    def join(self, frames: Iterator[Frame]) -> Iterator[LabelledFrame]:
+    def join(self, frames: Iterator[RecordedFrame]) -> Iterator[LabelledFrame]:
         """Pairs in the order of the images."""
         # each with the place in the stream at which it came
-        images: OrderedDict[int, tuple[Frame, Frame | None]] = OrderedDict()
-        labels: OrderedDict[int, Frame] = OrderedDict()
+        images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]] = OrderedDict()
+        labels: OrderedDict[int, RecordedFrame] = OrderedDict()
         for place, frame in enumerate(frames):
             if frame.topic == self.image_topic:
                 images[place] = (frame, self._take(labels, frame.stamp_ns))
@@ -52,7 +52,7 @@ class StampJoin:
         self.unmatched_labels += len(labels)
 
     def _ready(
-        self, images: OrderedDict[int, tuple[Frame, Frame | None]], place: int
+        self, images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]], place: int
     ) -> Iterator[LabelledFrame]:
         """Images at the front that have their labels or have waited long enough."""
         while images:
@@ -63,7 +63,7 @@ class StampJoin:
             yield LabelledFrame(image, found)
 
     @staticmethod
-    def _take(labels: OrderedDict[int, Frame], stamp_ns: int) -> Frame | None:
+    def _take(labels: OrderedDict[int, RecordedFrame], stamp_ns: int) -> RecordedFrame | None:
         """The oldest waiting labels of that stamp, taken out."""
         for place, frame in labels.items():
             if frame.stamp_ns == stamp_ns:
@@ -71,7 +71,9 @@ class StampJoin:
         return None
 
     @staticmethod
-    def _give(images: OrderedDict[int, tuple[Frame, Frame | None]], labels: Frame) -> bool:
+    def _give(
+        images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]], labels: RecordedFrame
+    ) -> bool:
         """Whether an image that waits took the labels."""
         for place, (image, found) in images.items():
             if found is None and image.stamp_ns == labels.stamp_ns:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from activesam_ros.errors import ExecutorError
-from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
 
@@ -64,14 +64,14 @@ class InProcess:
         worker = Worker(task)
         if journal is None:
             return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
-        parts = Parts(1, expected, journal)  # an interruption costs no more than one image
+        parts = PartQueue(1, expected, journal)  # an interruption costs no more than one image
         while (part := parts.take()) is not None:
             parts.done(part, worker.run(part, lambda: progress(1)))
         assert parts.total is not None
         return Outcome(parts.total, worker.machine)
 
 
-class What(enum.Enum):
+class EventKind(enum.Enum):
     """What a worker has to say."""
 
     READY = enum.auto()
@@ -82,7 +82,7 @@ class What(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Event:
+class WorkerEvent:
     """Something that worker number ``worker`` said, or what became of it.
 
     value: of READY the worker's machine, of ADVANCED how many images more, of FINISHED the
@@ -90,11 +90,11 @@ class Event:
     """
 
     worker: int
-    what: What
+    what: EventKind
     value: Any = None
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Workers that can be started, given parts, listened to and dismissed."""
 
     def start(self, worker: int) -> None:
@@ -105,7 +105,7 @@ class Crew(Protocol):
         """Let a worker that is ready do ``part``."""
         ...
 
-    def listen(self) -> Sequence[Event]:
+    def listen(self) -> Sequence[WorkerEvent]:
         """Wait for events; raises ExecutorError where none can come any more."""
         ...
 
@@ -114,7 +114,7 @@ class Crew(Protocol):
         ...
 
 
-class Parts:
+class PartQueue:
     """Which parts are to do, and the sum of those that are done.
 
     Where a source ends is not known before one of its parts has come to the end. Parts that are in
@@ -191,8 +191,8 @@ def part_size(workers: int, expected: int | None) -> int:
     return min(max(expected // (workers * PARTS_PER_WORKER), 1), LARGEST_PART)
 
 
-def run_crew(
-    crew: Crew,
+def run_pool(
+    crew: WorkerPool,
     workers: int,
     restarts: int,
     expected: int | None,
@@ -204,7 +204,7 @@ def run_crew(
     restarts: how many lost workers are replaced, all in all. Returns the sum of all parts, the
     machine of the first worker that was ready, and how many were lost. Raises ExecutorError.
     """
-    parts = Parts(part_size(workers, expected), expected, journal)
+    parts = PartQueue(part_size(workers, expected), expected, journal)
     doing: dict[int, Part] = {}
     idle: set[int] = set()
     advanced: dict[int, int] = dict.fromkeys(range(workers), 0)
@@ -215,17 +215,17 @@ def run_crew(
     while machine is None or not parts.finished:
         for event in crew.listen():
             worker = event.worker
-            if event.what is What.READY:
+            if event.what is EventKind.READY:
                 machine = machine or event.value
                 idle.add(worker)
-            elif event.what is What.ADVANCED:
+            elif event.what is EventKind.ADVANCED:
                 advanced[worker] += event.value
                 progress(event.value)
-            elif event.what is What.FINISHED:
+            elif event.what is EventKind.FINISHED:
                 parts.done(doing.pop(worker), event.value)
                 advanced[worker] = 0
                 idle.add(worker)
-            elif event.what is What.FAILED:
+            elif event.what is EventKind.FAILED:
                 raise ExecutorError(f"{_doing(doing.get(worker))}: {event.value}.")
             else:
                 lost += 1

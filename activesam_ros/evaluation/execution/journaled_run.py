@@ -1,10 +1,10 @@
-"""Run an evaluation so that an interruption costs little: repeated, the command goes on."""
+"""Run an evaluation that keeps finished parts, so that a repeated command resumes it."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,6 +12,32 @@ from tqdm import tqdm
 from activesam_ros.evaluation.execution.executors import Executor, Outcome
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.resumable_work import files_identity, vocabulary_identity
+from activesam_ros.sam3.checkpoint import weights_fingerprint
+
+
+def evaluation_job(task: Task, files: Iterable[Path], source: Mapping[str, str]) -> dict[str, str]:
+    """Everything the results of ``task`` depend on. Executor and threads are left out.
+
+    files: what the source reads. source: what else identifies the source. Raises CheckpointError
+    when the weights are missing.
+    """
+    network = task.network
+    config = network.config or network.weights.with_name("config.json")
+    return {
+        "input": files_identity(files),
+        **source,
+        "weights": weights_fingerprint(network.weights),
+        "configuration": files_identity([config]) if config.is_file() else "",
+        "device": network.device,
+        "dtype": network.dtype,
+        "vocabulary": vocabulary_identity(task.vocabulary),
+        "methods": ", ".join(method.value for method in task.settings),
+        "settings": repr(list(task.settings.values())),
+        "agreement": repr(task.reference),
+        "corruptions": repr(task.corruptions),
+        "report": repr(task.pictures),
+    }
 
 
 @contextlib.contextmanager
@@ -23,14 +49,14 @@ def journaled_run(
     expected: int | None,
     unit: str,
 ) -> Iterator[Outcome]:
-    """The outcome of ``task``, of which a journal in ``output`` keeps what is done.
+    """The outcome of ``task``; a journal in the folder ``output`` keeps finished parts.
 
-    job: what the journal must belong to. expected: how many images there seem to be, None where
-    that is not known; unit: what the progress bar calls one. The journal is removed when the block
-    ends, and kept when it raises: the results are written there. With streaming a frame depends on
-    those before it, so nothing is kept. Raises ActiveSamError.
+    job: what the journal must belong to. expected: the estimated number of images, None when
+    unknown. unit: what the progress bar calls an image. The caller writes the results inside the
+    block: the journal is removed when the block ends and kept when it raises. A streamed task
+    keeps no journal, because each frame depends on the frames before it. Raises ActiveSamError.
     """
-    if any(settings.streaming for settings in task.settings.values()):
+    if task.is_streamed:
         with tqdm(total=expected, unit=unit, file=sys.stderr, disable=None) as progress:
             outcome = executor.run(task, expected, progress.update)
         yield outcome
@@ -39,8 +65,8 @@ def journaled_run(
     try:
         if journal.images:
             print(
-                f"activesam: {journal.path} has {journal.images} images of this evaluation; going "
-                "on from there.",
+                f"activesam: {journal.path} has {journal.images} images of this evaluation; "
+                "resuming from there.",
                 file=sys.stderr,
             )
         with tqdm(
@@ -52,7 +78,7 @@ def journaled_run(
     except KeyboardInterrupt:
         print(
             f"activesam: {journal.images} images are kept in {journal.path}; repeat the command to "
-            "go on from there.",
+            "resume from there.",
             file=sys.stderr,
         )
         raise

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.datasets.sources import Part
-from activesam_ros.evaluation.execution.journal_file import open_journal
+from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.worker import PartResult
+from activesam_ros.resumable_work import open_journal
 
 JOURNAL_NAME = "evaluation.partial"
 
@@ -30,16 +30,16 @@ CREATE TABLE IF NOT EXISTS parts (
 
 _RESULT_CLASSES = frozenset(
     {
-        ("activesam_ros.evaluation.corruptions.corrupter", "Corruption"),
-        ("activesam_ros.evaluation.evaluate", "Tallies"),
+        ("activesam_ros.evaluation.corruptions.catalogue", "Corruption"),
+        ("activesam_ros.evaluation.evaluator", "Tallies"),
         ("activesam_ros.evaluation.scoring.frame_figures", "FrameFigures"),
         ("activesam_ros.evaluation.report.kept_pictures", "KeptPictures"),
         ("activesam_ros.evaluation.scoring.metrics", "ConfusionMatrix"),
         ("activesam_ros.evaluation.scoring.metrics", "IdMap"),
         ("activesam_ros.evaluation.scoring.metrics", "Share"),
-        ("activesam_ros.evaluation.report.pictures", "FramePicture"),
-        ("activesam_ros.evaluation.report.pictures", "Layer"),
-        ("activesam_ros.evaluation.datasets.sources", "SourceCount"),
+        ("activesam_ros.evaluation.report.frame_picture", "FramePicture"),
+        ("activesam_ros.evaluation.report.frame_picture", "LabelLayer"),
+        ("activesam_ros.evaluation.datasets.sample_source", "SourceCount"),
         ("activesam_ros.evaluation.scoring.tally", "MethodTally"),
         ("activesam_ros.evaluation.execution.worker", "PartResult"),
         ("activesam_ros.prompts.vocabulary", "Vocabulary"),

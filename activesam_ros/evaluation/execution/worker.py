@@ -1,4 +1,4 @@
-"""One network at work on parts of a source: what every executor runs, in whatever process."""
+"""One network that evaluates parts of a source; every executor runs this, in some process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from activesam_ros.evaluation.corruptions.corrupter import Corrupter, CorruptionPlan
-from activesam_ros.evaluation.datasets.sources import Part, Source, SourceCount
-from activesam_ros.evaluation.evaluate import Evaluator, Reference, Tallies
+from activesam_ros.evaluation.corruptions.catalogue import Corrupter, CorruptionPlan
+from activesam_ros.evaluation.datasets.sample_source import Part, SampleSource, SourceCount
+from activesam_ros.evaluation.evaluator import Evaluator, Reference, Tallies
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import machine
 from activesam_ros.pipeline import NetworkOptions, load_network
@@ -22,16 +22,16 @@ from activesam_ros.streaming.streams import in_time
 
 @dataclass(frozen=True)
 class Task:
-    """An evaluation, whole and fit to be sent to another process.
+    """A complete evaluation; it can be pickled and sent to another process.
 
-    settings: of each method, in the order in which they run. label_ids: from the ids of the ground
-    truth to class indices, None without one. reference: settings of the method without pruning and
-    on every how many-th image it runs; None where it does not. corruptions: None for none.
-    threads: of the network on a CPU, None for PyTorch's own choice. pictures: keep some for a
+    settings: by method, in the order in which methods run. label_ids: from ground-truth ids to
+    class indices, None without ground truth. reference: settings of the unpruned method, and N to
+    run it on every N-th image; None to leave it out. corruptions: None for clean images only.
+    threads: CPU threads of the network, None for PyTorch's default. pictures: keep frames for a
     report.
     """
 
-    source: Source
+    source: SampleSource
     network: NetworkOptions
     vocabulary: Vocabulary
     settings: Mapping[Method, Settings]
@@ -41,22 +41,27 @@ class Task:
     threads: int | None = None
     pictures: bool = False
 
+    @property
+    def is_streamed(self) -> bool:
+        """A method carries its active set from frame to frame, so the source is one part."""
+        return any(settings.streaming for settings in self.settings.values())
+
 
 @dataclass
 class PartResult:
-    """What came of a part."""
+    """The result of one part."""
 
     tallies: Tallies
     count: SourceCount
 
     def extend(self, later: PartResult) -> None:
-        """Add what came of the part that follows; raises RecordingError."""
+        """Add the result of the following part; raises RecordingError."""
         self.count.extend(later.count)
         self.tallies.extend(later.tallies)
 
 
 class Worker:
-    """A loaded network with an open source; raises ActiveSamError where either cannot be had."""
+    """A loaded network and an open source; raises ActiveSamError when either is unavailable."""
 
     def __init__(self, task: Task) -> None:
         if task.threads is not None:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from activesam_ros.evaluation.report.pictures import TRUTH, FramePicture
+from activesam_ros.evaluation.report.frame_picture import TRUTH, FramePicture
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
 from activesam_ros.segmentation.baselines import Method
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from activesam_ros.evaluation.report.pictures import FramePicture
+from activesam_ros.evaluation.report.frame_picture import FramePicture
+from activesam_ros.segmentation.baselines import Method
 
 FRAMES_EACH = 3
 SAMPLE = 32
@@ -18,7 +19,7 @@ SAMPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FrameGroup:
     """Frames of one kind, by their places in the source, in the order to be shown."""
 
     title: str
@@ -49,7 +50,7 @@ class KeptPictures:
         self.pictures |= later.pictures
         self._drop_all_but(self._kept())
 
-    def choices(self, each: int = FRAMES_EACH) -> tuple[Choice, ...]:
+    def choices(self, each: int = FRAMES_EACH) -> tuple[FrameGroup, ...]:
         """The worst, the median and the best frames, no frame twice.
 
         Median ones are those of the kept that are nearest to the middle of them: exact for a run of
@@ -60,7 +61,7 @@ class KeptPictures:
             places = sorted(self.pictures)
             count = min(3 * each, len(places))
             spread = (places[index * len(places) // count] for index in range(count))
-            return (Choice("Frames", tuple(spread)),) if places else ()
+            return (FrameGroup("Frames", tuple(spread)),) if places else ()
         each = min(each, max(1, len(ranked) // 3))
         worst = ranked[:each]
         best = [place for place in self._best() if place not in worst][:each]
@@ -68,7 +69,7 @@ class KeptPictures:
         between = [p for p in ranked if p in sample and p not in worst and p not in best]
         first = max(0, (len(between) - each) // 2)
         named = (("Worst", worst), ("Median", between[first : first + each]), ("Best", best))
-        return tuple(Choice(title, tuple(places)) for title, places in named if places)
+        return tuple(FrameGroup(title, tuple(places)) for title, places in named if places)
 
     def _ranked(self) -> list[int]:
         """Places of the frames that have a score, the worst first."""
@@ -94,6 +95,11 @@ class KeptPictures:
         """What is not kept now would not be kept later either."""
         self.scores = {place: score for place, score in self.scores.items() if place in kept}
         self.pictures = {place: entry for place, entry in self.pictures.items() if place in kept}
+
+
+def ranking_method(methods: Sequence[Method]) -> Method:
+    """The method whose frames are ranked: the first, unless that is the unpruned one."""
+    return next((method for method in methods if method is not Method.FULL), methods[0])
 
 
 @functools.lru_cache(maxsize=1024)

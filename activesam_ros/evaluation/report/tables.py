@@ -15,7 +15,7 @@ MATRIX_CLASSES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HeadlineRow:
     """A line of the headline table. cells: by method; best: cells that show the best value.
 
     None is best where all show the same.
@@ -54,15 +54,15 @@ _HEADLINE = (
 _PUBLISHED = {"miou": ("miou", percent), "frames_per_second": ("frames_per_second", number)}
 
 
-def headline(content: Mapping[str, Any]) -> tuple[Row, ...]:
+def headline(content: Mapping[str, Any]) -> tuple[HeadlineRow, ...]:
     """Measured figures of every method, each followed by the published one where there is one."""
     methods = content["methods"]
-    rows: list[Row] = []
+    rows: list[HeadlineRow] = []
     for figure in _HEADLINE:
         values = [_value(entry, figure.keys) for entry in methods.values()]
         if any(value is not None for value in values):
             rows.append(
-                Row(
+                HeadlineRow(
                     figure.title,
                     figure.unit,
                     tuple(figure.shown(value) for value in values),
@@ -73,7 +73,7 @@ def headline(content: Mapping[str, Any]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _published_row(content: Mapping[str, Any], figure: _Figure) -> list[Row]:
+def _published_row(content: Mapping[str, Any], figure: _Figure) -> list[HeadlineRow]:
     key = figure.keys[0]
     if key not in ("miou", "frames_per_second") or "published" not in content:
         return []
@@ -82,7 +82,7 @@ def _published_row(content: Mapping[str, Any], figure: _Figure) -> list[Row]:
         return []
     title = "published" if key == "miou" else "published, on an RTX 5090"
     cells = tuple(figure.shown(value) for value in values)
-    return [Row(title, figure.unit, cells, (False,) * len(cells), published=True)]
+    return [HeadlineRow(title, figure.unit, cells, (False,) * len(cells), published=True)]
 
 
 def _value(entry: Mapping[str, Any], keys: Sequence[str]) -> float | None:

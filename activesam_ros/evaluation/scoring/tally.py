@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
-from activesam_ros.evaluation.scoring.measuring import Measured
+from activesam_ros.evaluation.scoring.measurement import Measured
 from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,
     IdMap,

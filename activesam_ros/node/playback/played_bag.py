@@ -22,8 +22,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, ReaderError
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.files import METADATA, find_source
-from activesam_ros.recordings.records import CDR, message_type_of, plain
+from activesam_ros.recordings.file_reader import CDR, decompressed, full_type_name
+from activesam_ros.recordings.find_files import METADATA, find_files
 
 DEFAULT_DEPTH = 10
 MAX_DEPTH = 1 << 16
@@ -60,7 +60,7 @@ class PlayedBag:
                 if not chosen:
                     continue  # rosbags takes no connections for all
                 for entry, time_ns, data in reader.messages(chosen):
-                    yield entry.topic, time_ns, plain(bytes(data), CDR)
+                    yield entry.topic, time_ns, decompressed(bytes(data), CDR)
         except ReaderError as error:
             raise RecordingError(f"The recording {self.path} is damaged: {error}") from error
 
@@ -72,7 +72,7 @@ def open_bag(path: Path) -> Iterator[PlayedBag]:
     Raises RecordingError when it cannot be read.
     """
     whole = not path.is_dir() or (path / METADATA).is_file()
-    files = (path,) if whole else find_source(path).files
+    files = (path,) if whole else find_files(path).files
     if not path.exists():
         raise RecordingError(f"There is no recording {path}.")
     with ExitStack() as stack:
@@ -93,7 +93,7 @@ def _topics(connections: Sequence[Connection]) -> dict[str, BagTopic]:
     return {
         name: BagTopic(
             name=name,
-            message_type=message_type_of(group[0].msgtype),
+            message_type=full_type_name(group[0].msgtype),
             messages=sum(entry.msgcount for entry in group),
             profile=offered_profile(name, [qos for entry in group for qos in _recorded(entry)]),
         )

@@ -27,10 +27,10 @@ from rosgraph_msgs.msg import Clock
 
 from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
 from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
 from activesam_ros.node.playback.reports import Event, Report, print_report
 from activesam_ros.node.playback.stopping import StopFlag
-from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
 
 EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_playback"

@@ -30,12 +30,12 @@ from rclpy.utilities import remove_ros_args
 
 from activesam_ros import __version__
 from activesam_ros.errors import ActiveSamError, RecordingError
+from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns
 from activesam_ros.node.playback.message_definitions import message_definition
 from activesam_ros.node.playback.reports import Event, Report, print_report
 from activesam_ros.node.playback.stopping import StopFlag
 from activesam_ros.node.ros.camera import endpoints
 from activesam_ros.node.ros.qos import profile_for
-from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns
 
 EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_recorder"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.message_types import COMPRESSED_IMAGE
-from activesam_ros.recordings.recording import open_recording
+from activesam_ros.recordings.recorded_frames import open_recording
+from activesam_ros.recordings.serialization import COMPRESSED_IMAGE
 from activesam_ros.recordings.topic_choice import chosen_topics
 
 COMPRESSED_SUFFIX = "/compressed"

@@ -35,8 +35,8 @@ from activesam_ros.demo.live.summary import (
 )
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
-from activesam_ros.recordings.message_types import header, new, ros2_types, serialize
-from activesam_ros.recordings.recording import Frame, Recording, open_recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
+from activesam_ros.recordings.serialization import header, new, ros2_types, serialize
 
 LABELS = "/ground_truth/labels"
 START_NS = 1_700_000_000_000_000_000
@@ -117,9 +117,9 @@ def test_masks_and_labels_of_another_size_are_refused(
         measure_accuracy(recording, source, LABELS, vocabulary)
 
 
-def frames_with(stamps: Sequence[int]) -> Iterator[Frame]:
+def frames_with(stamps: Sequence[int]) -> Iterator[RecordedFrame]:
     for stamp in stamps:
-        yield Frame("/a", "sensor_msgs/msg/Image", stamp, stamp, "", False, None)
+        yield RecordedFrame("/a", "sensor_msgs/msg/Image", stamp, stamp, "", False, None)
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.evaluation.datasets.stamp_join import StampJoin
-from activesam_ros.recordings.message_types import IMAGE
-from activesam_ros.recordings.recording import Frame
+from activesam_ros.recordings.recorded_frames import RecordedFrame
+from activesam_ros.recordings.serialization import IMAGE
 
 IMAGES, LABELS = "/image", "/labels"
 
 
-def frame(topic: str, stamp_ns: int) -> Frame:
-    return Frame(topic, IMAGE, stamp_ns, stamp_ns, "", False, None)
+def frame(topic: str, stamp_ns: int) -> RecordedFrame:
+    return RecordedFrame(topic, IMAGE, stamp_ns, stamp_ns, "", False, None)
 
 
 def joined(stream: list[tuple[str, int]], window: int = 64) -> tuple[list[tuple[int, bool]], int]:

@@ -25,21 +25,21 @@ from hypothesis import strategies as st
 
 from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, RecordingError, UsageError
-from activesam_ros.evaluation.corruptions.corrupter import Corruption, CorruptionPlan
+from activesam_ros.evaluation.corruptions.catalogue import Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sources import Part, SourceCount
-from activesam_ros.evaluation.evaluate import Tallies
+from activesam_ros.evaluation.datasets.sample_source import Part, SourceCount
+from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.execution.executors import (
-    Event,
+    EventKind,
     InProcess,
     Outcome,
-    Parts,
-    What,
+    PartQueue,
+    WorkerEvent,
     part_size,
-    run_crew,
+    run_pool,
 )
 from activesam_ros.evaluation.execution.journaled_run import journaled_run
-from activesam_ros.evaluation.execution.local import LocalExecutor
+from activesam_ros.evaluation.execution.local_processes import LocalExecutor
 from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.scoring.tally import prediction_ids
@@ -83,7 +83,7 @@ def task(drive: Path, weights: Path, tmp_path: Path) -> Task:
 def told(outcome: Outcome) -> dict[str, Any]:
     """Everything that is no timing."""
     tallies = outcome.result.tallies
-    entries = [tallies.plain, *tallies.corrupted.values()]
+    entries = [tallies.clean, *tallies.corrupted.values()]
     results = [
         {key: value for key, value in tally.results().items() if key not in TIMINGS}
         for entry in entries
@@ -119,7 +119,7 @@ def test_two_processes_give_what_one_gives_though_one_is_killed(
 INTERRUPTED = """
 import pickle, sys
 from pathlib import Path
-from activesam_ros.evaluation.execution.local import LocalExecutor
+from activesam_ros.evaluation.execution.local_processes import LocalExecutor
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 
 task, folder = pickle.loads(Path(sys.argv[1]).read_bytes())
@@ -219,30 +219,30 @@ def part_result(part: Part, images: int) -> PartResult:
     return PartResult(Tallies({}, {}, {}), count)
 
 
-class FakeCrew:
+class FakePool:
     """Workers that answer in any order and are lost as often as told."""
 
     def __init__(self, images: int, losses: int, choose: Callable[[int], int]) -> None:
         self.images, self.losses, self.choose = images, losses, choose
-        self.pending: list[Event] = []
+        self.pending: list[WorkerEvent] = []
         self.given: list[Part] = []
 
     def start(self, worker: int) -> None:
-        self.pending.append(Event(worker, What.READY, {"worker": worker}))
+        self.pending.append(WorkerEvent(worker, EventKind.READY, {"worker": worker}))
 
     def give(self, worker: int, part: Part) -> None:
         self.given.append(part)
         if self.losses and self.choose(2):
             self.losses -= 1
             begun = min(part_result(part, self.images).count.images, 1)
-            self.pending.append(Event(worker, What.ADVANCED, begun))
-            self.pending.append(Event(worker, What.LOST, "gone"))
+            self.pending.append(WorkerEvent(worker, EventKind.ADVANCED, begun))
+            self.pending.append(WorkerEvent(worker, EventKind.LOST, "gone"))
             return
         result = part_result(part, self.images)
-        self.pending.append(Event(worker, What.ADVANCED, result.count.images))
-        self.pending.append(Event(worker, What.FINISHED, result))
+        self.pending.append(WorkerEvent(worker, EventKind.ADVANCED, result.count.images))
+        self.pending.append(WorkerEvent(worker, EventKind.FINISHED, result))
 
-    def listen(self) -> Sequence[Event]:
+    def listen(self) -> Sequence[WorkerEvent]:
         assert self.pending, "nobody works and the source is not done"
         worker = self.pending[self.choose(len(self.pending))].worker
         event = next(event for event in self.pending if event.worker == worker)
@@ -264,9 +264,9 @@ def test_every_image_counts_once_and_in_order(
     images: int, workers: int, guess: int | None, losses: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    crew = FakeCrew(images, losses, lambda below: int(random.integers(below)))
+    crew = FakePool(images, losses, lambda below: int(random.integers(below)))
     progress: list[int] = []
-    total, machine, lost = run_crew(crew, workers, 5, guess, progress.append)
+    total, machine, lost = run_pool(crew, workers, 5, guess, progress.append)
     assert list(total.count.problems) == [str(place) for place in range(images)]
     assert set(total.count.problems.values()) <= {1}
     assert sum(progress) == images
@@ -310,14 +310,14 @@ def test_interrupted_anywhere_every_image_counts_once(
     with tempfile.TemporaryDirectory() as folder:
         journal = PartJournal(Path(folder) / "out", {"job": 1})
         with contextlib.suppress(Interrupted):
-            run_crew(
-                FakeCrew(images, 0, listened), workers[0], 0, guess, lambda more: None, journal
+            run_pool(
+                FakePool(images, 0, listened), workers[0], 0, guess, lambda more: None, journal
             )
         journal.close()
         journal = PartJournal(Path(folder) / "out", {"job": 1})
         before, progress = journal.images, [0]
-        crew = FakeCrew(images, 0, lambda below: int(random.integers(below)))
-        total, _, _ = run_crew(crew, workers[1], 0, guess, progress.append, journal)
+        crew = FakePool(images, 0, lambda below: int(random.integers(below)))
+        total, _, _ = run_pool(crew, workers[1], 0, guess, progress.append, journal)
         journal.remove()
         assert not (Path(folder) / "out").exists()
     assert list(total.count.problems) == [str(place) for place in range(images)]
@@ -329,7 +329,7 @@ def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: 
     journal = PartJournal(tmp_path, {"job": 1})
     part = Part(0, 2)
     journal.keep(part, part_result(part, 9))
-    with pytest.raises(UsageError, match="let the evaluation that has it open end"):
+    with pytest.raises(UsageError, match="wait for the evaluation that has it open"):
         PartJournal(tmp_path, {"job": 1})
     journal.close()
     with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
@@ -343,12 +343,12 @@ def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: 
             list(journal.parts())
         journal.close()
     (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
-    with pytest.raises(RecordingError, match="is in the way"):
+    with pytest.raises(RecordingError, match="is not what an interrupted evaluation leaves"):
         PartJournal(tmp_path, {"job": 1})
 
 
 def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:
-    parts = Parts(2, 4)
+    parts = PartQueue(2, 4)
     first, second = parts.take(), parts.take()
     assert (first, second) == (Part(0, 2), Part(2, 4))
     assert parts.take() is None  # four images are expected, and more may show

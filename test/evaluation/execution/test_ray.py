@@ -17,9 +17,9 @@ import pytest
 from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.executors import InProcess
-from activesam_ros.evaluation.execution.ray import RayExecutor
+from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
 from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
@@ -98,7 +98,7 @@ def test_a_cluster_gives_what_one_process_gives_though_a_worker_is_killed(
     results = [
         {
             key: value
-            for key, value in each.result.tallies.plain[Method.ACTIVESAM].results().items()
+            for key, value in each.result.tallies.clean[Method.ACTIVESAM].results().items()
             if key not in TIMINGS
         }
         for each in (outcome, alone)

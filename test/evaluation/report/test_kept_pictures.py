@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activesam_ros.evaluation.report.frame_picture import FramePicture
 from activesam_ros.evaluation.report.kept_pictures import FRAMES_EACH, SAMPLE, KeptPictures
-from activesam_ros.evaluation.report.pictures import FramePicture
 
 scores = st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=1, max_size=90)
 

@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.commands.options.corruptions import corruption_results
-from activesam_ros.evaluation.corruptions.corrupter import Corrupter, Corruption, CorruptionPlan
-from activesam_ros.evaluation.evaluate import Evaluator, Sample, Tallies
-from activesam_ros.evaluation.report.report import Evaluated, page, write_report
+from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption, CorruptionPlan
+from activesam_ros.evaluation.datasets.sample_source import Sample
+from activesam_ros.evaluation.evaluator import Evaluator, Tallies
 from activesam_ros.evaluation.report.tables import corruption_figures, headline
+from activesam_ros.evaluation.report.write_report import Evaluated, page, write_report
 from activesam_ros.evaluation.scoring.results import document, machine, percent
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -99,10 +100,10 @@ def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
         "settings": {method.value: {"max_active": 40} for method in segmenters},
         "published": {"activesam": {"miou": 0.697, "frames_per_second": 4.04}},
     }
-    content = document(tallies.plain, machine(CPU, torch.float32), about)
+    content = document(tallies.clean, machine(CPU, torch.float32), about)
     if corrupted:
         content["corruptions"] = corruption_results(tallies, CORRUPTIONS.seed)
-    frames = {method.value: tally.figures for method, tally in tallies.plain.items()}
+    frames = {method.value: tally.figures for method, tally in tallies.clean.items()}
     assert tallies.pictures is not None
     return Evaluated(content, VOCABULARY, frames, tallies.pictures)
 

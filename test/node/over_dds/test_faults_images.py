@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from activesam_ros.recordings.images import Cause
+from activesam_ros.recordings.image_encodings import Cause
 
 if TYPE_CHECKING:
     from test.node.conftest import Camera, NodeProcess, OpenCamera, Peer, StartNode

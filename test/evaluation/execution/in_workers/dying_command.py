@@ -13,7 +13,7 @@ import sys
 from unittest import mock
 
 from activesam_ros.cli import main
-from activesam_ros.evaluation.datasets.sources import Part
+from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult
 

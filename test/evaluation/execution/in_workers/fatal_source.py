@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sources import Part, Reader, SourceCount
-from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SampleReader, SourceCount
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +24,7 @@ class FatalSource:
     mark: Path | None
     parent: bool = False
 
-    def open(self) -> Reader:
+    def open(self) -> SampleReader:
         return FatalReader(self)
 
 

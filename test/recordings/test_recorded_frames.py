@@ -20,8 +20,8 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from activesam_ros.errors import ImageError, RecordingError
 from activesam_ros.recordings.frame_pixels import rgb_decoder
-from activesam_ros.recordings.message_types import IMAGE
-from activesam_ros.recordings.recording import Frame, Recording, open_recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
+from activesam_ros.recordings.serialization import IMAGE
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, Recorded
@@ -31,7 +31,7 @@ SECOND = 1_000_000_000
 COUNT = 5
 
 
-def frames(recording: Recording, topic: str = TOPIC) -> list[Frame]:
+def frames(recording: Recording, topic: str = TOPIC) -> list[RecordedFrame]:
     return list(recording.frames([topic]))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.evaluate import ranking_method
 from activesam_ros.evaluation.report.charts import (
     Scale,
     Tick,
@@ -19,9 +18,9 @@ from activesam_ros.evaluation.report.charts import (
     line_path,
     strip_paths,
 )
-from activesam_ros.evaluation.report.csv import csv_files
+from activesam_ros.evaluation.report.csv_files import csv_files
 from activesam_ros.evaluation.report.gallery import ShownFrame, shown_frame
-from activesam_ros.evaluation.report.kept_pictures import KeptPictures
+from activesam_ros.evaluation.report.kept_pictures import KeptPictures, ranking_method
 from activesam_ros.evaluation.report.tables import (
     class_rows,
     corruption_figures,

@@ -23,7 +23,7 @@ CORRUPTION_PREFIX = "corruptions."
 CORRUPTION_KEYS = ("miou", "pixel_accuracy", "agreement_with_clean")
 LATENCY_PREFIXES = ("latency_ms.", "stage_latency_ms.")
 
-Run = Mapping[str, Any]
+Results = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Limit:
     relative: bool
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> Results:
     """results.json at ``path`` or in that folder; raises UsageError."""
     file = path / RESULTS_NAME if path.is_dir() else path
     try:
@@ -120,7 +120,7 @@ def higher_is_better(metric: str) -> bool:
     raise UsageError(f"There is no metric {metric!r}; give one of {', '.join(known)}.")
 
 
-def differences(first: Run, second: Run) -> list[Difference]:
+def differences(first: Results, second: Results) -> list[Difference]:
     """Every metric of every method that both runs have and at least one run knows.
 
     Raises UsageError when the runs have no method in common.
@@ -138,7 +138,7 @@ def differences(first: Run, second: Run) -> list[Difference]:
     return found
 
 
-def common_methods(first: Run, second: Run) -> list[str]:
+def common_methods(first: Results, second: Results) -> list[str]:
     """Methods of both runs, in the order of the first; raises UsageError when there are none."""
     common = [name for name in first["methods"] if name in second["methods"]]
     if not common:
@@ -180,7 +180,7 @@ def violations(limits: Sequence[Limit], found: Sequence[Difference]) -> list[str
     return sentences
 
 
-def unlike(first: Run, second: Run) -> list[str]:
+def unlike(first: Results, second: Results) -> list[str]:
     """What, beside the results, differs between the runs, as dotted keys."""
     differing = []
     parts = [
@@ -204,7 +204,7 @@ def _metrics(entry: Mapping[str, Any]) -> dict[str, float | None]:
     return metrics
 
 
-def _corruption_metrics(run: Run, method: str) -> dict[str, float | None]:
+def _corruption_metrics(run: Results, method: str) -> dict[str, float | None]:
     """``corruptions.fog:5.miou`` for one corruption, ``corruptions.mean.miou`` for all."""
     corruptions = run.get("corruptions")
     if not corruptions:

@@ -43,8 +43,8 @@ class RawMessage:
     data: bytes
 
 
-class BagFile(Protocol):
-    """One opened file of a recording. ``damage`` says where its tail is damaged, if known."""
+class FileReader(Protocol):
+    """One open_file file of a recording. ``damage`` says where its tail is damaged, if known."""
 
     @property
     def channels(self) -> tuple[Channel, ...]: ...
@@ -58,13 +58,13 @@ class BagFile(Protocol):
     def close(self) -> None: ...
 
 
-def message_type_of(name: str) -> str:
+def full_type_name(name: str) -> str:
     """``sensor_msgs/Image`` and ``sensor_msgs/msg/Image`` -> ``sensor_msgs/msg/Image``."""
     parts = name.split("/")
     return "/".join((parts[0], "msg", parts[1])) if len(parts) == 2 else name
 
 
-def plain(data: bytes, encoding: str) -> bytes:
+def decompressed(data: bytes, encoding: str) -> bytes:
     """A CDR message as it was before rosbag2's message compression, which only it could start with.
 
     Raises RecordingError when the compressed message is damaged.

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.files import Source, find_source, opened
-from activesam_ros.recordings.message_types import (
+from activesam_ros.recordings.file_reader import Channel, DamageError, RawMessage
+from activesam_ros.recordings.find_files import RecordingFiles, find_files, open_file
+from activesam_ros.recordings.serialization import (
     ENCODINGS,
     IMAGE_TYPES,
     deserialize,
     readable,
 )
-from activesam_ros.recordings.records import Channel, DamageError, RawMessage
 
 _NANOSECONDS = 1_000_000_000
 _STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-bit integer
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RecordedFrame:
     """One image message of a recording.
 
     message: sensor_msgs/Image or CompressedImage, None where it cannot be deserialised; ``problem``
@@ -62,13 +62,13 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._source: Source = find_source(path)
+        self._source: RecordingFiles = find_files(path)
         self._notes: dict[str, None] = dict.fromkeys(self._source.notes)
         channels: list[Channel] = []
         failures: list[RecordingError] = []
         for file in self._source.files:
             try:
-                with opened(file) as storage:
+                with open_file(file) as storage:
                     channels.extend(storage.channels)
                     self._note_damage(file, storage.damage)
             except RecordingError as error:
@@ -121,7 +121,7 @@ class Recording:
         counts = [topic.messages for topic in self.topics if topic.name in topics]
         return None if None in counts else sum(count for count in counts if count is not None)
 
-    def frames(self, topics: Sequence[str]) -> Iterator[Frame]:
+    def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
         """Every image of ``topics`` by the time it was recorded.
 
         A damaged file is read up to the damage, which :attr:`notes` then tell. Raises
@@ -138,7 +138,7 @@ class Recording:
                 with contextlib.suppress(RecordingError):
                     yield deserialize(raw.data, raw.channel)
 
-    def _frames(self, topics: frozenset[str]) -> Iterator[Frame]:
+    def _frames(self, topics: frozenset[str]) -> Iterator[RecordedFrame]:
         for raw in self._raw(topics):
             if readable((raw.channel,)):
                 yield _frame(raw)
@@ -146,7 +146,7 @@ class Recording:
     def _raw(self, topics: frozenset[str]) -> Iterator[RawMessage]:
         for file in self._source.files:
             try:
-                with opened(file) as storage:
+                with open_file(file) as storage:
                     yield from storage.messages(topics)
             except DamageError as damage:
                 self._note_damage(file, str(damage))
@@ -195,7 +195,7 @@ def _sum(counts: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def _frame(raw: RawMessage) -> Frame:
+def _frame(raw: RawMessage) -> RecordedFrame:
     """Raises nothing: what is wrong with the message stands in the frame."""
     log_time_ns = min(max(raw.log_time_ns, 0), _STAMP_LIMIT_NS - 1)
     message, stamp_ns, frame_id, problem = None, None, "", None
@@ -205,7 +205,7 @@ def _frame(raw: RawMessage) -> Frame:
         frame_id = message.header.frame_id
     except RecordingError as error:
         problem = str(error)
-    return Frame(
+    return RecordedFrame(
         topic=raw.channel.topic,
         message_type=raw.channel.message_type,
         stamp_ns=log_time_ns if stamp_ns is None else stamp_ns,

@@ -7,8 +7,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from activesam_ros.errors import RecordingError
-from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.image_files import LabelMap
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image to segment.
+
+    image: uint8 RGB [H, W, 3]. labels: ground truth ids [H, W], None where there is none.
+    stamp_ns: None where samples do not follow each other in time. place: which of its source's
+    images it is, from 0; name: what the source calls it.
+    """
+
+    image: NDArray[np.uint8]
+    labels: LabelMap | None
+    stamp_ns: int | None
+    place: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +91,7 @@ class SourceCount:
             )
 
 
-class Reader(Protocol):
+class SampleReader(Protocol):
     """An open source."""
 
     def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
@@ -80,7 +99,7 @@ class Reader(Protocol):
         ...
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """What samples are read from; can be sent to another process."""
 
-    def open(self) -> Reader: ...
+    def open(self) -> SampleReader: ...

@@ -13,7 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.records import CDR, ROS1, Channel, plain
+from activesam_ros.recordings.file_reader import CDR, ROS1, Channel, decompressed
 from activesam_ros.resources import messages_dir
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -52,7 +52,9 @@ def deserialize(data: bytes, channel: Channel) -> Any:
     try:
         if channel.encoding == ROS1:
             return ros1_types().deserialize_ros1(data, channel.message_type)
-        return ros2_types().deserialize_cdr(plain(data, channel.encoding), channel.message_type)
+        return ros2_types().deserialize_cdr(
+            decompressed(data, channel.encoding), channel.message_type
+        )
     except _DAMAGE as error:
         raise RecordingError(
             f"{len(data)} bytes on {channel.topic} are no {channel.message_type} ({error})"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from activesam_ros.evaluation.corruptions.corrupter import Corrupter, Corruption
-from activesam_ros.evaluation.report.kept_pictures import KeptPictures
-from activesam_ros.evaluation.report.pictures import TRUTH, FramePicture, frame_picture
-from activesam_ros.evaluation.scoring.measuring import (
-    FrameSegmenter,
+from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption
+from activesam_ros.evaluation.datasets.sample_source import Sample
+from activesam_ros.evaluation.report.frame_picture import TRUTH, FramePicture, frame_picture
+from activesam_ros.evaluation.report.kept_pictures import KeptPictures, ranking_method
+from activesam_ros.evaluation.scoring.measurement import (
+    ImageSegmenter,
     Measured,
     PeakMemory,
     for_frame,
@@ -29,26 +28,10 @@ from activesam_ros.streaming.streams import StreamingSegmenter
 
 
 @dataclass(frozen=True)
-class Sample:
-    """An image to segment.
-
-    image: uint8 RGB [H, W, 3]. labels: ground truth ids [H, W], None where there is none.
-    stamp_ns: None where samples do not follow each other in time. place: which of its source's
-    images it is, from 0; name: what the source calls it.
-    """
-
-    image: NDArray[np.uint8]
-    labels: LabelMap | None
-    stamp_ns: int | None
-    place: int
-    name: str
-
-
-@dataclass(frozen=True)
 class Reference:
     """The method without pruning, run on every ``every``-th image to see what pruning costs."""
 
-    segmenter: FrameSegmenter
+    segmenter: ImageSegmenter
     every: int
 
 
@@ -56,20 +39,20 @@ class Reference:
 class Tallies:
     """What each method did, in the order in which methods were asked for.
 
-    plain: on the images as they are. corrupted: on each of their corruptions. clean_agreement: the
+    clean: on the images as they are. corrupted: on each of their corruptions. clean_agreement: the
     pixels whose label a corruption left as it was. pictures: of a few frames; None where none were
     asked for.
     """
 
-    plain: dict[Method, MethodTally]
+    clean: dict[Method, MethodTally]
     corrupted: dict[Corruption, dict[Method, MethodTally]]
     clean_agreement: dict[Corruption, dict[Method, Share]]
     pictures: KeptPictures | None = None
 
     def extend(self, later: Tallies) -> None:
         """Add the tallies of the samples that follow."""
-        for method, tally in self.plain.items():
-            tally.extend(later.plain[method])
+        for method, tally in self.clean.items():
+            tally.extend(later.clean[method])
         for corruption, tallies in self.corrupted.items():
             shares = self.clean_agreement[corruption]
             for method, tally in tallies.items():
@@ -89,7 +72,7 @@ class Evaluator:
 
     def __init__(
         self,
-        segmenters: Mapping[Method, FrameSegmenter],
+        segmenters: Mapping[Method, ImageSegmenter],
         vocabulary: Vocabulary,
         label_ids: IdMap | None,
         device: torch.device,
@@ -129,7 +112,7 @@ class Evaluator:
                 for segmenter in self._segmenters.values():
                     segmenter.segment(sample.image)
                 self._warm = True
-            clean = self._add(sample, tallies.plain, tallies.pictures)
+            clean = self._add(sample, tallies.clean, tallies.pictures)
             if self._corrupter is not None:
                 self._add_corrupted(sample, clean, self._corrupter, tallies)
             advance()
@@ -201,12 +184,7 @@ class Evaluator:
         return None
 
 
-def ranking_method(methods: Sequence[Method]) -> Method:
-    """The method whose frames are ranked: the first, unless that is the unpruned one."""
-    return next((method for method in methods if method is not Method.FULL), methods[0])
-
-
-def _next(segmenter: FrameSegmenter, stream: str, sample: Sample) -> FrameSegmenter:
+def _next(segmenter: ImageSegmenter, stream: str, sample: Sample) -> ImageSegmenter:
     """What segments the sample: samples without times are no stream."""
     if sample.stamp_ns is None:
         return segmenter

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from activesam_ros.errors import MissingDependencyError, UsageError
 
 Corrupted = NDArray[np.uint8] | NDArray[np.float32] | NDArray[np.float64]
-Function = Callable[[NDArray[np.uint8], int, np.random.RandomState], Corrupted]
+CorruptionFunction = Callable[[NDArray[np.uint8], int, np.random.RandomState], Corrupted]
 
 SEVERITIES = range(1, 6)
 DEFAULT_SEVERITY = 5
@@ -168,14 +168,14 @@ def load_frost_images(folder: Path | None) -> tuple[NDArray[np.uint8], ...]:
     return tuple(pictures)
 
 
-def _functions(plan: CorruptionPlan) -> Mapping[str, Function]:
+def _functions(plan: CorruptionPlan) -> Mapping[str, CorruptionFunction]:
     try:
         from activesam_ros.evaluation.corruptions import blur, digital, noise, weather
     except ImportError as error:
         raise MissingDependencyError(
             f"Corruptions need SciPy ({error}): pip install 'activesam_ros[corruptions]'."
         ) from error
-    functions: dict[str, Function] = {
+    functions: dict[str, CorruptionFunction] = {
         "gaussian_noise": noise.gaussian_noise,
         "shot_noise": noise.shot_noise,
         "impulse_noise": noise.impulse_noise,

@@ -25,11 +25,11 @@ from mcap.reader import SeekingReader
 from mcap.stream_reader import CRCValidationError, breakup_chunk
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.records import (
+from activesam_ros.recordings.file_reader import (
     Channel,
     DamageError,
     RawMessage,
-    message_type_of,
+    full_type_name,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -81,8 +81,8 @@ class _Index:
             self.channels[record.id] = record
 
 
-class McapFile:
-    """An opened MCAP file; raises RecordingError when it is none."""
+class McapReader:
+    """An open_file MCAP file; raises RecordingError when it is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -146,7 +146,7 @@ class McapFile:
         counts = self._index.counts
         return Channel(
             topic=channel.topic,
-            message_type=message_type_of(schema.name) if schema else "",
+            message_type=full_type_name(schema.name) if schema else "",
             encoding=channel.message_encoding,
             messages=None if counts is None else counts[channel.id],
         )

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.evaluate import Evaluator, Reference, Sample, Tallies
-from activesam_ros.evaluation.scoring.measuring import PeakMemory, measure
+from activesam_ros.evaluation.datasets.sample_source import Sample
+from activesam_ros.evaluation.evaluator import Evaluator, Reference, Tallies
+from activesam_ros.evaluation.scoring.measurement import PeakMemory, measure
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import document, machine, summary_table, write_results
 from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
@@ -52,7 +53,7 @@ def evaluate(
 ) -> dict[Method, MethodTally]:
     placed = [dataclasses.replace(entry, place=place) for place, entry in enumerate(samples)]
     evaluator = Evaluator(segmenters, vocabulary, label_ids, CPU, reference)
-    return evaluator.run(placed, lambda: None).plain
+    return evaluator.run(placed, lambda: None).clean
 
 
 def one_method(
@@ -178,7 +179,7 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(
             else:
                 total.extend(part)
         assert total is not None
-        results = total.plain[Method.ACTIVESAM].results()
+        results = total.clean[Method.ACTIVESAM].results()
         for key in ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib"):
             assert (results.pop(key) is None) == (not samples and key[0] in "fp")
         return results

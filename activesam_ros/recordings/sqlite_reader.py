@@ -8,18 +8,18 @@ from pathlib import Path
 from urllib.parse import quote
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.records import (
+from activesam_ros.recordings.file_reader import (
     Channel,
     DamageError,
     RawMessage,
-    message_type_of,
+    full_type_name,
 )
 
 MAGIC = b"SQLite format 3\x00"
 
 
-class SqliteFile:
-    """An opened .db3 file; raises RecordingError when it is none."""
+class SqliteReader:
+    """An open_file .db3 file; raises RecordingError when it is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -83,7 +83,7 @@ class SqliteFile:
         return {
             topic_id: Channel(
                 topic,
-                message_type_of(message_type),
+                full_type_name(message_type),
                 encoding,
                 None if counts is None else counts.get(topic_id, 0),
             )
@@ -141,4 +141,4 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise RecordingError(f"{path} cannot be read: {error}.") from error
         return connection
-    raise RecordingError(f"{path} cannot be opened; check that it may be read.")
+    raise RecordingError(f"{path} cannot be open_file; check that it may be read.")

@@ -15,12 +15,12 @@ import lz4.frame  # type: ignore[import-untyped]
 from rosbags.rosbag1 import Reader, ReaderError
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.records import (
+from activesam_ros.recordings.file_reader import (
     ROS1,
     Channel,
     DamageError,
     RawMessage,
-    message_type_of,
+    full_type_name,
 )
 
 MAGIC = b"#ROSBAG V2.0\n"
@@ -34,7 +34,7 @@ _DECOMPRESS: dict[bytes, Callable[[bytes], bytes]] = {
 _DAMAGE = (ReaderError, struct.error, EOFError, KeyError, ValueError, OSError, RuntimeError)
 
 
-def open_ros1(path: Path) -> Ros1File | DamagedRos1File:
+def open_ros1(path: Path) -> Ros1Reader | UnindexedRos1Reader:
     """The bag at ``path``; raises RecordingError when it is none."""
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
@@ -46,11 +46,11 @@ def open_ros1(path: Path) -> Ros1File | DamagedRos1File:
     try:
         reader.open()
     except (ReaderError, AssertionError, *_DAMAGE) as error:
-        return DamagedRos1File(path, str(error) or type(error).__name__)
-    return Ros1File(reader)
+        return UnindexedRos1Reader(path, str(error) or type(error).__name__)
+    return Ros1Reader(reader)
 
 
-class Ros1File:
+class Ros1Reader:
     """An intact bag."""
 
     damage: str | None = None
@@ -58,7 +58,7 @@ class Ros1File:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.channels = tuple(
-            Channel(entry.topic, message_type_of(entry.msgtype), ROS1, entry.msgcount)
+            Channel(entry.topic, full_type_name(entry.msgtype), ROS1, entry.msgcount)
             for entry in reader.connections
         )
 
@@ -89,7 +89,7 @@ class _Record:
     data: bytes
 
 
-class DamagedRos1File:
+class UnindexedRos1Reader:
     """A bag without its index: a recording that was cut off. It is read as it was written."""
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -107,7 +107,7 @@ class DamagedRos1File:
         except _DAMAGE as error:
             self.damage = f"it is damaged near byte {self._stream.tell()} ({error})"
         self._by_id = {
-            id: Channel(topic, message_type_of(message_type), ROS1, counts[id])
+            id: Channel(topic, full_type_name(message_type), ROS1, counts[id])
             for id, (topic, message_type) in connections.items()
         }
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from activesam_ros.errors import ExecutorError, MissingDependencyError
-from activesam_ros.evaluation.datasets.sources import Part
-from activesam_ros.evaluation.execution.executors import Event, Outcome, What, run_crew
-from activesam_ros.evaluation.execution.local import sentence
+from activesam_ros.evaluation.datasets.sample_source import Part
+from activesam_ros.evaluation.execution.executors import EventKind, Outcome, WorkerEvent, run_pool
+from activesam_ros.evaluation.execution.local_processes import sentence
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
 
@@ -49,7 +49,7 @@ class RayExecutor:
         try:
             crew = _Actors(ray, task, self.workers)
             try:
-                result, machine, lost = run_crew(
+                result, machine, lost = run_pool(
                     crew, crew.workers, self.restarts, expected, progress, journal
                 )
             finally:
@@ -73,21 +73,21 @@ class _RemoteWorker:
         self._task = task
         self._worker: Worker | None = None
 
-    def machine(self) -> tuple[What, Any]:
+    def machine(self) -> tuple[EventKind, Any]:
         """Load everything."""
         try:
             self._worker = Worker(self._task)
         except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
-            return What.FAILED, sentence(error)
-        return What.READY, self._worker.machine
+            return EventKind.FAILED, sentence(error)
+        return EventKind.READY, self._worker.machine
 
-    def part(self, part: Part) -> tuple[What, Any]:
+    def part(self, part: Part) -> tuple[EventKind, Any]:
         """Do ``part``."""
         assert self._worker is not None
         try:
-            return What.FINISHED, self._worker.run(part)
+            return EventKind.FINISHED, self._worker.run(part)
         except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
-            return What.FAILED, sentence(error)
+            return EventKind.FAILED, sentence(error)
 
 
 class _Actors:
@@ -121,7 +121,7 @@ class _Actors:
     def give(self, worker: int, part: Part) -> None:
         self._answers[self._actors[worker].part.remote(part)] = worker
 
-    def listen(self) -> Sequence[Event]:
+    def listen(self) -> Sequence[WorkerEvent]:
         # a replacement may wait for a machine that never comes; the others go on meanwhile
         nobody_works = self._starting == set(self._answers.values())
         done, _ = self._ray.wait(
@@ -141,12 +141,12 @@ class _Actors:
             except self._ray.exceptions.RayError as error:
                 self._ray.kill(self._actors.pop(worker))
                 why = f"worker {worker} was lost ({_reason(error)})"
-                events.append(Event(worker, What.LOST, why))
+                events.append(WorkerEvent(worker, EventKind.LOST, why))
                 continue
             if isinstance(value, PartResult):
                 usable = value.count.images - value.count.unusable_images
-                events.append(Event(worker, What.ADVANCED, usable))
-            events.append(Event(worker, what, value))
+                events.append(WorkerEvent(worker, EventKind.ADVANCED, usable))
+            events.append(WorkerEvent(worker, what, value))
         return events
 
     def dismiss(self) -> None:

@@ -21,7 +21,7 @@ from activesam_ros.commands.evaluate_dataset import (
     published_table,
 )
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.datasets.datasets import (
+from activesam_ros.evaluation.datasets.benchmark_images import (
     DatasetImage,
     DatasetSource,
     find_images,
@@ -29,7 +29,7 @@ from activesam_ros.evaluation.datasets.datasets import (
     read_labels,
     without_zero,
 )
-from activesam_ros.evaluation.datasets.rules import (
+from activesam_ros.evaluation.datasets.benchmark_rules import (
     BENCHMARK_NAMES,
     BENCHMARKS,
     Benchmark,
@@ -37,8 +37,7 @@ from activesam_ros.evaluation.datasets.rules import (
     coco_object_table,
     coco_stuff_table,
 )
-from activesam_ros.evaluation.datasets.sources import Part, SourceCount
-from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.baselines import Method
 

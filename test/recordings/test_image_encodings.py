@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, MissingDependencyError
-from activesam_ros.recordings.images import (
+from activesam_ros.recordings.image_encodings import (
     MAX_COMPRESSED_PIXELS,
     Cause,
     Converter,

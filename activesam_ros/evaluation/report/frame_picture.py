@@ -23,7 +23,7 @@ _PALETTE_SIZE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LabelLayer:
     """A label map as a PNG, and the indices of the classes in it, the largest first."""
 
     png: bytes
@@ -40,7 +40,7 @@ class FramePicture:
     width: int
     height: int
     jpeg: bytes
-    layers: Mapping[str, Layer]
+    layers: Mapping[str, LabelLayer]
 
 
 def frame_picture(
@@ -73,7 +73,7 @@ def _scaled(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
     return scaled
 
 
-def _layer(indices: NDArray[np.int32], colors: Sequence[Color]) -> Layer:
+def _layer(indices: NDArray[np.int32], colors: Sequence[Color]) -> LabelLayer:
     # a class's index, then what is no class, then -1: what does not count
     table = [*((*color, 255) for color in (*colors, NO_CLASS)), (0, 0, 0, 0)]
     present, counts = np.unique(indices, return_counts=True)
@@ -87,7 +87,7 @@ def _layer(indices: NDArray[np.int32], colors: Sequence[Color]) -> Layer:
         picture.putpalette(rgba[:, :3].tobytes())
         picture.save(buffer, "PNG", optimize=True, transparency=rgba[:, 3].tobytes())
     largest = present[np.argsort(-counts, kind="stable")].tolist()
-    return Layer(buffer.getvalue(), tuple(i for i in largest if 0 <= i < len(colors)))
+    return LabelLayer(buffer.getvalue(), tuple(i for i in largest if 0 <= i < len(colors)))
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

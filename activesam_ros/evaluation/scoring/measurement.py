@@ -20,13 +20,13 @@ _STATUS = Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5): sets the peak resident set size to the present one
 
 
-class FrameSegmenter(Protocol):
+class ImageSegmenter(Protocol):
     """What replay and evaluation need of a Segmenter."""
 
     def segment(self, image: NDArray[np.uint8], /) -> Segmentation: ...
 
 
-def for_frame(segmenter: FrameSegmenter, camera: str, stamp_ns: int | None) -> FrameSegmenter:
+def for_frame(segmenter: ImageSegmenter, camera: str, stamp_ns: int | None) -> ImageSegmenter:
     """What segments a camera's next frame: ``segmenter`` itself where nothing is carried on."""
     if isinstance(segmenter, StreamingSegmenter):
         return segmenter.frame(camera, stamp_ns)
@@ -74,7 +74,7 @@ class PeakMemory:
         return float(peak_kib) / 1024
 
 
-def measure(segmenter: FrameSegmenter, image: NDArray[np.uint8], memory: PeakMemory) -> Measured:
+def measure(segmenter: ImageSegmenter, image: NDArray[np.uint8], memory: PeakMemory) -> Measured:
     """Segment ``image`` [H, W, 3] and take the time until its labels are on the host."""
     memory.reset()
     started_s = time.perf_counter()

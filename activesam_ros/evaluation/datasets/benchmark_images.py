@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.datasets.rules import Benchmark
-from activesam_ros.evaluation.datasets.sources import Part, SourceCount
-from activesam_ros.evaluation.evaluate import Sample
+from activesam_ros.evaluation.datasets.benchmark_rules import Benchmark
+from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
 
 _LABEL_MODES = ("L", "P")

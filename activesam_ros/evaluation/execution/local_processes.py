@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.evaluation.datasets.sources import Part
-from activesam_ros.evaluation.execution.executors import Event, Outcome, What, run_crew
+from activesam_ros.evaluation.datasets.sample_source import Part
+from activesam_ros.evaluation.execution.executors import EventKind, Outcome, WorkerEvent, run_pool
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import Task, Worker
 
@@ -46,7 +46,7 @@ class LocalExecutor:
         started_s = time.perf_counter()
         crew = _Processes(task, self.workers)
         try:
-            result, machine, lost = run_crew(
+            result, machine, lost = run_pool(
                 crew, self.workers, self.restarts, expected, progress, journal
             )
         finally:
@@ -87,7 +87,7 @@ class _Processes:
         with contextlib.suppress(OSError):  # where it is dead; listening tells
             pipe.send(part)
 
-    def listen(self) -> Sequence[Event]:
+    def listen(self) -> Sequence[WorkerEvent]:
         pipes = {pipe: worker for worker, pipe in enumerate(self._pipes) if pipe is not None}
         events = []
         for pipe in wait(list(pipes)):
@@ -95,9 +95,9 @@ class _Processes:
             worker = pipes[pipe]
             try:
                 what, value = pipe.recv()
-                events.append(Event(worker, what, value))
+                events.append(WorkerEvent(worker, what, value))
             except (EOFError, OSError):
-                events.append(Event(worker, What.LOST, self._bury(worker)))
+                events.append(WorkerEvent(worker, EventKind.LOST, self._bury(worker)))
         return events
 
     def dismiss(self) -> None:
@@ -137,20 +137,20 @@ def _work(pipe: Connection, task: Task) -> None:
     """A worker's life: until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
 
-    def say(what: What, value: Any = None) -> None:
+    def say(what: EventKind, value: Any = None) -> None:
         pipe.send((what, value))
 
     try:
         worker = Worker(task)
-        say(What.READY, worker.machine)
+        say(EventKind.READY, worker.machine)
         while True:
             part: Part = pipe.recv()
-            result = worker.run(part, lambda: say(What.ADVANCED, 1))
-            say(What.FINISHED, result)
+            result = worker.run(part, lambda: say(EventKind.ADVANCED, 1))
+            say(EventKind.FINISHED, result)
     except EOFError:
         return
     except Exception as error:  # noqa: BLE001 - told in one sentence by the parent
-        say(What.FAILED, sentence(error))
+        say(EventKind.FAILED, sentence(error))
 
 
 def sentence(error: Exception) -> str:

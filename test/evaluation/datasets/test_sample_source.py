@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sources import Part, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Part, SourceCount
 
 if TYPE_CHECKING:
-    from activesam_ros.evaluation.evaluate import Sample
+    from activesam_ros.evaluation.datasets.sample_source import Sample
     from test.fixtures.recording_fixtures import BagBuilder, Recorded
 
 LABELS = "/ground_truth/labels"

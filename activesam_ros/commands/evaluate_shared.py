@@ -26,11 +26,10 @@ from activesam_ros.commands.options.report import (
     check_report,
     write_report_of,
 )
-from activesam_ros.evaluation.corruptions.corrupter import CorruptionPlan
-from activesam_ros.evaluation.datasets.sources import Source, SourceCount
+from activesam_ros.evaluation.corruptions.catalogue import CorruptionPlan
+from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
 from activesam_ros.evaluation.execution.executors import Executor
-from activesam_ros.evaluation.execution.job_identity import evaluation_job
-from activesam_ros.evaluation.execution.journaled_run import journaled_run
+from activesam_ros.evaluation.execution.journaled_run import evaluation_job, journaled_run
 from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
@@ -49,7 +48,7 @@ Content = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """What the common options say; network, corruptions and threads as in :class:`Task`."""
 
     methods: tuple[Method, ...]
@@ -62,7 +61,7 @@ class Options:
 
     def task(
         self,
-        source: Source,
+        source: SampleSource,
         vocabulary: Vocabulary,
         settings: Mapping[Method, Settings],
         label_ids: IdMap | None,
@@ -83,7 +82,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Input:
+class EvaluationInput:
     """What a source reads.
 
     files: all of them; identity: what else tells it from others. images: how many it seems to have,
@@ -105,11 +104,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_report_argument(parser)
 
 
-def options_from(args: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace) -> EvaluationOptions:
     """Read and check them, before any work is done; raises ActiveSamError."""
     check_output(args.output)
     check_report(args.report)
-    return Options(
+    return EvaluationOptions(
         methods_from(args),
         network_options(args),
         corruption_plan(args),
@@ -121,9 +120,9 @@ def options_from(args: argparse.Namespace) -> Options:
 
 
 def evaluate(
-    options: Options,
+    options: EvaluationOptions,
     task: Task,
-    read: Input,
+    read: EvaluationInput,
     about: Callable[[SourceCount], Content],
     more_tables: Sequence[Callable[[Content], str]] = (),
 ) -> None:
@@ -139,7 +138,7 @@ def evaluate(
         settings = {method.value: dataclasses.asdict(s) for method, s in task.settings.items()}
         tallies = outcome.result.tallies
         content = document(
-            tallies.plain,
+            tallies.clean,
             outcome.machine,
             {
                 **about(outcome.result.count),

@@ -15,16 +15,16 @@ import yaml
 import zstandard
 
 from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.mcap import McapFile
-from activesam_ros.recordings.records import BagFile
-from activesam_ros.recordings.ros1 import open_ros1
-from activesam_ros.recordings.sqlite import SqliteFile
+from activesam_ros.recordings.file_reader import FileReader
+from activesam_ros.recordings.mcap_reader import McapReader
+from activesam_ros.recordings.ros1_reader import open_ros1
+from activesam_ros.recordings.sqlite_reader import SqliteReader
 
 METADATA = "metadata.yaml"
 
-_OPENERS: dict[str, Callable[[Path], BagFile]] = {
-    ".mcap": McapFile,
-    ".db3": SqliteFile,
+_OPENERS: dict[str, Callable[[Path], FileReader]] = {
+    ".mcap": McapReader,
+    ".db3": SqliteReader,
     ".bag": open_ros1,
 }
 _ZSTD = ".zstd"
@@ -32,14 +32,14 @@ _ACTIVE = ".active"  # what a ROS 1 recorder that was killed leaves at the end o
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordingFiles:
     """The files of a recording in the order they were written, and what is odd about them."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
 
 
-def find_source(path: Path) -> Source:
+def find_files(path: Path) -> RecordingFiles:
     """The files of the recording at ``path``, a file or a folder.
 
     Raises RecordingError when there is none.
@@ -48,15 +48,15 @@ def find_source(path: Path) -> Source:
         raise RecordingError(f"There is no recording {path}.")
     if not path.is_dir():
         _kind(path)
-        return Source((path,))
+        return RecordingFiles((path,))
     metadata = path / METADATA
     if metadata.is_file():
         return _from_metadata(path, metadata)
-    return Source(_listed(path), (f"{path} has no {METADATA}; its files are read by name",))
+    return RecordingFiles(_listed(path), (f"{path} has no {METADATA}; its files are read by name",))
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BagFile]:
+def open_file(path: Path) -> Iterator[FileReader]:
     """The file at ``path``, decompressed into a temporary one where it ends in .zstd.
 
     Raises RecordingError when it cannot be read.
@@ -71,24 +71,26 @@ def opened(path: Path) -> Iterator[BagFile]:
         yield file
 
 
-def _from_metadata(folder: Path, metadata: Path) -> Source:
+def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     try:
         names = _names(yaml.safe_load(metadata.read_text("utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        return Source(_listed(folder), (f"{metadata} cannot be used ({reason}); files by name",))
+        return RecordingFiles(
+            _listed(folder), (f"{metadata} cannot be used ({reason}); files by name",)
+        )
     # Old versions write the folder into the names, which is wrong once it was renamed.
     named = [folder / PurePosixPath(name).name for name in names]
     present = tuple(file for file in named if file.is_file())
     missing = [file.name for file in named if not file.is_file()]
     if not missing:
-        return Source(present)
+        return RecordingFiles(present)
     if not present:
         raise RecordingError(
             f"{metadata} names {', '.join(missing)}, and {folder} has none of them; "
             f"copy them there, or remove {METADATA} to read the files that are there."
         )
-    return Source(
+    return RecordingFiles(
         present,
         (
             f"{len(missing)} of {len(named)} files that {metadata} names are missing: "
@@ -148,12 +150,12 @@ def _kind(path: Path) -> str:
 def _decompressed(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="activesam_bag_") as folder:
         target = Path(folder) / path.with_suffix("").name
-        with path.open("rb") as compressed, target.open("wb") as plain:
+        with path.open("rb") as compressed, target.open("wb") as decompressed:
             try:
                 reader = zstandard.ZstdDecompressor().stream_reader(
                     compressed, read_across_frames=True
                 )
-                shutil.copyfileobj(reader, plain)
+                shutil.copyfileobj(reader, decompressed)
             except zstandard.ZstdError as error:
                 raise RecordingError(f"{path} is damaged zstd: {error}.") from error
         yield target

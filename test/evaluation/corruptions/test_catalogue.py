@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from activesam_ros.commands.options.corruptions import corruption_results, corruption_table
 from activesam_ros.errors import MissingDependencyError, UsageError
-from activesam_ros.evaluation.corruptions import corrupter as corruptions
-from activesam_ros.evaluation.corruptions.corrupter import (
+from activesam_ros.evaluation.corruptions import catalogue as corruptions
+from activesam_ros.evaluation.corruptions.catalogue import (
     FROST_FILES,
     NAMES,
     PAPER_CORRUPTIONS,
@@ -29,7 +29,8 @@ from activesam_ros.evaluation.corruptions.corrupter import (
     image_random,
     parse_corruptions,
 )
-from activesam_ros.evaluation.evaluate import Evaluator, Sample
+from activesam_ros.evaluation.datasets.sample_source import Sample
+from activesam_ros.evaluation.evaluator import Evaluator
 from activesam_ros.evaluation.scoring.results import document
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.segmentation.baselines import Method
@@ -232,7 +233,7 @@ def test_results_have_a_run_for_each_corruption_and_the_mean_drop(fake: FakeSegm
     sample = Sample(image, labels, None, 0, "a")
     halves = [evaluator.run([each], lambda: None) for each in (sample, sample)]
     halves[0].extend(halves[1])
-    content = document(halves[0].plain, {}, {})
+    content = document(halves[0].clean, {}, {})
     assert content["methods"]["activesam"]["miou"] == 1.0
     told = corruption_results(halves[0], 7)
     assert list(told["runs"]) == ["contrast:5", "jpeg_compression:1"]
@@ -271,5 +272,5 @@ def test_without_labels_agreement_with_the_clean_image_is_told(fake: FakeSegment
         "miou_drop": None,
         "pixel_accuracy_drop": None,
     }
-    content = document(tallies.plain, {}, {}) | {"corruptions": told}
+    content = document(tallies.clean, {}, {}) | {"corruptions": told}
     assert corruption_table(content).splitlines()[-1].split() == ["mean", "50.0"]

@@ -9,7 +9,7 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from activesam_ros.recordings.cdr_stamp import begins_with_header, read_stamp_ns, with_stamp
+from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 STAMPS = st.integers(0, (2**31 - 1) * 10**9)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from activesam_ros.errors import RecordingError, VocabularyError
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, LABEL_IDS, IdMap
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.message_types import VOCABULARY
-from activesam_ros.recordings.recording import Recording
+from activesam_ros.recordings.recorded_frames import Recording
+from activesam_ros.recordings.serialization import VOCABULARY
 
 GROUND_TRUTH_VOCABULARY = "/ground_truth/vocabulary"
 UNLABELLED = (IGNORE_INDEX, 65535)
