@@ -23,7 +23,7 @@ from activesam_ros.prompts.context import (
 from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.sam3.checkpoint import load_text_encoder, weights_fingerprint
+from activesam_ros.sam3.checkpoint import load_text_encoder, text_fingerprint
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.tokenizer import Tokenizer
@@ -91,7 +91,7 @@ def compile_prompts(
     than the encoder's context.
     """
     words = prompt_words(vocabulary, settings, style, load_lookup)
-    fingerprint = table_fingerprint(vocabulary, words, weights_fingerprint(weights), config)
+    fingerprint = table_fingerprint(vocabulary, words, text_fingerprint(weights, config), config)
     folder = cache_dir or default_cache_dir()
     tensors = read_tensors(folder, fingerprint, _layout(words, config)) if folder else None
     cache_hit = tensors is not None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from activesam_ros.errors import MissingDependencyError, VocabularyError
 from activesam_ros.prompts.cache import cache_path
@@ -238,16 +238,24 @@ def test_other_settings_share_a_cached_table(compiler: Compiler) -> None:
     assert compiler(settings=Settings(max_active=3, confidence_threshold=0.9)).cache_hit
 
 
-def test_other_weights_make_another_table(
+def test_a_tuned_text_encoder_makes_another_table(
     compiler: Compiler, weights: Path, tmp_path: Path
 ) -> None:
-    compiler()
-    compiler.weights = tmp_path / "copy.pt"
-    shutil.copy(weights, compiler.weights)
-    assert compiler().cache_hit, "a copy is the same weights"
-    with compiler.weights.open("ab") as file:
-        file.write(b"\0")
-    assert not compiler().cache_hit
+    """Also where only one small tensor of a large file was tuned."""
+    state = torch.load(weights, weights_only=True)["model"]
+    compiler.weights = tmp_path / "copy.safetensors"
+
+    def hits(changed: str | None) -> bool:
+        table = {**state, "tracker.ballast": torch.zeros(8 * 2**20)}
+        if changed:
+            table[changed] = table[changed] + 1e-3
+        save_file(table, compiler.weights)
+        return compiler().cache_hit
+
+    assert not hits(None)
+    assert hits(None), "a copy is the same weights"
+    assert hits("detector.transformer.decoder.query_embed.weight"), "which no prompt depends on"
+    assert not hits("detector.backbone.language_backbone.resizer.bias")
 
 
 def test_a_damaged_cache_file_is_compiled_again(

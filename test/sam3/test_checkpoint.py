@@ -15,10 +15,12 @@ from safetensors.torch import save_file
 
 from activesam_ros.errors import CheckpointError
 from activesam_ros.sam3.checkpoint import (
+    TEXT_STAGE,
     is_ignored,
     load_image_model,
     load_text_encoder,
     parameter_shapes,
+    text_fingerprint,
     unused_shapes,
     weights_fingerprint,
 )
@@ -154,13 +156,41 @@ def test_wrong_tables_are_refused(tmp_path: Path, golden_config: Sam3Config, sta
             load(path, golden_config)
 
 
-def test_fingerprint_follows_the_content(golden_dir: Path, tmp_path: Path) -> None:
-    data = (golden_dir / "model.pt").read_bytes()
-    copy, changed = tmp_path / "copy.pt", tmp_path / "changed.pt"
+def test_fingerprint_follows_every_byte(golden_dir: Path, tmp_path: Path) -> None:
+    data = bytearray((golden_dir / "model.pt").read_bytes() + bytes(3 * 2**20))
+    copy = tmp_path / "copy.pt"
     copy.write_bytes(data)
-    changed.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
-    assert weights_fingerprint(copy) == weights_fingerprint(golden_dir / "model.pt")
-    assert weights_fingerprint(changed) != weights_fingerprint(copy)
+    whole = weights_fingerprint(copy)
+    assert whole == weights_fingerprint(copy)
+    for place in (0, 1000, 70_001, len(data) // 2, len(data) - 1):
+        data[place] ^= 1
+        copy.write_bytes(data)
+        assert weights_fingerprint(copy) != whole
+        data[place] ^= 1
+
+
+def test_text_fingerprint_follows_every_tensor_of_the_text_encoder_and_no_other(
+    tmp_path: Path, golden_config: Sam3Config, state: State
+) -> None:
+    def fingerprint(table: State, name: str = "weights.pt") -> str:
+        path = tmp_path / name
+        if path.suffix == ".pt":
+            torch.save({"model": table}, path)
+        else:
+            save_file(table, path)
+        return text_fingerprint(path, golden_config)
+
+    original = fingerprint(state)
+    assert fingerprint(state, "weights.safetensors") == original
+    text = [key for key in parameter_shapes(golden_config) if key.startswith(TEXT_STAGE)]
+    assert f"{TEXT_STAGE}.resizer.bias" in text
+    for key in text:
+        tuned = state[key].clone()
+        tuned.view(-1)[-1] += 1e-3
+        assert fingerprint({**state, key: tuned}) != original, key
+    key = "detector.transformer.decoder.query_embed.weight"
+    assert fingerprint({**state, key: state[key] + 1}) == original
+    assert fingerprint({**state, text[0]: state[text[0]].bfloat16()}) != original
 
 
 MEMORY_SCRIPT = """
