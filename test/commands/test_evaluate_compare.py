@@ -141,6 +141,13 @@ def test_runs_of_other_things_are_compared_and_it_is_said(runs: Runs) -> None:
     assert "only B has the method sam3" in runs.err
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_no_number_passes_no_limit(runs: Runs, value: float) -> None:
+    runs.write("b", {"activesam": entry(miou=value)})
+    assert runs.compare("miou:0.1") == 2
+    assert "miou of activesam is null in B" in runs.err
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [

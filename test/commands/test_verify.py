@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from activesam_ros.commands.verify import OUTPUTS, compare, encode_prompts, report
+from activesam_ros.commands.verify import (
+    OUTPUTS,
+    compare,
+    encode_prompts,
+    relative_difference,
+    report,
+)
 from activesam_ros.errors import MissingDependencyError
 from activesam_ros.reference import ReferenceOutputs, require_cuda
 from activesam_ros.sam3.checkpoint import load_image_model
@@ -33,7 +40,7 @@ def test_each_output_is_compared(repository: Path, capsys: pytest.CaptureFixture
     }
     assert set(outputs) == set(OUTPUTS)
     equal = compare(model, prompts, ReferenceOutputs(**outputs), pixels)
-    assert max(equal.values()) < 1e-4
+    assert all(value < 1e-4 for value in equal.values())
     for name in OUTPUTS:
         changed = outputs[name].clone()
         changed.view(-1)[0] += changed.abs().max()
@@ -41,14 +48,38 @@ def test_each_output_is_compared(repository: Path, capsys: pytest.CaptureFixture
             model, prompts, ReferenceOutputs(**{**outputs, name: changed}), pixels
         )
         assert differences[name] > 0.1
-        others = [value for key, value in differences.items() if key != name]
-        assert max(others) < 1e-4
+        assert all(value < 1e-4 for key, value in differences.items() if key != name)
     assert report([("street.jpg", equal)], tolerance=1e-2) == 0
     assert "equal within the tolerance" in capsys.readouterr().out
     assert report([("a.jpg", equal), ("b.jpg", differences)], tolerance=1e-2) == 1
     printed = capsys.readouterr().out
     assert "DIFFERENT" in printed
     assert "b.jpg" in printed
+
+
+@pytest.mark.parametrize("place", range(len(OUTPUTS)))
+def test_nan_never_passes(place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    values = [0.001] * len(OUTPUTS)
+    values[place] = math.nan
+    row = dict(zip(OUTPUTS, values, strict=True))
+    good = dict.fromkeys(OUTPUTS, 0.002)
+    assert report([("good.jpg", good), ("bad.jpg", row), ("good.jpg", good)], tolerance=1e-2) == 1
+    assert "the largest relative difference is nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "difference"),
+    [
+        ([0.0, math.nan], [0.0, 1.0], math.nan),
+        ([0.0, 1.0], [math.nan, 1.0], math.nan),
+        ([0.0, math.inf], [0.0, 1.0], math.inf),
+        ([0.0, 0.0], [0.0, 0.0], 0.0),
+        ([1.0, 2.0], [1.0, 4.0], 0.5),
+    ],
+)
+def test_relative_difference(ours: list[float], theirs: list[float], difference: float) -> None:
+    found = relative_difference(torch.tensor(ours), torch.tensor(theirs))
+    assert found == pytest.approx(difference, nan_ok=True)
 
 
 def test_a_cpu_is_refused_with_the_way_out() -> None:

@@ -232,4 +232,4 @@ def _number(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UsageError(f"A results.json holds {value!r} where a number belongs.")
-    return float(value)
+    return float(value) if math.isfinite(value) else None  # NaN exceeds no limit
