@@ -118,7 +118,7 @@ def _text_fingerprint(path: Path, version: tuple[int, ...], config: Sam3Config) 
 
 
 def _tensor_digest(tensor: Tensor) -> str:
-    content = tensor.reshape(-1).view(torch.uint8).numpy()
+    content = tensor.reshape(-1).view(torch.uint8).numpy().data
     return f"{tensor.dtype} {tuple(tensor.shape)} {hashlib.sha256(content).hexdigest()}"
 
 
