@@ -30,13 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Puts the method together.
     "pipeline": {"errors", "settings", "sam3", "prompts", "segmentation"},
     # What is done with it offline.
+    "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "prompts"},
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "recordings"),
+        *("pipeline", "recordings", "resumable_work"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
+        *("resumable_work",),
     },
     "reference": {"errors", "sam3"},
     # What is done with it in ROS.
@@ -51,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
+        *("resumable_work",),
     },
     "cli": {"errors", "allocator"},
 }
