@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from activesam_ros.demo.live.animation import Shot, Style, picture, spread, write_gif
+from activesam_ros.demo.live.pictures import Shot, Style, picture, spread, write_gif
 
 PALETTE = {0: (128, 64, 128), 1: (70, 130, 180)}
 STYLE = Style(PALETTE, (("road", PALETTE[0]), ("sky", PALETTE[1])), {0: "0.0 s"}, None)
