@@ -15,7 +15,7 @@ from activesam_ros.errors import ImageError
 LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path | str) -> NDArray[np.uint8]:
     """The image as uint8 RGB [H, W, 3]; raises ImageError when it cannot be decoded."""
     try:
         data = np.fromfile(path, dtype=np.uint8)

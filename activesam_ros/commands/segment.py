@@ -22,12 +22,10 @@ from activesam_ros.commands.options.network import (
 from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.image_files import read_image, write_png
 from activesam_ros.pipeline import load_network
-from activesam_ros.segmentation.overlay import overlay
+from activesam_ros.segmentation.overlay import draw_overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import StreamingSegmenter
-
-OVERLAY_OPACITY = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +80,7 @@ def write_result(
 ) -> None:
     """Write STEM.labels.png, STEM.overlay.png, STEM.json and, where wanted, STEM.scores.npy."""
     vocabulary = segmenter.prompts.vocabulary
-    picture = overlay(image, result.labels, vocabulary.palette, OVERLAY_OPACITY)
+    picture = draw_overlay(image, result.labels, vocabulary.palette)
     write_png(output / f"{path.stem}.labels.png", result.labels)
     write_png(output / f"{path.stem}.overlay.png", picture)
     summary = {

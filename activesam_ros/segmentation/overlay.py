@@ -21,11 +21,11 @@ _LEGEND_PAPER: Color = (24, 24, 24)
 _LEGEND_INK: Color = (240, 240, 240)
 
 
-def overlay(
+def draw_overlay(
     image: NDArray[np.uint8],
     labels: NDArray[np.uint8] | NDArray[np.uint16],
     palette: Mapping[int, Color],
-    opacity: float,
+    opacity: float = 0.5,
 ) -> NDArray[np.uint8]:
     """Blend each pixel's class colour over ``image``; the result is uint8 RGB [H, W, 3].
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, UsageError
-from activesam_ros.segmentation.overlay import legend, overlay, text_width
+from activesam_ros.segmentation.overlay import draw_overlay, legend, text_width
 
 PALETTE = {0: (10, 20, 30), 7: (200, 0, 100), 254: (255, 255, 0)}
 
@@ -34,7 +34,7 @@ def test_pixels_are_the_weighted_mean_of_image_and_class_colour(
     palette = {**PALETTE, **({60_000: (1, 2, 3)} if wide else {})}
     before = image.copy()
 
-    picture = overlay(image, labels, palette, opacity)
+    picture = draw_overlay(image, labels, palette, opacity)
 
     assert picture.dtype == np.uint8
     for place in np.ndindex(*size):
@@ -51,14 +51,14 @@ def test_pixels_are_the_weighted_mean_of_image_and_class_colour(
 def test_unknown_ids_and_an_empty_palette_keep_the_image() -> None:
     image = image_of(4, 5)
     labels = np.full((4, 5), 3, np.uint8)
-    np.testing.assert_array_equal(overlay(image, labels, PALETTE, 1.0), image)
-    np.testing.assert_array_equal(overlay(image, labels, {}, 1.0), image)
+    np.testing.assert_array_equal(draw_overlay(image, labels, PALETTE, 1.0), image)
+    np.testing.assert_array_equal(draw_overlay(image, labels, {}, 1.0), image)
 
 
 def test_palette_ids_beyond_the_label_type_do_not_matter() -> None:
     image = image_of(2, 2)
     labels = np.full((2, 2), 7, np.uint8)
-    picture = overlay(image, labels, {**PALETTE, 1000: (9, 9, 9)}, 1.0)
+    picture = draw_overlay(image, labels, {**PALETTE, 1000: (9, 9, 9)}, 1.0)
     np.testing.assert_array_equal(picture, np.broadcast_to(PALETTE[7], (2, 2, 3)))
 
 
@@ -73,13 +73,13 @@ def test_palette_ids_beyond_the_label_type_do_not_matter() -> None:
 )
 def test_unfit_arrays_are_refused(image: object, labels: object, sentence: str) -> None:
     with pytest.raises(ImageError, match=sentence):
-        overlay(image, labels, PALETTE, 0.5)  # type: ignore[arg-type]
+        draw_overlay(image, labels, PALETTE, 0.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
 def test_opacity_has_a_range(opacity: float) -> None:
     with pytest.raises(UsageError, match="0 to 1"):
-        overlay(image_of(2, 2), np.zeros((2, 2), np.uint8), PALETTE, opacity)
+        draw_overlay(image_of(2, 2), np.zeros((2, 2), np.uint8), PALETTE, opacity)
 
 
 def test_legend_shows_every_colour_and_writes_beside_it() -> None:

@@ -17,7 +17,7 @@ from activesam_ros.demo.live.summary import joined_by_stamp
 from activesam_ros.errors import ImageError
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.recorded_frames import Recording
-from activesam_ros.segmentation.overlay import Color, draw_text, legend, overlay, text_width
+from activesam_ros.segmentation.overlay import Color, draw_overlay, draw_text, legend, text_width
 
 OPACITY = 0.55
 MAX_STILLS = 8
@@ -126,7 +126,7 @@ def shots(
 def picture(shot: Shot, style: Style, panel_px: int) -> NDArray[np.uint8]:
     """Banner, image and overlay, caption and legend, uint8 RGB; each panel at most that wide."""
     image, labels = _shrunk(shot, panel_px)
-    covered = overlay(image, labels, style.palette, OPACITY)
+    covered = draw_overlay(image, labels, style.palette, OPACITY)
     height, width = image.shape[:2]
     panels = np.concatenate([image, covered], axis=0 if width > _WIDE * height else 1)
     width = panels.shape[1]

@@ -24,7 +24,7 @@ from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.camera import endpoints
 from activesam_ros.node.ros.qos import LATCHED, publisher_conflicts, stream
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.overlay import overlay
+from activesam_ros.segmentation.overlay import draw_overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted
 
 try:
@@ -136,7 +136,7 @@ class CameraPublishers:
         node: LifecycleNode,
         options: NodeOptions,
         prefix: str = "",
-        draw: DrawOverlay = overlay,
+        draw: DrawOverlay = draw_overlay,
     ) -> None:
         """``prefix`` stands before the names of the topics, after the node's own name."""
         self._node = node

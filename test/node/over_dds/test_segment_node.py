@@ -21,7 +21,7 @@ from std_srvs.srv import SetBool
 
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.overlay import overlay
+from activesam_ros.segmentation.overlay import draw_overlay
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import SETTINGS, Settings
 
@@ -224,7 +224,7 @@ def test_pictures_come_while_somebody_listens(
     peer.wait_for(is_complete, "all pictures of one image")
     expected = segmenter.segment(photo)
     palette = {entry.id: entry.color for entry in segmenter.prompts.vocabulary.classes}
-    picture = overlay(photo, expected.labels, palette, 0.5)
+    picture = draw_overlay(photo, expected.labels, palette, 0.5)
     shown, compressed = received["overlay"][-1], received["overlay/compressed"][-1]
     assert shown.encoding == "rgb8"
     assert np.array_equal(np.frombuffer(shown.data, np.uint8), picture.ravel())
