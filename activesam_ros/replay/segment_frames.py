@@ -14,7 +14,7 @@ from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.mask_recording import active_classes_message, mask_message
-from activesam_ros.streaming.saved_state import from_text, to_text
+from activesam_ros.streaming.stream import StreamState
 from activesam_ros.streaming.streams import StreamingSegmenter
 
 
@@ -57,11 +57,11 @@ def segment_remaining(
     streams = segmenter if isinstance(segmenter, StreamingSegmenter) else None
     if streams is not None:
         for topic, text in journal.streams().items():
-            streams.resume(topic, from_text(text))
+            streams.resume(topic, StreamState.from_text(text))
     for frame in islice(recording.frames(topics), journal.done, None):
         entry = _entry(frame, vocabulary, segmenter, decode)
         state = None if streams is None else streams.state(frame.topic)
-        journal.append(entry, None if state is None else to_text(state))
+        journal.append(entry, None if state is None else state.to_text())
         advance()
 
 

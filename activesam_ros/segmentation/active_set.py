@@ -1,11 +1,13 @@
-"""Which queries are worth decoding (methods.md section 2, preview)."""
+"""Which queries to decode (methods.md section 2, preview)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.result import Reason
@@ -13,36 +15,36 @@ from activesam_ros.settings import Settings
 
 
 class Chooser(Protocol):
-    """Chooses the active set of one frame; asked in the order of its methods, each once."""
+    """Chooses the active set of one frame; each method is called once, in this order."""
 
-    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
-        """Queries to preview, ascending; pixels: makes the image [1, 3, S, S] in -1..1."""
+    def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
+        """Queries to preview, ascending; image: uint8 RGB [H, W, 3]."""
         ...
 
-    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
-        """Queries to decode, ascending and at least one, each with why.
+    def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
+        """Queries to decode, ascending and at least one, each with the reason.
 
-        presence: float32 on the CPU, the preview's for the queries of :meth:`look`.
+        presence: float32 on the CPU, one for each query of :meth:`choose_preview`.
         """
         ...
 
-    def settle(self, presence: Mapping[int, float]) -> None:
-        """Take note of the presence of every query that was decoded, once the frame is done."""
+    def finish(self, presence: Mapping[int, float]) -> None:
+        """The frame is done; ``presence`` is that of every decoded query."""
         ...
 
 
 class PreviewAll:
-    """ActiveSAM's own choice: every image by itself, from a preview of the whole vocabulary."""
+    """ActiveSAM's own choice: each image alone, from a preview of the whole vocabulary."""
 
     def __init__(self, settings: Settings, queries: int, pinned: Collection[int]) -> None:
         self._settings = settings
         self._queries = queries
         self._pinned = pinned
 
-    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
+    def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
         return tuple(range(self._queries))
 
-    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
+    def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
         selected = select(
             presence,
             quantile_alpha=self._settings.quantile_alpha,
@@ -51,7 +53,7 @@ class PreviewAll:
         reasons = dict.fromkeys(with_pinned(selected, self._pinned), Reason.PINNED)
         return reasons | dict.fromkeys(selected, Reason.PREVIEWED)  # which outranks a pin
 
-    def settle(self, presence: Mapping[int, float]) -> None:
+    def finish(self, presence: Mapping[int, float]) -> None:
         pass
 
 
@@ -59,11 +61,11 @@ def select(presence: Tensor, *, quantile_alpha: float, max_active: int) -> tuple
     """Ascending indices of the queries to keep; never empty.
 
     presence: float32 [K]. Keeps scores at or above the (1 - quantile_alpha) quantile (linear
-    interpolation) and of those at most the ``max_active`` highest.
+    interpolation), and of those at most the ``max_active`` highest.
     """
     threshold = torch.quantile(presence, 1 - quantile_alpha)
     kept = (presence >= threshold).nonzero()[:, 0]
-    if len(kept) == 0:  # presence that is not a number compares with nothing
+    if len(kept) == 0:  # every comparison with NaN is false
         kept = presence.nan_to_num(-1.0).argmax()[None]
     if len(kept) > max_active:
         order = presence[kept].sort(descending=True, stable=True).indices[:max_active]

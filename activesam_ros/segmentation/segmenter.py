@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,12 +173,12 @@ class Segmenter:
         own = [chooser or everything for chooser in choosers]
         shared = self.settings.preview_encoding == "shared"
         features = self._encode(inputs, len(images), timer) if shared else None
-        looks = self._looks(inputs, own, timer)
-        found = self._preview(inputs, looks, features, timer)
+        previewed = self._choose_preview(images, own, timer)
+        found = self._preview(inputs, previewed, features, timer)
         if features is None:
             # Before the preview is waited for, so that a GPU has something to do meanwhile.
             features = self._encode(inputs, len(images), timer)
-        choices = self._choose(own, looks, found)
+        choices = self._choose(own, previewed, found)
         for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
             size = (image.shape[0], image.shape[1])
             yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
@@ -225,7 +224,7 @@ class Segmenter:
             classes = self._active_classes(choice, presence, received[1].tolist())
             label_map = received[2].numpy()
         if choice.chooser is not None:
-            choice.chooser.settle(presence)
+            choice.chooser.finish(presence)
         return Segmentation(
             labels=label_map if self.small_labels else label_map.astype(np.uint16),
             presence=choice.presence,
@@ -267,22 +266,20 @@ class Segmenter:
                 with timer.stage("fuse"):
                     totals.add(self._query_class[query], evidence)
 
-    def _looks(
-        self, inputs: NetworkInputs, choosers: Sequence[Chooser], timer: StageTimer
+    def _choose_preview(
+        self, images: Sequence[NDArray[np.uint8]], choosers: Sequence[Chooser], timer: StageTimer
     ) -> list[tuple[int, ...]]:
         """Which queries to preview in each image."""
         if not self.previews:
-            return [() for _ in choosers]
-        shared = self.settings.preview_encoding == "shared"
-        resolution = self.resolution if shared else self.preview_resolution
-        with timer.stage("look"):
+            return [() for _ in images]
+        with timer.stage("scene_change"):
             return [
-                chooser.look(functools.partial(inputs.one, place, resolution))
-                for place, chooser in enumerate(choosers)
+                chooser.choose_preview(image)
+                for chooser, image in zip(choosers, images, strict=True)
             ]
 
     def _choose(
-        self, choosers: Sequence[Chooser], looks: Sequence[Sequence[int]], found: Arrival
+        self, choosers: Sequence[Chooser], previewed: Sequence[Sequence[int]], found: Arrival
     ) -> list[_Choice]:
         """Which queries to decode: all of them, or what the choosers take."""
         queries = len(self._query_class)
@@ -291,27 +288,29 @@ class Segmenter:
             return [_Choice(unpruned, (None,) * queries, None) for _ in choosers]
         arrived = iter(found.wait())
         choices = []
-        for chooser, looked in zip(choosers, looks, strict=True):
+        for chooser, looked in zip(choosers, previewed, strict=True):
             presence = next(arrived) if looked else torch.empty(0)
             known = dict(zip(looked, presence.tolist(), strict=True))
             choices.append(
-                _Choice(chooser.choose(presence), tuple(map(known.get, range(queries))), chooser)
+                _Choice(
+                    chooser.choose_decode(presence), tuple(map(known.get, range(queries))), chooser
+                )
             )
         return choices
 
     def _preview(
         self,
         inputs: NetworkInputs,
-        looks: Sequence[Sequence[int]],
+        previewed: Sequence[Sequence[int]],
         shared: ImageFeatures | None,
         timer: StageTimer,
     ) -> Arrival:
-        """Presence probability of the queries in ``looks``, of each image that has some, float32.
+        """Presence probability of the queries to preview, of each image that has some, float32.
 
         shared: what the images were encoded to for decoding and is to be previewed; None to encode
         them once more, smaller.
         """
-        places = [place for place, looked in enumerate(looks) if looked]
+        places = [place for place, looked in enumerate(previewed) if looked]
         features: ImageTokens | None = shared
         if shared is None and places:
             with timer.stage("preview_encode"):
@@ -323,8 +322,8 @@ class Segmenter:
             found = []
             for order, place in enumerate(places):
                 prompts = self._text
-                if len(looks[place]) < len(prompts):
-                    prompts = prompts[self._transfer.send(torch.tensor(looks[place]))]
+                if len(previewed[place]) < len(prompts):
+                    prompts = prompts[self._transfer.send(torch.tensor(previewed[place]))]
                 one = features.image(order if shared is None else place)
                 found.append(presence_probabilities(self.model, one, prompts, self.bucket_size))
             return self._transfer.begin(*found)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import torch.nn.functional as F
-from torch import Tensor
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 SIDE = 8
 
 Thumbnail: TypeAlias = tuple[float, ...]
-"""Mean colours of SIDE x SIDE tiles, 0..1, red, green and blue one after the other."""
+"""Mean colours of SIDE x SIDE tiles, 0..1: all of red, then green, then blue."""
 
 
-def thumbnail(pixels: Tensor) -> Thumbnail:
-    """Of pixels [1, 3, S, S] in -1..1, as the network sees them."""
-    tiles = F.adaptive_avg_pool2d(pixels.float(), SIDE)
-    return tuple(((tiles + 1) / 2).flatten().tolist())
+def thumbnail(image: NDArray[np.uint8]) -> Thumbnail:
+    """The thumbnail of an image, uint8 RGB [H, W, 3].
+
+    It is made on the host: whoever reads one from a device has to wait for the device.
+    """
+    tiles = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # [SIDE, SIDE, 3]
+    return tuple((tiles.transpose(2, 0, 1).ravel() / 255).tolist())
 
 
 def difference(before: Thumbnail, now: Thumbnail) -> float:
     """Mean absolute difference of the tiles, 0..1.
 
-    What all tiles of a colour have in common is left out: a camera's exposure and white balance are
-    no other scene.
+    The median change of each colour is left out: another exposure or white balance is not another
+    scene.
     """
     tiles = SIDE * SIDE
     total = 0.0

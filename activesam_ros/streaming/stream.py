@@ -1,27 +1,37 @@
-"""The active set of one camera as a state machine without side effects.
+"""The active set of one camera as a state machine: pure functions over frozen dataclasses.
 
-A frame goes through three functions: :func:`look` says what to preview, :func:`decide` what to
-decode, :func:`settle` gives the state for the next frame. The state changes in the last one alone,
-so that a frame which fails on the way leaves no trace.
+A frame goes through three functions. :func:`choose_preview` says which queries to preview,
+:func:`choose_decode` which to decode, and :func:`next_state` gives the state for the next frame.
+Nothing else changes the state, so a frame that fails on the way leaves no trace.
 
-Units: a *query* is one name of a class; a class is active while one of its queries is.
+A *query* is one name of a class; a class is active while one of its queries is.
+
+No query waits longer than ``preview_interval`` frames for a preview. ``order`` is a queue of all
+queries, longest unseen first: a query that was previewed or decoded goes to its end, so nobody
+passes a query that waits. Of Q queries that are not pinned at most Q - 1 are ahead of it, and every
+frame takes ceil(Q / preview_interval) from the front.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
+from activesam_ros.errors import RecordingError
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
-from activesam_ros.streaming import scheduler, tracker
+from activesam_ros.streaming import tracker
 from activesam_ros.streaming.scene_change import Thumbnail, difference
 from activesam_ros.streaming.tracker import Track
 
 
 class Restart(enum.Enum):
-    """Why a frame is previewed in full and nothing is carried into it."""
+    """Why a frame is previewed in full and carries nothing over."""
 
     BEGIN = "first frame"
     EARLIER = "stamp before the last one"
@@ -31,7 +41,7 @@ class Restart(enum.Enum):
 
 @dataclass(frozen=True)
 class Rules:
-    """What does not change from frame to frame: settings, number of queries, pinned ones."""
+    """What does not change from frame to frame: settings, number of queries, pinned queries."""
 
     settings: Settings
     queries: int
@@ -39,11 +49,11 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a camera's frames so far come to.
+class StreamState:
+    """What is known of a camera after its last frame.
 
     tracks: active queries, ascending. order: all queries, longest unseen first. stamp_ns and
-    thumbnail: of the last frame, stamp_ns None where frames have none.
+    thumbnail: of the last frame; stamp_ns is None where frames have no stamps.
     """
 
     tracks: tuple[Track, ...]
@@ -51,28 +61,50 @@ class State:
     stamp_ns: int | None
     thumbnail: Thumbnail
 
+    def to_text(self) -> str:
+        """The state in one line; :meth:`from_text` restores it, every number to its last bit."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> StreamState:
+        """The state that :meth:`to_text` wrote; raises RecordingError for any other text."""
+        try:
+            values = json.loads(text)
+            return cls(
+                tracks=tuple(Track(**track) for track in values["tracks"]),
+                order=tuple(values["order"]),
+                stamp_ns=values["stamp_ns"],
+                thumbnail=tuple(values["thumbnail"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordingError(
+                f"{text[:40]!r} is no state of a stream ({error!r}); remove what is left of the "
+                "interrupted work to begin anew."
+            ) from error
+
 
 @dataclass(frozen=True)
-class Arrival:
-    """A new frame; stamp_ns None where frames follow each other without times."""
+class FrameInfo:
+    """What the rules need to know of a new frame; stamp_ns is None where frames have no stamps."""
 
     stamp_ns: int | None
     thumbnail: Thumbnail
 
 
 @dataclass(frozen=True)
-class Look:
-    """Queries to preview, ascending; restart: why these are all of them, else None."""
+class PreviewChoice:
+    """Queries to preview, ascending; restart: why these are all queries, else None."""
 
     queries: tuple[int, ...]
     restart: Restart | None
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to decode.
+class DecodeChoice:
+    """Queries to decode.
 
-    tracks: of the active queries that are not pinned. reasons: of every query to decode, ascending.
+    tracks: the active queries that are not pinned. reasons: of every query to decode, ascending,
+    why.
     """
 
     tracks: tuple[Track, ...]
@@ -84,85 +116,91 @@ class Plan:
         return tuple(self.reasons)
 
 
-def look(state: State | None, arrival: Arrival, rules: Rules) -> Look:
-    """What to preview in the frame that arrived; ``state`` is None before the first."""
-    restart = _restart(state, arrival, rules)
+def choose_preview(state: StreamState | None, frame: FrameInfo, rules: Rules) -> PreviewChoice:
+    """Which queries to preview in a new frame; ``state`` is None before the first one."""
+    restart = _restart(state, frame, rules)
     if state is None or restart is not None:
-        return Look(tuple(range(rules.queries)), restart)
-    size = scheduler.slice_size(rules.queries - len(rules.pinned), rules.settings.preview_interval)
+        return PreviewChoice(tuple(range(rules.queries)), restart)
     decoded = rules.pinned | {track.query for track in state.tracks}
-    return Look(scheduler.next_looks(state.order, decoded, size), None)
+    waiting = (query for query in state.order if query not in decoded)
+    return PreviewChoice(tuple(sorted(islice(waiting, slice_size(rules)))), None)
 
 
-def decide(
-    state: State | None,
-    looked: Look,
+def slice_size(rules: Rules) -> int:
+    """How many queries a frame previews that does not restart."""
+    return math.ceil((rules.queries - len(rules.pinned)) / rules.settings.preview_interval)
+
+
+def choose_decode(
+    state: StreamState | None,
+    preview: PreviewChoice,
     presence: Mapping[int, float],
     selected: Collection[int],
     rules: Rules,
-) -> Plan:
-    """What to decode, given the preview's ``presence`` of the queries looked at.
+) -> DecodeChoice:
+    """Which queries to decode, given the ``presence`` of each previewed query.
 
     selected: after a full preview, the queries that ActiveSAM's own rule keeps (methods.md section
-    2, preview); such a frame has the active set it would have without streaming.
+    2, preview). Such a frame has the active set that it has without streaming.
     """
-    if state is None or looked.restart is not None:
+    if state is None or preview.restart is not None:
         kept = tuple(
             Track(query, presence[query], presence[query])
             for query in sorted(set(selected) - rules.pinned)
         )
-        return _plan(kept, selected, rules)
+        return _with_reasons(kept, selected, rules)
     carried = [track for track in state.tracks if track.query not in rules.pinned]
     entered = tracker.entering(presence, rules.settings)
     kept = tracker.strongest((*carried, *entered), rules.settings)
     if not kept and not rules.pinned:
         best = max(presence, key=lambda query: presence[query])  # something is always decoded
         kept = entered = (Track(best, presence[best], presence[best]),)
-    return _plan(kept, [track.query for track in entered], rules)
+    return _with_reasons(kept, [track.query for track in entered], rules)
 
 
-def settle(
-    state: State | None,
-    arrival: Arrival,
-    looked: Look,
-    plan: Plan,
+def next_state(
+    state: StreamState | None,
+    frame: FrameInfo,
+    preview: PreviewChoice,
+    decode: DecodeChoice,
     presence: Mapping[int, float],
     rules: Rules,
-) -> State:
-    """The state after the frame, given the ``presence`` of every query that was decoded."""
+) -> StreamState:
+    """The state after a frame, given the ``presence`` of every decoded query."""
     order = range(rules.queries) if state is None else state.order
-    seen = {*looked.queries, *presence}
-    return State(
-        tracks=tracker.decoded(plan.tracks, presence, rules.settings),
-        order=scheduler.after_looks(order, seen),
-        stamp_ns=arrival.stamp_ns,
-        thumbnail=arrival.thumbnail,
+    seen = {*preview.queries, *presence}
+    return StreamState(
+        tracks=tracker.after_decode(decode.tracks, presence, rules.settings),
+        order=(*(query for query in order if query not in seen), *sorted(seen)),
+        stamp_ns=frame.stamp_ns,
+        thumbnail=frame.thumbnail,
     )
 
 
-def _restart(state: State | None, arrival: Arrival, rules: Rules) -> Restart | None:
+def _restart(state: StreamState | None, frame: FrameInfo, rules: Rules) -> Restart | None:
     settings = rules.settings
     if state is None or len(state.order) != rules.queries:
         return Restart.BEGIN
-    if state.stamp_ns is not None and arrival.stamp_ns is not None:
-        elapsed_ns = arrival.stamp_ns - state.stamp_ns
+    if state.stamp_ns is not None and frame.stamp_ns is not None:
+        elapsed_ns = frame.stamp_ns - state.stamp_ns
         if elapsed_ns < 0:
             return Restart.EARLIER
         if elapsed_ns > settings.max_gap_s * 1e9:
             return Restart.GAP
     threshold = settings.scene_change_threshold
-    if threshold and difference(state.thumbnail, arrival.thumbnail) > threshold:
+    if threshold and difference(state.thumbnail, frame.thumbnail) > threshold:
         return Restart.SCENE
     return None
 
 
-def _plan(tracks: tuple[Track, ...], previewed: Collection[int], rules: Rules) -> Plan:
-    """Why each is active: previewed in this frame, carried from the last one, or pinned.
+def _with_reasons(
+    tracks: tuple[Track, ...], previewed: Collection[int], rules: Rules
+) -> DecodeChoice:
+    """Each active query with its reason: previewed in this frame, carried over, or pinned.
 
-    A query that the preview found and that is pinned too is previewed, as without streaming.
+    A pinned query that the preview also keeps counts as previewed, as it does without streaming.
     """
-    found = frozenset(previewed)
     reasons = dict.fromkeys(rules.pinned, Reason.PINNED)
     reasons |= {track.query: Reason.CARRIED for track in tracks}
-    reasons |= {query: Reason.PREVIEWED for query in found if query in reasons}
-    return Plan(tracks, dict(sorted(reasons.items())))
+    reasons |= {query: Reason.PREVIEWED for query in previewed if query in reasons}
+    return DecodeChoice(tracks, dict(sorted(reasons.items())))

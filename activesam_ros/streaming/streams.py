@@ -1,8 +1,8 @@
-"""The streams of several cameras: where each one's state is kept between its frames."""
+"""Streams of several cameras: each camera's state, and its frames' way through the segmenter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,20 @@ from activesam_ros.segmentation.result import Reason, Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import LABELS_ONLY, Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.scene_change import thumbnail
-from activesam_ros.streaming.stream import Arrival, Look, Plan, Rules, State, decide, look, settle
+from activesam_ros.streaming.stream import (
+    DecodeChoice,
+    FrameInfo,
+    PreviewChoice,
+    Rules,
+    StreamState,
+    choose_decode,
+    choose_preview,
+    next_state,
+)
 
 
 def rules_of(vocabulary: Vocabulary, settings: Settings) -> Rules:
-    """What a stream goes by; raises VocabularyError when a pinned name is not in the vocabulary."""
+    """The rules of a stream; raises VocabularyError when a pinned name is not in the vocabulary."""
     return Rules(
         settings,
         len(vocabulary.query_class),
@@ -27,21 +36,21 @@ def rules_of(vocabulary: Vocabulary, settings: Settings) -> Rules:
 
 
 class Streams:
-    """The state of every camera; of one vocabulary, while settings may change between frames."""
+    """The state of every camera, for one vocabulary; settings may change between frames."""
 
     def __init__(self) -> None:
-        self._states: dict[str, State] = {}
+        self._states: dict[str, StreamState] = {}
 
     def chooser(self, camera: str, stamp_ns: int | None, rules: Rules) -> StreamChooser:
         """What chooses the active set of the camera's next frame."""
         return StreamChooser(self._states, camera, stamp_ns, rules)
 
-    def state(self, camera: str) -> State | None:
-        """What the camera's frames so far come to, None where there were none."""
+    def state(self, camera: str) -> StreamState | None:
+        """The camera's state, None before its first frame."""
         return self._states.get(camera)
 
-    def resume(self, camera: str, state: State) -> None:
-        """Let the camera's next frame follow those that ``state`` came of."""
+    def resume(self, camera: str, state: StreamState) -> None:
+        """Let the camera's next frame follow those that led to ``state``."""
         self._states[camera] = state
 
     def reset(self) -> None:
@@ -50,69 +59,72 @@ class Streams:
 
 
 class StreamChooser:
-    """Chooses for one frame; the camera's state changes when the frame is settled."""
+    """Chooses the active set of one frame; the camera's state changes when the frame is done."""
 
     def __init__(
-        self, states: dict[str, State], camera: str, stamp_ns: int | None, rules: Rules
+        self, states: dict[str, StreamState], camera: str, stamp_ns: int | None, rules: Rules
     ) -> None:
-        """``states`` by camera, of which that of ``camera`` is read and written."""
+        """``states`` by camera; the entry of ``camera`` is read now and written at the end."""
         self._states = states
         self._camera = camera
         self._state = states.get(camera)
         self._stamp_ns = stamp_ns
         self._rules = rules
 
-    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
+    def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
         """See Chooser."""
-        self._arrival = Arrival(self._stamp_ns, thumbnail(pixels()))
-        self._look: Look = look(self._state, self._arrival, self._rules)
-        return self._look.queries
+        self._frame = FrameInfo(self._stamp_ns, thumbnail(image))
+        self._preview: PreviewChoice = choose_preview(self._state, self._frame, self._rules)
+        return self._preview.queries
 
-    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
+    def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
         """See Chooser."""
         settings = self._rules.settings
         selected: tuple[int, ...] = ()
-        if self._look.restart is not None:
+        if self._preview.restart is not None:
             selected = select(
                 presence,
                 quantile_alpha=settings.quantile_alpha,
                 max_active=settings.max_active,
             )
-        seen = dict(zip(self._look.queries, presence.tolist(), strict=True))
-        self._plan: Plan = decide(self._state, self._look, seen, selected, self._rules)
-        return self._plan.reasons
+        previewed = dict(zip(self._preview.queries, presence.tolist(), strict=True))
+        self._decode: DecodeChoice = choose_decode(
+            self._state, self._preview, previewed, selected, self._rules
+        )
+        return self._decode.reasons
 
-    def settle(self, presence: Mapping[int, float]) -> None:
+    def finish(self, presence: Mapping[int, float]) -> None:
         """See Chooser."""
-        self._states[self._camera] = settle(
-            self._state, self._arrival, self._look, self._plan, presence, self._rules
+        self._states[self._camera] = next_state(
+            self._state, self._frame, self._preview, self._decode, presence, self._rules
         )
 
 
 class StreamingSegmenter:
     """Segments the frames of several cameras, each with its own active set over time.
 
-    :meth:`frame` is for the frames of a stream, :meth:`segment` for an image by itself.
+    :meth:`frame` is for the frames of a stream, :meth:`segment` for a single image.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
+        """The settings of ``segmenter`` are those of the streams."""
         self._segmenter = segmenter
         self._rules = rules_of(segmenter.prompts.vocabulary, segmenter.settings)
         self._streams = Streams()
 
     def frame(self, camera: str, stamp_ns: int | None) -> StreamedFrame:
-        """What segments the camera's next frame; stamp_ns None where frames have no times."""
+        """What segments the camera's next frame; stamp_ns is None where frames have no stamps."""
         return StreamedFrame(self._segmenter, self._streams.chooser(camera, stamp_ns, self._rules))
 
     def segment(self, image: NDArray[np.uint8], wanted: Wanted = LABELS_ONLY) -> Segmentation:
-        """Segment an image of no stream; see Segmenter.segment."""
+        """Segment an image that belongs to no stream; see Segmenter.segment."""
         return self._segmenter.segment(image, wanted)
 
-    def state(self, camera: str) -> State | None:
+    def state(self, camera: str) -> StreamState | None:
         """See Streams.state."""
         return self._streams.state(camera)
 
-    def resume(self, camera: str, state: State) -> None:
+    def resume(self, camera: str, state: StreamState) -> None:
         """See Streams.resume."""
         self._streams.resume(camera, state)
 

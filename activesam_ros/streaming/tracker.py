@@ -1,7 +1,7 @@
 """Presence over time: which queries stay active, which enter and which leave.
 
-A query enters by one look of the preview and stays by its own decode, whose presence is filtered
-and compared with a lower threshold, so that noise around one threshold does not switch it.
+A query enters by one preview. It stays by its own decodes, whose presence is filtered and compared
+with a lower threshold, so that noise around one threshold does not switch it on and off.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from activesam_ros.settings import Settings
 class Track:
     """An active query.
 
-    presence: filtered presence of its decodes, before the first what the preview said; latest: the
-    last one unfiltered; decodes: how many there were; missing: frames in a row without evidence.
+    presence: filtered presence of its decodes, before the first one that of its preview. latest:
+    the last presence, unfiltered. decodes: how many there were. missing: frames in a row without
+    evidence.
     """
 
     query: int
@@ -28,20 +29,20 @@ class Track:
     missing: int = 0
 
 
-def entering(looks: Mapping[int, float], settings: Settings) -> tuple[Track, ...]:
+def entering(previewed: Mapping[int, float], settings: Settings) -> tuple[Track, ...]:
     """Tracks of the inactive queries whose preview is at or above ``enter_threshold``."""
     return tuple(
         Track(query, presence, presence)
-        for query, presence in looks.items()
-        if presence >= settings.enter_threshold  # false for what is not a number
+        for query, presence in previewed.items()
+        if presence >= settings.enter_threshold  # false for NaN
     )
 
 
 def strongest(tracks: Iterable[Track], settings: Settings) -> tuple[Track, ...]:
-    """The ``max_active`` strongest, ascending by query.
+    """The ``max_active`` strongest tracks, ascending by query.
 
-    What was seen in the last look or decode goes before what was not, however well it was seen
-    before: room belongs to what is visible now.
+    A query that was seen in its last preview or decode ranks above one that was not, whatever came
+    before: the limit is for what is visible now.
     """
     ranked = sorted(
         tracks,
@@ -50,13 +51,14 @@ def strongest(tracks: Iterable[Track], settings: Settings) -> tuple[Track, ...]:
     return tuple(sorted(ranked[: settings.max_active], key=lambda track: track.query))
 
 
-def decoded(
+def after_decode(
     tracks: Iterable[Track], presence: Mapping[int, float], settings: Settings
 ) -> tuple[Track, ...]:
-    """The tracks after a frame in which each was decoded with that presence, less those that leave.
+    """The tracks that stay after a frame; ``presence`` is that of each one's decode.
 
     A track has evidence while its filtered presence is at or above ``leave_threshold``, or the
-    decode itself at or above ``enter_threshold``; it leaves after ``hold_frames`` without.
+    decode itself is at or above ``enter_threshold``. It leaves after ``hold_frames`` frames without
+    evidence.
     """
     updated = (_updated(track, presence[track.query], settings) for track in tracks)
     return tuple(track for track in updated if track.missing < settings.hold_frames)
@@ -64,7 +66,8 @@ def decoded(
 
 def _updated(track: Track, latest: float, settings: Settings) -> Track:
     latest = 0.0 if math.isnan(latest) else latest
-    # The preview's presence is of another kind: smaller image, shorter prompt.
+    # The first decode replaces the preview's presence, which comes of a smaller image and a shorter
+    # prompt.
     filtered = (
         track.presence + settings.presence_gain * (latest - track.presence)
         if track.decodes

@@ -34,7 +34,7 @@ from activesam_ros.resumable_work import vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.saved_state import from_text, to_text
+from activesam_ros.streaming.stream import StreamState
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
 from benchmarks.streaming.journal import SUFFIX, Record, RunJournal
 from benchmarks.streaming.kept_drive import KeptDrive, KeptFrame
@@ -64,7 +64,7 @@ class Run:
         self._segmenter.segment(np.zeros((384, 640, 3), np.uint8))
         state = journal.stream()
         if isinstance(self._segmenter, StreamingSegmenter) and state is not None:
-            self._segmenter.resume(CAMERA, from_text(state))
+            self._segmenter.resume(CAMERA, StreamState.from_text(state))
 
     def add(self, frame: KeptFrame) -> None:
         """Segment the next frame and keep what came of it."""
@@ -75,7 +75,7 @@ class Run:
         stream = None
         if isinstance(self._segmenter, StreamingSegmenter):
             state = self._segmenter.state(CAMERA)
-            stream = None if state is None else to_text(state)
+            stream = None if state is None else state.to_text()
         query_class = self._vocabulary.query_class
         reasons = {entry.id: entry.reason for entry in result.classes}
         active = tuple(sorted({query_class[query] for query in result.active_queries}))

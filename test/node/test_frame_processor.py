@@ -108,9 +108,9 @@ def _previewed(chooser: Chooser | None) -> int:
     """How many queries a frame previews with a chooser, by which it then goes; 0 with none."""
     if chooser is None:
         return 0
-    queries = chooser.look(lambda: torch.zeros(1, 3, 8, 8))
-    chosen = chooser.choose(torch.full((len(queries),), 0.5))
-    chooser.settle(dict.fromkeys(chosen, 0.0))
+    queries = chooser.choose_preview(np.zeros((8, 8, 3), np.uint8))
+    chosen = chooser.choose_decode(torch.full((len(queries),), 0.5))
+    chooser.finish(dict.fromkeys(chosen, 0.0))
     return len(queries)
 
 

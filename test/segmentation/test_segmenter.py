@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
@@ -78,13 +79,13 @@ class GivenSet:
     def __init__(self, *queries: int) -> None:
         self.queries = queries
 
-    def look(self, pixels: Callable[[], Tensor]) -> tuple[int, ...]:
+    def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
         return ()
 
-    def choose(self, presence: Tensor) -> Mapping[int, Reason]:
+    def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
         return dict.fromkeys(self.queries, Reason.CARRIED)
 
-    def settle(self, presence: Mapping[int, float]) -> None:
+    def finish(self, presence: Mapping[int, float]) -> None:
         assert set(presence) == set(self.queries)
 
 

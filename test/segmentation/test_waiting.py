@@ -33,6 +33,7 @@ from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.tiles import Axis
 from activesam_ros.segmentation.transfer import Arrival, Transfer
 from activesam_ros.settings import Settings
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 META = torch.device("meta")
 CPU = torch.device("cpu")
@@ -189,6 +190,16 @@ def test_images_of_a_batch_are_previewed_in_one_go(network: Network) -> None:
         results = list(segmenter.segment_batch([IMAGE] * 3, [Wanted()] * 3, [None] * 3))
     assert len(results) == 3
     assert transfer.received == [3, 3, 3, 3]
+
+
+def test_frames_of_a_stream_wait_no_more_often(network: Network) -> None:
+    """Also where a frame is compared with the one before, for another scene."""
+    segmenter, transfer = on_meta(network, Method.ACTIVESAM, Settings(max_active=6))
+    stream = StreamingSegmenter(segmenter)
+    for stamp_ns in (0, 1):
+        with watched():
+            stream.frame("front", stamp_ns).segment(IMAGE)
+    assert transfer.received == [1, 3, 1, 3]
 
 
 def test_encoding_begins_before_the_preview_is_waited_for(

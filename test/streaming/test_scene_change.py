@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from activesam_ros.segmentation.pixels import network_pixels, upload
-from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.scene_change import SIDE, Thumbnail, difference, thumbnail
+from activesam_ros.streaming.scene_change import SIDE, difference, thumbnail
 
 THRESHOLD = Settings().scene_change_threshold
-
-
-def seen(image: NDArray[np.uint8]) -> Thumbnail:
-    return thumbnail(
-        network_pixels(upload(image, Transfer(torch.device("cpu"))), 112, torch.float32)
-    )
 
 
 def street(shift: int = 0) -> NDArray[np.uint8]:
@@ -33,21 +24,21 @@ def street(shift: int = 0) -> NDArray[np.uint8]:
 def test_a_thumbnail_is_the_mean_colours_of_the_tiles() -> None:
     image = np.zeros((80, 160, 3), np.uint8)
     image[:40, :80, 0] = 255
-    red = np.array(seen(image)).reshape(3, SIDE, SIDE)
+    red = np.array(thumbnail(image)).reshape(3, SIDE, SIDE)
     assert red[0, 0, 0] == pytest.approx(1.0, abs=0.01)
     assert red[0, :, -1] == pytest.approx(0.0, abs=0.01)
     assert red[1:] == pytest.approx(0.0, abs=0.01)
 
 
 def test_the_same_frame_differs_by_nothing() -> None:
-    assert difference(seen(street()), seen(street())) == 0.0
+    assert difference(thumbnail(street()), thumbnail(street())) == 0.0
 
 
 def test_motion_and_exposure_are_no_other_scene() -> None:
-    before = seen(street())
-    assert difference(before, seen(street(shift=8))) < THRESHOLD / 2
+    before = thumbnail(street())
+    assert difference(before, thumbnail(street(shift=8))) < THRESHOLD / 2
     brighter = np.clip(street().astype(int) + 40, 0, 255).astype(np.uint8)
-    assert difference(before, seen(brighter)) < THRESHOLD / 2
+    assert difference(before, thumbnail(brighter)) < THRESHOLD / 2
 
 
 def test_a_cut_is_another_scene() -> None:
@@ -55,4 +46,4 @@ def test_a_cut_is_another_scene() -> None:
     night[70:, 60:100] = (240, 220, 160)
     upside_down = np.ascontiguousarray(street()[::-1])
     for other in (night, upside_down):
-        assert difference(seen(street()), seen(other)) > THRESHOLD
+        assert difference(thumbnail(street()), thumbnail(other)) > THRESHOLD

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.tracker import Track, decoded, entering, strongest
+from activesam_ros.streaming.tracker import Track, after_decode, entering, strongest
 
 SETTINGS = Settings(enter_threshold=0.5, leave_threshold=0.2, hold_frames=3, presence_gain=0.5)
 
@@ -19,7 +19,7 @@ def run(values: list[float], settings: Settings = SETTINGS) -> list[Track]:
     tracks: tuple[Track, ...] = (Track(0, 0.9, 0.9),)
     states: list[Track] = []
     for value in values:
-        tracks = decoded(tracks, {0: value}, settings)
+        tracks = after_decode(tracks, {0: value}, settings)
         states.extend(tracks)
         if not tracks:
             break
