@@ -8,6 +8,7 @@ in spite of keep_all are ERROR at once; degradation for the latency budget stays
 from __future__ import annotations
 
 import enum
+import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,12 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from activesam_ros import __version__
 from activesam_ros.node.budget import degradation
+from activesam_ros.node.node_status import DROPPED, FRAMES_WAITING, PROBLEM, STATE
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.statistics import NO_ROOM, StatisticsSnapshot
-from activesam_ros.node.status_names import FRAMES_WAITING
 
 
-class Level(enum.IntEnum):
+class Severity(enum.IntEnum):
     """The levels of diagnostic_msgs/DiagnosticStatus."""
 
     OK = 0
@@ -88,7 +89,7 @@ class NetworkView:
 class Health:
     """One status: its level, state, a sentence, and what was measured."""
 
-    level: Level
+    level: Severity
     state: str
     message: str
     values: tuple[tuple[str, str], ...]
@@ -103,14 +104,14 @@ class Escalation:
 
     def apply(self, health: Health, error_after_s: float) -> Health:
         """``health``, at ERROR where warnings came without a break for ``error_after_s``."""
-        if health.level is Level.OK:
+        if health.level is Severity.OK:
             self._warning_since = None
             return health
         now = self._clock()
         if self._warning_since is None:
             self._warning_since = now
-        if health.level is Level.WARN and now - self._warning_since >= error_after_s:
-            return replace(health, level=Level.ERROR)
+        if health.level is Severity.WARN and now - self._warning_since >= error_after_s:
+            return replace(health, level=Severity.ERROR)
         return health
 
 
@@ -120,53 +121,53 @@ def camera_health(view: CameraView, options: NodeOptions) -> Health:
     return Health(level, state.value, message, _camera_values(view, state))
 
 
-def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Level, CameraState, str]:
+def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, CameraState, str]:
     statistics = view.statistics
     if not view.running:
-        return Level.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
+        return Severity.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
     if not view.enabled:
-        return Level.OK, CameraState.DISABLED, "disabled: call the service enable to go on"
+        return Severity.OK, CameraState.DISABLED, "disabled: call the service enable to go on"
     silent = _longer_than(statistics.since_received_s, statistics.running_s, options)
     if silent is not None:
         return _judge_silence(view, silent)
     if NO_ROOM in statistics.problems:  # an evaluation that lost an image is not whole again
-        return Level.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
+        return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
     if statistics.last_drop is not None:
         problem = statistics.problems[statistics.last_drop]
-        return Level.WARN, CameraState.REJECTED, f"rejected: {problem}"
+        return Severity.WARN, CameraState.REJECTED, f"rejected: {problem}"
     if statistics.received == 0:
-        return Level.OK, CameraState.WAITING_IMAGE, f"waiting for an image on {view.topic}"
+        return Severity.OK, CameraState.WAITING_IMAGE, f"waiting for an image on {view.topic}"
     return _judge_flow(view, options)
 
 
-def _judge_silence(view: CameraView, silent_s: float) -> tuple[Level, CameraState, str]:
+def _judge_silence(view: CameraView, silent_s: float) -> tuple[Severity, CameraState, str]:
     first = view.statistics.since_received_s is None
     state = CameraState.WAITING_IMAGE if first else CameraState.STALE
     if view.conflicts:
-        return Level.ERROR, state, view.conflicts[0]
+        return Severity.ERROR, state, view.conflicts[0]
     if view.publishers == 0:
         reason = "nobody publishes it; start the camera or set the image topic"
     else:
         reason = f"it has {view.publishers} publishers, which send nothing"
-    return Level.WARN, state, f"no image on {view.topic} for {silent_s:.1f} s: {reason}"
+    return Severity.WARN, state, f"no image on {view.topic} for {silent_s:.1f} s: {reason}"
 
 
-def _judge_flow(view: CameraView, options: NodeOptions) -> tuple[Level, CameraState, str]:
+def _judge_flow(view: CameraView, options: NodeOptions) -> tuple[Severity, CameraState, str]:
     statistics = view.statistics
     if view.conflicts:
-        return Level.WARN, CameraState.ACTIVE, view.conflicts[0]
+        return Severity.WARN, CameraState.ACTIVE, view.conflicts[0]
     behind = _longer_than(statistics.since_segmented_s, statistics.running_s, options)
     if behind is not None:
-        return Level.WARN, CameraState.ACTIVE, f"images come, but no mask for {behind:.1f} s"
+        return Severity.WARN, CameraState.ACTIVE, f"images come, but no mask for {behind:.1f} s"
     latency = statistics.latency_ms.get("latency")
     limit = options.warn_latency_ms
     if latency is not None and 0 < limit < latency.p95:
         return (
-            Level.WARN,
+            Severity.WARN,
             CameraState.ACTIVE,
             f"latency p95 {latency.p95:.0f} ms is above warn_latency_ms={limit:g}",
         )
-    return Level.OK, CameraState.ACTIVE, f"{statistics.rate_out_hz:.1f} masks/s"
+    return Severity.OK, CameraState.ACTIVE, f"{statistics.rate_out_hz:.1f} masks/s"
 
 
 def _longer_than(since_s: float | None, running_s: float, options: NodeOptions) -> float | None:
@@ -186,7 +187,7 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
         )
     ]
     return (
-        ("state", state.value),
+        (STATE, state.value),
         ("topic", view.topic),
         ("publishers", str(view.publishers)),
         ("rate_in_hz", f"{statistics.rate_in_hz:.2f}"),
@@ -194,8 +195,8 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
         ("frames_received", str(statistics.received)),
         ("frames_segmented", str(statistics.segmented)),
         ("frames_dropped", str(statistics.dropped)),
-        *((f"dropped_{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
-        *((f"problem_{cause}", text) for cause, text in sorted(statistics.problems.items())),
+        *((f"{DROPPED}{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
+        *((f"{PROBLEM}{cause}", text) for cause, text in sorted(statistics.problems.items())),
         *((f"qos_conflict_{place}", text) for place, text in enumerate(view.conflicts, start=1)),
         ("active_classes", str(statistics.active_classes)),
         *latencies,
@@ -206,7 +207,7 @@ def network_health(view: NetworkView) -> Health:
     """State and level of network and vocabulary."""
     step = None if view.level is None else view.level.step
     values = (
-        ("state", view.state),
+        (STATE, view.state),
         ("device", view.device or "none"),
         ("dtype", view.dtype or "none"),
         ("method", view.method),
@@ -225,11 +226,11 @@ def network_health(view: NetworkView) -> Health:
         ("python_version", platform.python_version()),
     )
     if view.failure is not None:
-        return Health(Level.ERROR, view.state, view.failure, values)
+        return Health(Severity.ERROR, view.state, view.failure, values)
     if view.level is not None and view.level.step is not degradation.Step.NOTHING:
         text = f"to keep max_latency_ms={view.max_latency_ms:g}: {view.level.describe()}"
-        return Health(Level.WARN, view.state, text, values)
-    return Health(Level.OK, view.state, view.state, values)
+        return Health(Severity.WARN, view.state, text, values)
+    return Health(Severity.OK, view.state, view.state, values)
 
 
 def memory_values(device: str | None) -> tuple[tuple[str, str], ...]:
@@ -250,7 +251,7 @@ def _resident_bytes() -> int:
     statm = Path("/proc/self/statm")
     if not statm.is_file():
         return 0
-    return int(statm.read_text(encoding="ascii").split()[1]) * 4096
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def status_message(name: str, hardware_id: str, health: Health) -> DiagnosticStatus:

@@ -40,12 +40,12 @@ from activesam_ros.node.engine import (
     use_cpu_threads,
     warm_up,
 )
+from activesam_ros.node.node_status import network_status_name
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.parameters.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.session import Session, warm_batch
 from activesam_ros.node.statistics import FrameStatistics
-from activesam_ros.node.status_names import network_status_name
 from activesam_ros.node.transitions import answer_every_transition
 from activesam_ros.node.turns import Turns
 from activesam_ros.pipeline import compiles

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from activesam_ros.node.diagnostics import (
     CameraView,
     Escalation,
     Health,
-    Level,
     NetworkView,
+    Severity,
     camera_health,
     memory_values,
     network_health,
     status_message,
 )
+from activesam_ros.node.node_status import NodeStatus, network_status_name, node_statuses
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.statistics import Percentiles, StatisticsSnapshot
 
@@ -55,38 +59,38 @@ REJECTING = replace(
 @pytest.mark.parametrize(
     ("view", "level", "state", "message"),
     [
-        (VIEW, Level.OK, "active", "9.6 masks/s"),
-        (replace(VIEW, running=False), Level.OK, "inactive", "activate"),
-        (replace(VIEW, enabled=False), Level.OK, "disabled", "enable"),
+        (VIEW, Severity.OK, "active", "9.6 masks/s"),
+        (replace(VIEW, running=False), Severity.OK, "inactive", "activate"),
+        (replace(VIEW, enabled=False), Severity.OK, "disabled", "enable"),
         (
             replace(VIEW, statistics=replace(NOTHING, running_s=1.0)),
-            Level.OK,
+            Severity.OK,
             "waiting_image",
             "/camera/image_raw",
         ),
         (
             replace(VIEW, publishers=0, statistics=NOTHING),
-            Level.WARN,
+            Severity.WARN,
             "waiting_image",
             "nobody publishes it",
         ),
         (
             replace(VIEW, conflicts=("/cam is best_effort",), statistics=NOTHING),
-            Level.ERROR,
+            Severity.ERROR,
             "waiting_image",
             "/cam is best_effort",
         ),
-        (replace(VIEW, conflicts=("/rviz asks",)), Level.WARN, "active", "/rviz asks"),
+        (replace(VIEW, conflicts=("/rviz asks",)), Severity.WARN, "active", "/rviz asks"),
         (
             replace(VIEW, statistics=replace(FLOWING, since_received_s=2.1)),
-            Level.WARN,
+            Severity.WARN,
             "stale",
             "no image on /camera/image_raw for 2.1 s",
         ),
-        (replace(VIEW, statistics=REJECTING), Level.WARN, "rejected", "rejected: step 3"),
+        (replace(VIEW, statistics=REJECTING), Severity.WARN, "rejected", "rejected: step 3"),
         (
             replace(VIEW, statistics=replace(FLOWING, since_segmented_s=8.0)),
-            Level.WARN,
+            Severity.WARN,
             "active",
             "no mask for 8.0 s",
         ),
@@ -95,13 +99,13 @@ REJECTING = replace(
                 VIEW,
                 statistics=replace(FLOWING, latency_ms={"latency": Percentiles(50.0, 101.0)}),
             ),
-            Level.WARN,
+            Severity.WARN,
             "active",
             "101 ms is above warn_latency_ms=100",
         ),
     ],
 )
-def test_levels(view: CameraView, level: Level, state: str, message: str) -> None:
+def test_levels(view: CameraView, level: Severity, state: str, message: str) -> None:
     health = camera_health(view, OPTIONS)
     assert (health.level, health.state) == (level, state)
     assert message in health.message
@@ -111,7 +115,7 @@ def test_levels(view: CameraView, level: Level, state: str, message: str) -> Non
 def test_a_limit_of_zero_never_warns() -> None:
     slow = replace(FLOWING, latency_ms={"latency": Percentiles(1e6, 1e6)})
     health = camera_health(replace(VIEW, statistics=slow), NodeOptions(warn_latency_ms=0.0))
-    assert health.level is Level.OK
+    assert health.level is Severity.OK
 
 
 def test_values_tell_rates_drops_and_latencies() -> None:
@@ -127,16 +131,16 @@ def test_values_tell_rates_drops_and_latencies() -> None:
 def test_a_warning_that_lasts_becomes_an_error() -> None:
     now_s = 0.0
     escalation = Escalation(lambda: now_s)
-    warning = Health(Level.WARN, "stale", "no image", ())
-    fine = Health(Level.OK, "active", "", ())
-    assert escalation.apply(warning, 10.0).level is Level.WARN
+    warning = Health(Severity.WARN, "stale", "no image", ())
+    fine = Health(Severity.OK, "active", "", ())
+    assert escalation.apply(warning, 10.0).level is Severity.WARN
     now_s = 9.9
-    assert escalation.apply(warning, 10.0).level is Level.WARN
+    assert escalation.apply(warning, 10.0).level is Severity.WARN
     now_s = 10.0
-    assert escalation.apply(warning, 10.0).level is Level.ERROR
+    assert escalation.apply(warning, 10.0).level is Severity.ERROR
     assert escalation.apply(fine, 10.0) == fine
-    assert escalation.apply(warning, 10.0).level is Level.WARN
-    error = Health(Level.ERROR, "waiting_image", "qos", ())
+    assert escalation.apply(warning, 10.0).level is Severity.WARN
+    error = Health(Severity.ERROR, "waiting_image", "qos", ())
     assert escalation.apply(error, 100.0) == error
 
 
@@ -157,7 +161,7 @@ NETWORK = NetworkView(
 def test_network_values() -> None:
     health = network_health(NETWORK)
     values = dict(health.values)
-    assert health.level is Level.OK
+    assert health.level is Severity.OK
     assert values["vocabulary"] == "driving"
     assert values["vocabulary_version"] == "2"
     assert values["cache_hit"] == "true"
@@ -167,7 +171,7 @@ def test_network_values() -> None:
 
 def test_a_failed_configuration_is_an_error_with_its_reason() -> None:
     health = network_health(replace(NETWORK, state="unconfigured", failure="no such file"))
-    assert (health.level, health.message) == (Level.ERROR, "no such file")
+    assert (health.level, health.message) == (Severity.ERROR, "no such file")
 
 
 def test_the_message_has_level_name_and_values() -> None:
@@ -176,3 +180,40 @@ def test_the_message_has_level_name_and_values() -> None:
     assert (message.name, message.hardware_id) == ("front/activesam: image", "cpu")
     assert {"key", "value"} <= set(message.values[0].get_fields_and_field_types())
     assert "gpu_memory_mib" not in dict(memory_values("cpu"))
+
+
+def test_memory_is_counted_in_pages_of_the_computer_s_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    page_bytes = 65_536  # as on many 64-bit ARM computers
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": page_bytes}.__getitem__)
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    memory_mib = float(dict(memory_values("cpu"))["memory_mib"])
+    assert memory_mib == pytest.approx(pages * page_bytes / 2**20, rel=0.5)
+
+
+def test_another_process_reads_one_status_of_a_node_with_two_cameras() -> None:
+    network = network_health(replace(NETWORK, frames_waiting=3))
+    message = DiagnosticArray(
+        status=[
+            DiagnosticStatus(name="somebody: else", level=b"\x02"),
+            status_message(network_status_name("/front/activesam"), "cpu", network),
+            *(
+                status_message(name, "cpu", camera_health(replace(VIEW, statistics=seen), OPTIONS))
+                for name, seen in (
+                    ("front/activesam: left", REJECTING),
+                    ("front/activesam: right", FLOWING),
+                    ("rear/activesam: left", REJECTING),
+                )
+            ),
+        ]
+    )
+    # the 4 images with a wrong step are unusable, the superseded one is not
+    assert node_statuses(message) == [NodeStatus("/front/activesam", "active", "", 3, 4)]
+
+
+def test_another_process_reads_a_failure_and_takes_degradation_for_none() -> None:
+    failure = "Configuring failed: There is no file x."
+    health = network_health(replace(NETWORK, state="unconfigured", failure=failure))
+    message = DiagnosticArray(status=[status_message(network_status_name("/a"), "", health)])
+    assert node_statuses(message) == [NodeStatus("/a", "unconfigured", failure, 0, 0)]
+    message.status[0].level = DiagnosticStatus.WARN
+    assert node_statuses(message)[0].failure == ""

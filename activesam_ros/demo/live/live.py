@@ -15,7 +15,7 @@ from typing import Protocol
 import yaml
 
 from activesam_ros.demo.live.processes import Children, DemoError, Ended
-from activesam_ros.node.playback.reports import Event, Report
+from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
 NODE, PLAYBACK, RECORDER = "node", "playback", "recorder"
 NODE_NAME = "/activesam"
@@ -262,11 +262,11 @@ class _Run:
         return True
 
     def _note(self, report: Report) -> None:
-        if report.event is Event.FINISHED:
+        if report.event is PlaybackEvent.FINISHED:
             self._finished = True
-        elif report.event is Event.SUBSCRIBED:
+        elif report.event is PlaybackEvent.SUBSCRIBED:
             self._subscribed.add(report.topic)
-        elif report.event is Event.RECORDED:
+        elif report.event is PlaybackEvent.RECORDED:
             self._recorded_ns[report.topic] = report.monotonic_ns
             if report.topic == MASK_TOPIC and report.stamp_ns is not None:
                 self._result.arrived.setdefault(report.stamp_ns, report.monotonic_ns)

@@ -1,4 +1,4 @@
-"""Wait until a node has segmented all the images it was sent, by what its diagnostics say."""
+"""Wait until a node has segmented all images that it was sent, according to its diagnostics."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from activesam_ros.errors import UsageError
-from activesam_ros.node.playback.stopping import StopFlag
-from activesam_ros.node.status_names import FRAMES_WAITING, network_status_name
+from activesam_ros.node.node_status import node_statuses
+from activesam_ros.node.playback.command import StopFlag
 
-# Nothing has to wait for so long: an image may be between the middleware and the node's counters.
+# No image may be waiting for this long: one can be between the middleware and the node's counters.
 SETTLED_S = 1.0
-# More than the longest time between two diagnostics messages.
+# Longer than the longest diagnostics_period_s.
 SILENCE_S = 70.0
 _DEPTH = 10
 _POLL_S = 0.1
 
 
 @dataclass
-class Waiting:
-    """What a node's diagnostics said; times are monotonic [s], the ones since which it holds."""
+class WaitingFrames:
+    """Whether frames wait at a node, from its reports; times are monotonic [s].
+
+    heard_s: the last report. empty_s: the first of the latest reports without a waiting frame, None
+    while frames wait.
+    """
 
     heard_s: float
     empty_s: float | None = None
 
     def hear(self, frames: int, now_s: float) -> None:
-        """That many frames wait or are in work."""
+        """Take in a report that ``frames`` frames wait or are being segmented."""
         self.heard_s = now_s
         if frames:
             self.empty_s = None
@@ -38,23 +42,22 @@ class Waiting:
 
     @property
     def over(self) -> bool:
-        """Whether the first and the last of the reports of nothing are far enough apart."""
+        """Whether nothing has been waiting for at least SETTLED_S."""
         return self.empty_s is not None and self.heard_s - self.empty_s >= SETTLED_S
 
 
 def await_segmented(node: Node, segmenter: str, stop: StopFlag) -> None:
-    """Return when no image waits at the node ``segmenter`` (full name), or when told to stop.
+    """Return when no image waits at the node ``segmenter`` (full name), or when ``stop`` is set.
 
-    Raises UsageError when its diagnostics stay away.
+    Raises UsageError if that node publishes no diagnostics.
     """
-    waiting = Waiting(heard_s=time.monotonic())
-    name = network_status_name(segmenter)
+    waiting = WaitingFrames(heard_s=time.monotonic())
+    name = "/" + segmenter.lstrip("/")
 
     def hear(message: DiagnosticArray) -> None:
-        for status in message.status:
-            values = {entry.key: entry.value for entry in status.values}
-            if status.name == name and FRAMES_WAITING in values:
-                waiting.hear(int(values[FRAMES_WAITING]), time.monotonic())
+        for status in node_statuses(message):
+            if status.node == name:
+                waiting.hear(status.frames_waiting, time.monotonic())
 
     subscription = node.create_subscription(DiagnosticArray, "/diagnostics", hear, _DEPTH)
     executor = SingleThreadedExecutor(context=node.context)
@@ -65,7 +68,7 @@ def await_segmented(node: Node, segmenter: str, stop: StopFlag) -> None:
             if time.monotonic() - waiting.heard_s > SILENCE_S:
                 raise UsageError(
                     f"{segmenter} has published no diagnostics for {SILENCE_S:g} s; give the full "
-                    "name of a node that runs, or do not wait for it."
+                    "name of a running node, or leave --await-segmented out."
                 )
     finally:
         executor.remove_node(node)

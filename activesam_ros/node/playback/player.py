@@ -1,38 +1,34 @@
-"""Play a recording to its ROS topics, in its own time on the wall clock.
+"""Play a recording to its ROS topics, at the pace at which it was recorded.
 
-``python -m activesam_ros.node.playback BAG`` reads rosbag2 recordings (.mcap, .db3 or their folder)
-and publishes each message as it was recorded: the same bytes, topic, type and quality of service.
+``python -m activesam_ros.node.playback BAG`` reads rosbag2 recordings (.mcap, .db3 or a folder of
+them) and publishes each message with the bytes, topic, type and quality of service recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 
-from activesam_ros.errors import ActiveSamError, RecordingError, UsageError
+from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.command import StopFlag, message_class, run_until_stopped
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
-from activesam_ros.node.playback.reports import Event, Report, print_report
-from activesam_ros.node.playback.stopping import StopFlag
+from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
 
-EXIT_BAD_INPUT = 2
 NODE_NAME = "activesam_playback"
 CLOCK_TOPIC = "/clock"
 _SUBSCRIBER_POLL_S = 0.02
@@ -43,12 +39,13 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class PlaybackOptions:
-    """How a recording is played; raises UsageError for a value out of range.
+    """How to play a recording; raises UsageError for a value out of range.
 
-    topics: what is played, everything where empty. rate: recorded seconds per second. clock_hz:
-    how often /clock tells the recording's time, 0 never. restamp: header stamps become the time of
-    publishing. awaited: topics that need a subscriber before anything is played. segmenter: full
-    name of a node that has to have segmented everything before the playback ends, empty for none.
+    topics: the topics to play, all if empty. rate: recorded seconds per second. clock_hz: how often
+    the recording's time is published on /clock, 0 for never. restamp: whether header stamps become
+    the time of publishing. awaited: topics that must have a subscriber before playing begins.
+    await_timeout_s: how long to wait for those. segmenter: full name of a node that must have
+    segmented every image before the playback ends, empty for none.
     """
 
     topics: tuple[str, ...] = ()
@@ -67,7 +64,11 @@ class PlaybackOptions:
         _check_range("time to await subscribers in s", self.await_timeout_s, 0.0, 86_400.0)
         strangers = [topic for topic in self.awaited if self.topics and topic not in self.topics]
         if strangers:
-            raise UsageError(f"{strangers[0]} is awaited but not played; play it, or do not wait.")
+            raise UsageError(_not_played(strangers[0]))
+
+
+def _not_played(topic: str) -> str:
+    return f"{topic} is awaited but not played; play it, or do not wait for its subscriber."
 
 
 def _check_range(what: str, value: float, low: float, high: float) -> None:
@@ -77,7 +78,7 @@ def _check_range(what: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class _Output:
-    """A played topic: its publisher, and whether its messages begin with a header."""
+    """A topic that is played: its publisher, and whether its messages begin with a header."""
 
     topic: str
     publisher: Publisher
@@ -85,7 +86,7 @@ class _Output:
 
 
 class Playback:
-    """Publishers for a recording's topics, and the loop that feeds them."""
+    """Publishers for a recording's topics, and the loop that publishes its messages."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class Playback:
         options: PlaybackOptions,
         report: Callable[[Report], None] | None = None,
     ) -> None:
-        """``report`` is told of each message just before it is published, and of the end.
+        """``report`` is called just before each message is published, and at the end.
 
-        Raises RecordingError when a topic asked for is not in the recording, or nothing can be
-        played. ``skipped`` holds a sentence for each topic that is left out.
+        ``skipped`` holds a sentence for each topic that cannot be played. Raises RecordingError if
+        the recording lacks one of the topics in ``options``, or nothing can be played.
         """
         self._node = node
         self._bag = bag
@@ -119,35 +120,35 @@ class Playback:
             self._clock = node.create_publisher(Clock, CLOCK_TOPIC, DEFAULT_DEPTH)
 
     def play(self, stop: StopFlag) -> None:
-        """Publish everything; returns at the end, with ``loop`` when told to stop.
+        """Publish every message; with ``loop``, begin again at the end until ``stop`` is set.
 
-        Raises UsageError when an awaited topic finds no subscriber or an awaited node is silent,
-        RecordingError at a damaged place of the recording.
+        Raises UsageError if an awaited topic gets no subscriber or an awaited node publishes no
+        diagnostics, RecordingError where the recording is damaged.
         """
         if not self._await_subscribers(stop):
             return
         while self._play_once(stop) and self._options.loop:
             pass
-        self._tell(Report(Event.FINISHED, "", None, time.monotonic_ns()))
+        self._tell(Report(PlaybackEvent.FINISHED, "", None, time.monotonic_ns()))
         self._await_delivery(stop)
         if self._options.segmenter:
             await_segmented(self._node, self._options.segmenter, stop)
 
     def _add(self, node: Node, topic: BagTopic) -> None:
-        message_class = _message_class(topic.message_type)
-        if message_class is None:
+        class_of_messages = message_class(topic.message_type)
+        if class_of_messages is None:
             self.skipped += (f"{topic.name} is not played: {topic.message_type} is not installed.",)
             return
-        publisher = node.create_publisher(message_class, topic.name, topic.profile)
+        publisher = node.create_publisher(class_of_messages, topic.name, topic.profile)
         self._outputs[topic.name] = _Output(
-            topic.name, publisher, begins_with_header(message_class)
+            topic.name, publisher, begins_with_header(class_of_messages)
         )
 
     def _await_subscribers(self, stop: StopFlag) -> bool:
         deadline = time.monotonic() + self._options.await_timeout_s
         for topic in self._options.awaited:
             if topic not in self._outputs:
-                raise UsageError(f"{topic} is awaited but not played; play it, or do not wait.")
+                raise UsageError(_not_played(topic))
             publisher = self._outputs[topic].publisher
             while publisher.get_subscription_count() == 0:
                 if time.monotonic() > deadline:
@@ -161,7 +162,7 @@ class Playback:
         return True
 
     def _play_once(self, stop: StopFlag) -> bool:
-        """Whether the end was reached, and not told to stop before."""
+        """Play from the first message to the last; False if ``stop`` is set before the end."""
         first_ns, started_s = None, time.monotonic()
         for time_ns, output, data in self._timeline():
             if first_ns is None:
@@ -175,7 +176,7 @@ class Playback:
         return True
 
     def _timeline(self) -> Iterator[tuple[int, _Output | None, bytes]]:
-        """Recorded time [ns], topic and bytes of each message; clock ticks between them."""
+        """Recorded time [ns], topic and bytes of each message, and clock ticks (None) between."""
         step_ns = tick_ns = None
         if self._options.clock_hz:
             step_ns = round(_NANOSECONDS * self._options.rate / self._options.clock_hz)
@@ -191,7 +192,7 @@ class Playback:
         if output.has_header and self._options.restamp:
             data = with_stamp(data, time.time_ns())
         stamp_ns = read_stamp_ns(data) if output.has_header else None
-        self._tell(Report(Event.PLAYED, output.topic, stamp_ns, time.monotonic_ns()))
+        self._tell(Report(PlaybackEvent.PLAYED, output.topic, stamp_ns, time.monotonic_ns()))
         output.publisher.publish(data)
 
     def _tell(self, report: Report) -> None:
@@ -204,7 +205,7 @@ class Playback:
             self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=nanoseconds)))
 
     def _await_delivery(self, stop: StopFlag) -> None:
-        """Reliable messages on their way would be lost with their publisher."""
+        """Wait until reliable messages have arrived: a destroyed publisher would lose them."""
         deadline_s = time.monotonic() + _DELIVERY_TIMEOUT_S
         for output in self._outputs.values():
             while (
@@ -223,19 +224,10 @@ def _chosen(bag: PlayedBag, names: Sequence[str]) -> tuple[BagTopic, ...]:
     return tuple(topic for topic in bag.topics.values() if not names or topic.name in names)
 
 
-def _message_class(message_type: str) -> Any | None:
-    """The class of ``package/msg/Name``, None where the package is not installed."""
-    package, _, name = message_type.partition("/msg/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name, None)
-    except ImportError:
-        return None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="playback",
-        description="Play a ROS 2 recording to its topics, in its own time.",
+        description="Play a ROS 2 recording to its topics, at the pace at which it was recorded.",
         epilog="Remappings follow --ros-args, for example -r /camera/image_raw:=/front/image_raw.",
     )
     parser.add_argument("bag", type=Path, metavar="BAG", help=".mcap, .db3, or a rosbag2 folder")
@@ -245,10 +237,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="T",
-        help="play this topic only; may be given several times",
+        help="topic to play; repeat for several topics (default: all topics)",
     )
-    parser.add_argument("--rate", type=float, default=1.0, help="times real time (default: 1)")
-    parser.add_argument("--loop", action="store_true", help="begin anew at the end, until Ctrl-C")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, help="recorded seconds per second (default: 1)"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
     parser.add_argument(
         "--clock",
         type=float,
@@ -256,10 +250,10 @@ def _parser() -> argparse.ArgumentParser:
         const=100.0,
         default=0.0,
         metavar="HZ",
-        help="publish the recording's time on /clock, for use_sim_time (default: 100 Hz)",
+        help="publish the recording's time on /clock, for use_sim_time (HZ: 100 by default)",
     )
     parser.add_argument(
-        "--restamp", action="store_true", help="stamp headers with the time of publishing"
+        "--restamp", action="store_true", help="set header stamps to the time of publishing"
     )
     parser.add_argument(
         "--await-subscriber",
@@ -267,20 +261,24 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="T",
-        help="begin when this topic has a subscriber; may be given several times",
+        help="begin when this topic has a subscriber; repeat for several topics",
     )
     parser.add_argument(
-        "--await-timeout", type=float, default=30.0, metavar="S", help="default: 30 s"
+        "--await-timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="how long to wait for those subscribers (default: 30 s)",
     )
     parser.add_argument(
         "--await-segmented",
         dest="segmenter",
         default="",
         metavar="NODE",
-        help="end when the segment_node of this full name has no image left to segment",
+        help="end when the segment_node with this full name has segmented all its images",
     )
     parser.add_argument(
-        "--report", action="store_true", help="print each message played as a line of JSON"
+        "--report", action="store_true", help="print each played message as a line of JSON"
     )
     return parser
 
@@ -289,23 +287,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play the recording; returns 0, also when stopped by Ctrl-C, and 2 for bad input."""
     command_line = list(sys.argv if arguments is None else [sys.argv[0], *arguments])
     args = _parser().parse_args(remove_ros_args(command_line)[1:])
-    with StopFlag() as stop:
-        try:
-            options = _options(args)
-            rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
-            with open_bag(args.bag) as bag:
-                node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
-                playback = Playback(node, bag, options, print_report if args.report else None)
-                for sentence in playback.skipped:
-                    print(f"playback: {sentence}", file=sys.stderr)
-                playback.play(stop)
-                node.destroy_node()
-        except ActiveSamError as error:
-            print(f"playback: {error}", file=sys.stderr)
-            return EXIT_BAD_INPUT
-        finally:
-            rclpy.try_shutdown()
-    return 0
+    return run_until_stopped("playback", command_line, lambda stop: _play_bag(args, stop))
+
+
+def _play_bag(args: argparse.Namespace, stop: StopFlag) -> None:
+    options = _options(args)
+    with open_bag(args.bag) as bag:
+        node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
+        playback = Playback(node, bag, options, print_report if args.report else None)
+        for sentence in playback.skipped:
+            print(f"playback: {sentence}", file=sys.stderr)
+        playback.play(stop)
+        node.destroy_node()
 
 
 def _options(args: argparse.Namespace) -> PlaybackOptions:

@@ -16,7 +16,7 @@ from activesam_ros.demo.live.processes import (
     interrupts_deferred,
     termination_as_interrupt,
 )
-from activesam_ros.node.playback.reports import Event, Report
+from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
 QUICK = {signal.SIGINT: 0.2, signal.SIGTERM: 0.2, signal.SIGKILL: 30.0}
 
@@ -33,7 +33,7 @@ def ends(pidfd: int) -> bool:
 
 
 def test_reports_come_in_order_and_then_the_end(tmp_path: Path) -> None:
-    reports = [Report(Event.PLAYED, "/a", stamp, stamp) for stamp in range(3)]
+    reports = [Report(PlaybackEvent.PLAYED, "/a", stamp, stamp) for stamp in range(3)]
     lines = [report.line() for report in reports]
     lines.insert(1, "a library says hello")
     with Children(tmp_path, os.environ) as children:
@@ -47,7 +47,7 @@ def test_leaving_ends_a_child_that_does_not_listen_and_what_it_started(tmp_path:
         "import signal, subprocess, sys, time\n"
         "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
-        f"print({Report(Event.PLAYED, '/a', 0, 0).line()!r}.replace('0', str(child.pid)))\n"
+        f"print({Report(PlaybackEvent.PLAYED, '/a', 0, 0).line()!r}.replace('0', str(child.pid)))\n"
         "sys.stdout.flush()\n"
         "time.sleep(1000)\n"
     )
@@ -64,7 +64,7 @@ def test_a_child_that_listens_ends_by_itself(tmp_path: Path) -> None:
     polite = (
         "import signal, sys\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\n"
-        f"print({Report(Event.PLAYED, '/a', 0, 0).line()!r}, flush=True)\n"
+        f"print({Report(PlaybackEvent.PLAYED, '/a', 0, 0).line()!r}, flush=True)\n"
         "signal.sigwait([signal.SIGINT])\n"
         "sys.exit(7)\n"
     )

@@ -12,7 +12,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from activesam_ros.node.playback.await_segmented import await_segmented
-from activesam_ros.node.playback.stopping import StopFlag
+from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.ros.publishers import KEEP_ALL_DEPTH
 
 if TYPE_CHECKING:

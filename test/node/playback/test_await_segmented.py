@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from activesam_ros.node.playback.await_segmented import SETTLED_S, Waiting
+from activesam_ros.node.playback.await_segmented import SETTLED_S, WaitingFrames
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from activesam_ros.node.playback.await_segmented import SETTLED_S, Waiting
 def test_it_is_over_when_nothing_waited_for_a_while(
     reports: list[tuple[int, float]], is_over: bool
 ) -> None:
-    waiting = Waiting(heard_s=0.0)
+    waiting = WaitingFrames(heard_s=0.0)
     for frames, now_s in reports:
         waiting.hear(frames, now_s)
     assert waiting.over == is_over

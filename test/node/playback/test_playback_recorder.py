@@ -28,11 +28,12 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.node.playback.message_definitions import message_definition
+from activesam_ros.node.node_status import NodeStatus
+from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.playback.played_bag import offered_profile, open_bag
 from activesam_ros.node.playback.player import PlaybackOptions, main
-from activesam_ros.node.playback.reports import Event, Report
-from activesam_ros.node.playback.stopping import StopFlag
+from activesam_ros.node.playback.recording_writer import message_definition
+from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
@@ -168,7 +169,10 @@ def test_everything_played_is_recorded_byte_for_byte(tmp_path: Path, processes: 
     recorded = tmp_path / "recorded.mcap"
     topics = ("/about", "/camera/image_raw")
     recorder = processes.start(
-        "recorder", "-o", str(recorded), *(word for topic in topics for word in ("--topic", topic))
+        "playback.recorder",
+        "-o",
+        str(recorded),
+        *(word for topic in topics for word in ("--topic", topic)),
     )
     playback = processes.start(
         "playback",
@@ -178,7 +182,7 @@ def test_everything_played_is_recorded_byte_for_byte(tmp_path: Path, processes: 
     heard: list[Report] = []
     for report in reports(recorder):
         heard.append(report)
-        if sum(entry.event is Event.RECORDED for entry in heard) == len(played):
+        if sum(entry.event is PlaybackEvent.RECORDED for entry in heard) == len(played):
             break
     told = list(reports(playback))
     assert playback.wait(30) == 0
@@ -208,13 +212,13 @@ def test_everything_played_is_recorded_byte_for_byte(tmp_path: Path, processes: 
     got_at = {
         r.stamp_ns: r.monotonic_ns
         for r in heard
-        if r.event is Event.RECORDED and r.topic == "/camera/image_raw"
+        if r.event is PlaybackEvent.RECORDED and r.topic == "/camera/image_raw"
     }
     assert list(sent_at) == stamps
     assert list(got_at) == stamps
     assert all(sent_at[stamp] < got_at[stamp] for stamp in stamps)
-    assert Counter(r.event for r in heard)[Event.SUBSCRIBED] == len(topics)
-    assert told[-1].event is Event.FINISHED
+    assert Counter(r.event for r in heard)[PlaybackEvent.SUBSCRIBED] == len(topics)
+    assert told[-1].event is PlaybackEvent.FINISHED
     # never before its time
     moments = [sent_at[stamp] - sent_at[stamps[0]] for stamp in stamps]
     assert all(moment >= index * PERIOD_NS - 10_000_000 for index, moment in enumerate(moments))
@@ -224,7 +228,13 @@ def test_ctrl_c_ends_both_and_the_file_is_whole(tmp_path: Path, processes: Proce
     write_bag(tmp_path / "bag", StoragePlugin.MCAP)
     recorded = tmp_path / "recorded.mcap"
     recorder = processes.start(
-        "recorder", "-o", str(recorded), "--topic", "/camera/image_raw", "--topic", "/clock"
+        "playback.recorder",
+        "-o",
+        str(recorded),
+        "--topic",
+        "/camera/image_raw",
+        "--topic",
+        "/clock",
     )
     playback = processes.start(
         "playback",
@@ -235,9 +245,9 @@ def test_ctrl_c_ends_both_and_the_file_is_whole(tmp_path: Path, processes: Proce
     stamps: list[int] = []
     ticks = 0
     for report in reports(recorder):
-        if report.event is Event.RECORDED and report.topic == "/clock":
+        if report.event is PlaybackEvent.RECORDED and report.topic == "/clock":
             ticks += 1
-        elif report.event is Event.RECORDED and report.stamp_ns is not None:
+        elif report.event is PlaybackEvent.RECORDED and report.stamp_ns is not None:
             stamps.append(report.stamp_ns)
         if len(stamps) > 2 * FRAMES and ticks > 2 * FRAMES:
             break
@@ -336,7 +346,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, capfd: pytest.CaptureFi
 def test_the_recorder_keeps_an_earlier_recording(tmp_path: Path, processes: Processes) -> None:
     path = tmp_path / "recorded.mcap"
     path.write_bytes(b"precious")
-    recorder = processes.start("recorder", "-o", str(path), "--topic", "/about")
+    recorder = processes.start("playback.recorder", "-o", str(path), "--topic", "/about")
     _, errors = recorder.communicate(timeout=30)
     assert recorder.returncode == 2
     assert "exists already" in errors
@@ -390,8 +400,11 @@ def test_a_definition_brings_every_type_within() -> None:
 
 
 def test_reports_survive_their_line() -> None:
-    report = Report(Event.RECORDED, "/a", None, os.getpid())
+    report = Report(PlaybackEvent.RECORDED, "/a", None, os.getpid())
     assert Report.parse(report.line()) == report
+    status = NodeStatus("/activesam", "unconfigured", "Configuring failed: no weights", 2, 1)
+    told = Report(PlaybackEvent.NODE_STATUS, "/diagnostics", 5, 6, status)
+    assert Report.parse(told.line()) == told
     other: Any = '{"event": "recorded"}'
     with pytest.raises(ValueError, match="no report"):
         Report.parse(other)
