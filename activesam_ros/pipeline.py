@@ -10,6 +10,7 @@ import torch
 
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
+from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.acceleration.accelerated import accelerated
 from activesam_ros.sam3.acceleration.quantized import quantized
@@ -17,6 +18,7 @@ from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
 from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, NEVER, Settings
 
@@ -43,12 +45,16 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded image model, and what is needed to compile vocabularies for it."""
+    """A loaded image model, and what is needed to compile vocabularies for it.
+
+    support: what is known of the device's faster ways, whatever the settings.
+    """
 
     model: Sam3ImageModel
     config: Sam3Config
     weights: Path
     cache_dir: Path | None
+    support: DeviceSupport
 
     @property
     def device(self) -> torch.device:
@@ -76,9 +82,14 @@ class Network:
         self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
     ) -> Segmenter:
         """A segmenter for the vocabulary; compiles its prompts."""
-        table = self.compile(vocabulary, settings, method).table
-        table = table.to(self.device, self.dtype)
-        return Segmenter(self.model_for(settings), table, settings, method)
+        return self.segmenter_of(self.compile(vocabulary, settings, method).table, settings, method)
+
+    def segmenter_of(
+        self, table: PromptTable, settings: Settings, method: Method = Method.ACTIVESAM
+    ) -> Segmenter:
+        """A segmenter for prompts that are compiled; ``table`` may be on any device."""
+        model, table = self.model_for(settings), table.to(self.device, self.dtype)
+        return Segmenter(model, table, settings, method, support=self.support)
 
     def model_for(self, settings: Settings) -> Sam3ImageModel:
         """The image model in the precision of the settings' preset, compiled where they say so.
@@ -139,7 +150,8 @@ def load_network(options: NetworkOptions) -> Network:
     dtype = resolve_dtype(options.dtype, device)
     config = read_config(options.weights, options.config)
     model = load_image_model(options.weights, config, device, dtype)
-    return Network(model, config, options.weights, options.cache_dir)
+    support = DeviceSupport.of(device)
+    return Network(model, config, options.weights, options.cache_dir, support)
 
 
 def read_config(weights: Path, config: Path | None) -> Sam3Config:

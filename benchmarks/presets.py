@@ -108,6 +108,7 @@ def measure(network: Network, frames: int, techniques: Sequence[str]) -> list[Re
             table,
             Settings().replace(values),
             Method.FULL,
+            support=network.support,
         )
         for name, (values, chosen) in TECHNIQUES.items()
         if name == EXACT or name in techniques

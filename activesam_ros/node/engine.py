@@ -116,16 +116,14 @@ class NetworkEngine:
 
     def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
-        table = compiled.table.to(self._network.device, self._network.dtype)
-        model = self._network.model_for(parameters.settings)
-        segmenter = Segmenter(model, table, parameters.settings, self._method)
+        segmenter = self._network.segmenter_of(compiled.table, parameters.settings, self._method)
         return Prompted(vocabulary, self._modes(segmenter, parameters), compiled.cache_hit)
 
     def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:
         old = prompted.modes[0].segmenter
         if not isinstance(old, Segmenter):
             raise TypeError(f"{old!r} was not made by this engine")
-        segmenter = Segmenter(old.model, old.prompts, parameters.settings, self._method)
+        segmenter = old.with_settings(parameters.settings)
         return replace(prompted, modes=self._modes(segmenter, parameters))
 
     def _modes(self, segmenter: Segmenter, parameters: NodeParameters) -> tuple[Mode, ...]:
@@ -139,13 +137,7 @@ class NetworkEngine:
         )
         return (
             Mode(first, segmenter),
-            *(
-                Mode(
-                    level,
-                    Segmenter(segmenter.model, segmenter.prompts, level.settings, self._method),
-                )
-                for level in others
-            ),
+            *(Mode(level, segmenter.with_settings(level.settings)) for level in others),
         )
 
 

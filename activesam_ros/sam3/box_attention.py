@@ -6,17 +6,15 @@ time. Softmax and sums are in float32 either way.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from activesam_ros.errors import in_short
+from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
 
-_LOG = logging.getLogger(__name__)
 # Largest number of box bias values alive at once: 16 million floats are 64 MB.
 BOX_BIAS_VALUES = 1 << 24
 # Of a kernel's result, as a share of what is expected; rounding to bfloat16 leaves a tenth of it.
@@ -94,59 +92,51 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) ->
 
 
 class CheckedKernel:
-    """A kernel, or attention with the bias formed from the first time on that the kernel fails.
+    """A kernel, or attention with the bias formed from the first failure of the kernel on.
 
-    It fails too where it gives something else for the first pair of inputs of a new shape. The log
-    says so once.
+    The first pair of the first inputs of each shape is checked.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._failed = False
-        self._checked: set[Hashable] = set()
+        self._fallback = Fallback(
+            "The fused attention kernel of the decoder cannot be had (%s); its box bias is "
+            "formed instead, which is slower. The kernel needs Triton and a C compiler."
+        )
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
     ) -> Tensor:
         """See Kernel. Raises torch.OutOfMemoryError where the kernel does."""
         bias = BoxBias(vertical, horizontal)
-        if not self._failed:
-            try:
-                attended = self._kernel(query, key, value, vertical, horizontal)
-                self._check(attended, query, key, value, bias)
-                return attended
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 - compilers fail in many ways
-                self._give_up(error)
-        attended = formed_bias_attention(query, key, value, bias)
-        return attended.transpose(1, 2).contiguous().transpose(1, 2)
 
-    def _check(
-        self, attended: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: BoxBias
-    ) -> None:
-        grid = bias.vertical.shape[-1], bias.horizontal.shape[-1]
-        shape = query.device, query.dtype, query.shape[1:], grid
+        def formed() -> Tensor:
+            attended = formed_bias_attention(query, key, value, bias)
+            return attended.transpose(1, 2).contiguous().transpose(1, 2)
+
+        def check(attended: Tensor) -> None:
+            _check_first_pair(attended, query, key, value, bias)
+
         # A stream that is recorded cannot be waited for; what is recorded ran before.
         recorded = query.is_cuda and torch.cuda.is_current_stream_capturing()
-        if shape in self._checked or recorded or not len(query):
-            return
-        exact = BoxBias(*(term[:1].float() for term in bias))
-        expected = formed_bias_attention(
-            query[:1].float(), key[:1].float(), value[:1].float(), exact
+        shape = query.device, query.dtype, query.shape[1:], vertical.shape[-1], horizontal.shape[-1]
+        return self._fallback.run(
+            lambda: self._kernel(query, key, value, vertical, horizontal),
+            formed,
+            None if recorded or not len(query) else check,
+            shape,
         )
-        error = float((attended[:1].float() - expected).norm() / expected.norm())
-        if bool(expected.isfinite().all()) and not error <= LARGEST_ERROR:
-            raise RuntimeError(f"its result is off by {error:.3g} of what it should be")
-        self._checked.add(shape)
 
-    def _give_up(self, error: Exception) -> None:
-        self._failed = True
-        _LOG.warning(
-            "The fused attention kernel of the decoder cannot be had (%s); its box bias is "
-            "formed instead, which is slower. The kernel needs Triton and a C compiler.",
-            in_short(error),
-        )
+
+def _check_first_pair(
+    attended: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: BoxBias
+) -> None:
+    """Raise DisagreementError where the first pair is not what the definition gives."""
+    exact = BoxBias(*(term[:1].float() for term in bias))
+    expected = formed_bias_attention(query[:1].float(), key[:1].float(), value[:1].float(), exact)
+    error = float((attended[:1].float() - expected).norm() / expected.norm())
+    if bool(expected.isfinite().all()) and not error <= LARGEST_ERROR:
+        raise DisagreementError(f"its result is off by {error:.3g} of what it should be")
 
 
 def _triton_kernel(

@@ -1,19 +1,16 @@
-"""Whether and how a GPU kernel merges score maps."""
+"""A GPU kernel merges score maps where it works."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from activesam_ros.errors import ActiveSamError, in_short
+from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
 from activesam_ros.segmentation.layers import Layers, Running
 from activesam_ros.segmentation.tiles import Axis
-
-_LOG = logging.getLogger(__name__)
 
 # (running, classes int32 [P], layers, rows, columns): merges in place without waiting.
 Merge: TypeAlias = Callable[[Running, Tensor, Layers, Axis, Axis], None]
@@ -25,26 +22,26 @@ LARGEST_SHARE = 0.01
 
 
 class ScoreMerge:
-    """The kernel, loaded when first asked for.
+    """Merges score maps by a kernel where that works, else map by map.
 
-    Its first result is compared with what merging map by map gives. Where it differs, and where the
-    kernel cannot be had or fails, maps are merged one by one from then on; that is logged once,
-    since it is slower.
+    The kernel is loaded when first wanted. Its first result of each kind is compared with what
+    merging map by map gives, and then the latter is kept.
     """
 
     def __init__(self, kernel: Merge | None = None, *, compares: bool = True) -> None:
-        """kernel: in place of the Triton kernel, on any device."""
-        self._given = kernel is not None
-        self._kernel = kernel
+        """kernel: takes the place of the Triton kernel, on any device."""
+        self._given = kernel
         self._compares = compares
-        self._compared: set[tuple[torch.dtype, bool]] = set()
-        self._failed = False
+        self._fallback = Fallback(
+            "The kernel that merges score maps cannot be had (%s); they are merged map by map "
+            "instead, which is slower. It needs Triton and a C compiler."
+        )
 
     def fits(self, device: torch.device) -> bool:
-        """Whether maps on ``device`` are for the kernel."""
-        if self._failed or (device.type != "cuda" and not self._given):
+        """Whether the kernel merges maps on ``device``; loads it."""
+        if device.type != "cuda" and self._given is None:
             return False
-        return self._kernel is not None or self._load()
+        return self._fallback.run(lambda: self._kernel() is not None, lambda: False)
 
     def __call__(
         self,
@@ -56,48 +53,35 @@ class ScoreMerge:
     ) -> None:
         """Merge layers of the classes int32 [P] in place.
 
-        axes: of rows and columns. by_map: does the same map by map, which waits for the device.
-        Raises torch.OutOfMemoryError where the kernel does.
+        axes: of rows and columns. by_map: merges the same map by map, which synchronises; doing so
+        again changes nothing. Raises torch.OutOfMemoryError where the kernel does.
         """
         if not self.fits(layers.maps.device):
             by_map()
             return
-        assert self._kernel is not None
         kind = layers.maps.dtype, len(running.second) > 0
-        compares = self._compares and kind not in self._compared
-        before = running.copy() if compares else None
-        try:
-            self._kernel(running, classes, layers, *axes)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - compilers fail in many ways
-            self._give_up(error)
-            by_map()
-            return
-        if before is not None:
-            found = running.copy()
-            running.become(before)
-            by_map()
-            self._compared.add(kind)
-            if not _alike(found, running):
-                self._give_up(ActiveSamError("it gives something else than map by map"))
+        compares = self._compares and self._fallback.needs_check(kind)
+        merged = running.copy() if compares else running
 
-    def _load(self) -> bool:
-        try:
-            from activesam_ros.segmentation.score_kernel import launch
-        except Exception as error:  # noqa: BLE001 - as above
-            self._give_up(error)
-            return False
-        self._kernel = launch
-        return True
+        def compare(_: None) -> None:
+            by_map()
+            if not _alike(merged, running):
+                raise DisagreementError("it gives something else than map by map")
 
-    def _give_up(self, error: Exception) -> None:
-        self._failed = True
-        _LOG.warning(
-            "The kernel that merges score maps cannot be had (%s); they are merged map by map "
-            "instead, which is slower. It needs Triton and a C compiler.",
-            in_short(error),
+        self._fallback.run(
+            lambda: self._kernel()(merged, classes, layers, *axes),
+            by_map,
+            compare if compares else None,
+            kind,
         )
+
+    def _kernel(self) -> Merge:
+        if self._given is not None:
+            return self._given
+        # Triton is optional.
+        from activesam_ros.segmentation.score_kernel import launch
+
+        return launch
 
 
 def _alike(found: Running, expected: Running) -> bool:

@@ -19,21 +19,16 @@ from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.baselines import Method, recipe
-from activesam_ros.segmentation.bucket_size import (
-    FreeMemory,
-    automatic,
-    free_memory,
-    query_bytes,
-)
+from activesam_ros.segmentation.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.decode import KEPT_ANSWERS, Decoding
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.fuse import ClassScores, Evidence, label_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.presets import effective
 from activesam_ros.segmentation.preview import presence_probabilities
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
-from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.timing import StageTimer
-from activesam_ros.segmentation.transfer import Arrival, Transfer
+from activesam_ros.segmentation.transfer import Arrival
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -58,16 +53,13 @@ class Segmenter:
         settings: Settings,
         method: Method = Method.ACTIVESAM,
         plan: ImagePlan | None = None,
-        free_memory: FreeMemory = free_memory,
-        transfer: Transfer | None = None,
-        merge: ScoreMerge | None = None,
+        support: DeviceSupport | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
-        plan: takes the place of what the settings say about sparsity. free_memory: asked once where
-        the settings leave the size of buckets open. transfer: to the model's device and back.
-        merge: the kernel for score maps, None for the one that fits the device.
+        plan: takes the place of what the settings say about sparsity. support: of the model's
+        device; give the loaded network's, so that what is known of faster ways outlives settings.
 
         Raises SettingsError when a resolution is not a multiple of the patch size or a setting does
         not fit the network, VocabularyError when a pinned name is not in the vocabulary.
@@ -83,19 +75,25 @@ class Segmenter:
         self._ids = [entry.id for entry in self._classes]
         self.pinned_queries = vocabulary.pinned_queries(settings.pinned)
         config = model.config
-        self._plan = image_plan(effective(settings), config) if plan is None else plan
+        self.support = support or DeviceSupport.of(model.device)
+        if plan is None:
+            plan = image_plan(effective(settings), config, lambda: self.support.attention)
+        self.plan = plan
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
         self.preview_resolution = _resolution(
             "preview_resolution", settings.preview_resolution, two_thirds, config
         )
         self.bucket_size = (
-            automatic(free_memory(model.device), query_bytes(config, model.dtype, self.resolution))
+            automatic(
+                self.support.free_memory(model.device),
+                query_bytes(config, model.dtype, self.resolution),
+            )
             if isinstance(settings.bucket_size, str)
             else settings.bucket_size
         )
-        self._transfer = transfer or Transfer(model.device)
-        self._merge = merge or ScoreMerge()
+        self._transfer = self.support.transfer
+        self._merge = self.support.merge
         self._most_unread = KEPT_ANSWERS
         dtype = torch.uint8 if self.small_labels else torch.int32
         self._class_id = self._transfer.send(torch.tensor(self._ids, dtype=dtype))
@@ -122,6 +120,10 @@ class Segmenter:
     @property
     def _highest_id(self) -> int:
         return max(*self._ids, self.settings.background_id)
+
+    def with_settings(self, settings: Settings) -> Segmenter:
+        """The same network, prompts and method with other settings; raises as the constructor."""
+        return Segmenter(self.model, self.prompts, settings, self.method, support=self.support)
 
     def with_bucket_size(self, bucket_size: int) -> Segmenter:
         """The same with other buckets; shares the prompts. Raises SettingsError out of range."""
@@ -186,7 +188,7 @@ class Segmenter:
     def _encode(self, inputs: NetworkInputs, images: int, timer: StageTimer) -> ImageFeatures:
         with timer.stage("encode"):
             pixels = inputs.batch(range(images), self.resolution)
-            return self.model.encode_image(pixels, self._plan)
+            return self.model.encode_image(pixels, self.plan)
 
     def _finish(
         self,
@@ -315,7 +317,7 @@ class Segmenter:
         if shared is None and places:
             with timer.stage("preview_encode"):
                 pixels = inputs.batch(places, self.preview_resolution)
-                features = self.model.encode_tokens(pixels, self._plan)
+                features = self.model.encode_tokens(pixels, self.plan)
         if features is None or not places:
             return self._transfer.begin()
         with timer.stage("preview"):

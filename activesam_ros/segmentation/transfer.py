@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from activesam_ros.errors import in_short
-
-_LOG = logging.getLogger(__name__)
+from activesam_ros.sam3.acceleration.fallback import Fallback
 
 # (shape, dtype=...) -> host memory that a device can read and write by itself.
-Room = Callable[..., Tensor]
-_pinned_room: Room = functools.partial(torch.empty, pin_memory=True)
+PinnedAllocator = Callable[..., Tensor]
+_allocate_pinned: PinnedAllocator = functools.partial(torch.empty, pin_memory=True)
 
 
 class Transfer:
@@ -25,19 +22,25 @@ class Transfer:
     cannot be pinned copies wait instead; that is logged once, since it is slower.
     """
 
-    def __init__(self, device: torch.device, room: Room | None = None) -> None:
-        """room: in place of CUDA's pinned memory, on any device."""
+    def __init__(self, device: torch.device, allocate: PinnedAllocator | None = None) -> None:
+        """allocate: takes the place of CUDA's pinned memory, on any device."""
         self.device = device
-        self._room = _pinned_room if room is None and device.type == "cuda" else room
+        self._allocate = (
+            _allocate_pinned if allocate is None and device.type == "cuda" else allocate
+        )
+        self._pinning = Fallback(
+            "Memory cannot be pinned (%s); images and label maps are copied without, which is "
+            "slower. Raise the limit of locked memory (ulimit -l)."
+        )
 
     def send(self, host: Tensor) -> Tensor:
         """``host``, which may be changed at once, on the device; itself where it is there."""
         if host.device == self.device:
             return host
-        room = self._pinned(host)
-        if room is None:
+        pinned = self._pinned(host)
+        if pinned is None:
             return host.to(self.device)
-        return room.copy_(host).to(self.device, non_blocking=True)
+        return pinned.copy_(host).to(self.device, non_blocking=True)
 
     def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``tensors`` on the host; waits until they are there."""
@@ -45,10 +48,10 @@ class Transfer:
 
     def begin(self, *tensors: Tensor) -> Arrival:
         """Begin to receive: the device may be asked for more before that is waited for."""
-        rooms = [self._pinned(tensor) for tensor in tensors]
+        memory = [self._pinned(tensor) for tensor in tensors]
         landing = tuple(
-            tensor.cpu() if room is None else room.copy_(tensor, non_blocking=True)
-            for tensor, room in zip(tensors, rooms, strict=True)
+            tensor.cpu() if pinned is None else pinned.copy_(tensor, non_blocking=True)
+            for tensor, pinned in zip(tensors, memory, strict=True)
         )
         if self.device.type != "cuda" or not tensors:
             return Arrival(landing, None)
@@ -57,19 +60,11 @@ class Transfer:
         return Arrival(landing, landed)
 
     def _pinned(self, tensor: Tensor) -> Tensor | None:
-        """Room for a tensor, None where memory is not pinned."""
-        if self._room is None:
+        """Pinned memory for a tensor, None where memory is not pinned."""
+        allocate = self._allocate
+        if allocate is None:
             return None
-        try:
-            return self._room(tensor.shape, dtype=tensor.dtype)
-        except RuntimeError as error:
-            self._room = None
-            _LOG.warning(
-                "Memory cannot be pinned (%s); images and label maps are copied without, which "
-                "is slower. Raise the limit of locked memory (ulimit -l).",
-                in_short(error),
-            )
-            return None
+        return self._pinning.run(lambda: allocate(tensor.shape, dtype=tensor.dtype), lambda: None)
 
 
 class Arrival:

@@ -5,7 +5,6 @@ The keep bar is the first floor(density x blocks) blocks of keys (methods.md sec
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from activesam_ros.errors import in_short
+from activesam_ros.sam3.acceleration.fallback import Fallback
 
 # PyTorch's compiler, which FlexAttention brings, takes longer to import than all the rest together:
 # only what needs it does.
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 Kernel: TypeAlias = Callable[..., Any]
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, BarPattern], Tensor]"
 
-_LOG = logging.getLogger(__name__)
 # Blocks are as large as leaves this many of them: larger are faster, smaller nearer the density.
 BLOCK_SIZES = (128, 64, 32, 16, 8)
 FEWEST_BLOCKS = 8
@@ -130,21 +128,25 @@ def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
 
 
 class PatternAttention:
-    """Attention of tokens in stripe order, by the way that fits the device.
+    """Attention of tokens in stripe order.
 
-    On a GPU block-sparse kernels; they are compiled, and a pattern's mask is built, when first
-    needed. Elsewhere, for heads too small for the kernels, and where these cannot be had, by
-    gathering; the last is logged once, since it is slower.
+    On a GPU block-sparse kernels compute it; they are compiled, and a pattern's mask is built, when
+    first needed. Elsewhere, for heads too small for the kernels, and where the kernels fail, keys
+    are gathered; the log names the reason of a failure once.
     """
 
     def __init__(self, kernel: Kernel | None = None) -> None:
-        """kernel: in place of FlexAttention compiled, on any device."""
+        """kernel: takes the place of compiled FlexAttention, on any device."""
         self._masks: dict[tuple[BarPattern, torch.device], BlockMask] = {}
         self._given = kernel
         self._kernel = kernel
-        self._failed = False
+        self._fallback = Fallback(
+            "Block-sparse attention kernels cannot be had (%s); sparse attention gathers keys "
+            "instead, which is slower. FlexAttention needs Triton and a C compiler."
+        )
         # Compiled layers call it: its own kernel is compiled by itself.
         self._uncompiled: Attend = torch.compiler.disable(self._attend, recursive=False)
+        self._run = torch.compiler.disable(self._fallback.run, recursive=False)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         """query, key and value [B, heads, N, d] -> [B, heads, N, d].
@@ -154,21 +156,15 @@ class PatternAttention:
         return self._uncompiled(query, key, value, pattern)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+        tensors = query, key, value
         fits = self._given is not None or (query.is_cuda and query.shape[-1] >= _SMALLEST_HEAD)
-        if not fits or self._failed:
-            return gathered_attention(query, key, value, pattern)
-        try:
-            return self._by_kernel(query, key, value, pattern)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - compilers fail in many ways
-            self._failed = True
-            _LOG.warning(
-                "Block-sparse attention kernels cannot be had (%s); sparse attention gathers "
-                "keys instead, which is slower. FlexAttention needs Triton and a C compiler.",
-                in_short(error),
-            )
-            return gathered_attention(query, key, value, pattern)
+        if not fits:
+            return gathered_attention(*tensors, pattern)
+        attended: Tensor = self._run(
+            lambda: self._by_kernel(*tensors, pattern),
+            lambda: gathered_attention(*tensors, pattern),
+        )
+        return attended
 
     def _by_kernel(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         if self._kernel is None:

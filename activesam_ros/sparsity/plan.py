@@ -54,9 +54,15 @@ class Densities:
         return self.fusion < 1 or self.fusion_mlp < 1
 
 
-def image_plan(settings: Settings, config: Sam3Config) -> ImagePlan | None:
+def image_plan(
+    settings: Settings,
+    config: Sam3Config,
+    attention: Callable[[], PatternAttention] = PatternAttention,
+) -> ImagePlan | None:
     """What the settings ask for on a network of these dimensions, None for dense throughout.
 
+    attention: gives the loaded network's, so that what is known of its kernels outlives the
+    settings; not called for a dense network.
     Raises SettingsError when encoder_sparse_from_block leaves no block to be sparse.
     """
     densities = Densities(
@@ -76,7 +82,8 @@ def image_plan(settings: Settings, config: Sam3Config) -> ImagePlan | None:
             f"network's {config.vision_layers} blocks sparse; give 0 to {config.vision_layers - 1},"
             " or encoder densities of 1."
         )
-    return SparsePlan(config, densities, first, ORDERS[settings.stripe_order])
+    order_of = ORDERS[settings.stripe_order]
+    return SparsePlan(config, densities, first, order_of, attention())
 
 
 @dataclass

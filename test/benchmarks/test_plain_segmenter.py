@@ -16,9 +16,11 @@ from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.resources import weights_dir
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.score_merge import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from benchmarks.oracles.plain_segmenter import PlainSegmenter
 from training.measure import wide_vocabulary
@@ -106,7 +108,8 @@ def test_a_frame_in_layers_equals_the_plain_way_and_the_one_map_by_map(
     )
     by_map = kernel_network.segmenter(vocabulary(12), settings, method)
     merge = ScoreMerge(launch if kernel == "interpreted" else failing, compares=False)
-    in_layers = Segmenter(by_map.model, by_map.prompts, settings, method, merge=merge)
+    support = DeviceSupport(Transfer(by_map.model.device), merge)
+    in_layers = Segmenter(by_map.model, by_map.prompts, settings, method, support=support)
     assert merge.fits(by_map.model.device)
     wanted = Wanted(confidence=True)
     earlier, expected = by_map.segment(IMAGE, wanted), PlainSegmenter(by_map).segment(IMAGE)
@@ -134,7 +137,10 @@ def test_single_pixels_are_segmented_in_layers(kernel_network: Network) -> None:
 
     by_map = kernel_network.segmenter(vocabulary(3), Settings(), Method.FULL)
     merge = ScoreMerge(launch, compares=False)
-    in_layers = Segmenter(by_map.model, by_map.prompts, by_map.settings, Method.FULL, merge=merge)
+    support = DeviceSupport(Transfer(by_map.model.device), merge)
+    in_layers = Segmenter(
+        by_map.model, by_map.prompts, by_map.settings, Method.FULL, support=support
+    )
     for image in (IMAGE[:1, :1], IMAGE[:1], IMAGE[:33, :65]):
         agreement = in_layers.segment(image).labels == by_map.segment(image).labels
         assert agreement.mean() >= MIN_LABEL_AGREEMENT
@@ -154,7 +160,8 @@ def test_bfloat16_keeps_the_labels_in_layers(tmp_path: Path) -> None:
     settings = Settings(background_threshold=0.3)
     plain = network.segmenter(wide_vocabulary(), settings)
     merge = ScoreMerge(launch, compares=False)
-    in_layers = Segmenter(plain.model, plain.prompts, settings, merge=merge)
+    support = DeviceSupport(Transfer(network.device), merge)
+    in_layers = Segmenter(plain.model, plain.prompts, settings, support=support)
     ours, expected = in_layers.segment(image), PlainSegmenter(plain).segment(image)
     assert merge.fits(network.device)
     assert ours.active_queries == expected.active_queries

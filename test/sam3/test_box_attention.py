@@ -148,8 +148,8 @@ def undefined(*tensors: Tensor) -> Tensor:
     ("kernel", "reason"),
     [
         (broken, "(RuntimeError: no compiler);"),
-        (wrong, "(RuntimeError: its result is off by"),
-        (undefined, "(RuntimeError: its result is off by nan of what it should be);"),
+        (wrong, "(DisagreementError: its result is off by"),
+        (undefined, "(DisagreementError: its result is off by nan of what it should be);"),
     ],
 )
 def test_after_a_failure_the_bias_is_formed_and_the_log_says_so_once(

@@ -18,7 +18,9 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts
 from activesam_ros.segmentation.bucket_size import automatic, free_memory, query_bytes
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 
 GB = 10**9
@@ -64,11 +66,12 @@ def test_the_segmenter_asks_where_the_settings_leave_it_open(network: Network) -
         asked.append(device)
         return 4 * 5 * per_query
 
-    automatically = Segmenter(network.model, table, Settings(), free_memory=card)
+    support = DeviceSupport(Transfer(network.device), free_memory=card)
+    automatically = Segmenter(network.model, table, Settings(), support=support)
     assert automatically.bucket_size == 4
     assert len(asked) == 1
     assert automatically.with_bucket_size(1).bucket_size == 1
-    fixed = Segmenter(network.model, table, Settings(bucket_size=9), free_memory=card)
+    fixed = automatically.with_settings(Settings(bucket_size=9))
     assert fixed.bucket_size == 9
     assert len(asked) == 1
 

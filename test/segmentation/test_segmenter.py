@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +27,12 @@ from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.result import Reason, Wanted
+from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
+from activesam_ros.sparsity.plan import SparsePlan
 from training.measure import wide_vocabulary
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -45,6 +52,46 @@ def vocabulary(count: int, *, first_id: int = 0, pinned: tuple[int, ...] = ()) -
             for index in range(count)
         ),
     )
+
+
+def test_what_is_known_of_a_faster_way_outlives_the_settings(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two segmenters on one network only the first tries a way that fails, and the log says so
+    once.
+    """
+    tried: list[str] = []
+
+    def failing(name: str) -> Callable[..., Any]:
+        def call(*_: object, **__: object) -> Any:
+            tried.append(name)
+            raise RuntimeError(f"no {name}")
+
+        return call
+
+    support = DeviceSupport(
+        Transfer(network.device, failing("pinned memory")), ScoreMerge(failing("score kernel"))
+    )
+    with caplog.at_level(logging.WARNING):
+        loaded = replace(network, support=support)
+        first = loaded.segmenter(vocabulary(3), Settings())
+        again = loaded.segmenter(vocabulary(4), Settings(bucket_size=2))
+        changed = again.with_settings(Settings(confidence_threshold=0.4))
+        for segmenter in (first, again, changed):
+            segmenter.segment(NOISE)
+    assert tried == ["score kernel", "pinned memory"]
+    assert ["no score kernel" in line for line in caplog.messages] == [True, False]
+    assert ["no pinned memory" in line for line in caplog.messages] == [False, True]
+    assert changed.settings.confidence_threshold == 0.4
+
+
+def test_sparse_attention_is_one_for_all_settings(network: Network) -> None:
+    sparse = [
+        network.segmenter(vocabulary(3), Settings(fusion_density=density)) for density in (0.3, 0.5)
+    ]
+    plans = [segmenter.plan for segmenter in sparse]
+    assert all(isinstance(plan, SparsePlan) for plan in plans)
+    assert len({id(plan.attention) for plan in plans if isinstance(plan, SparsePlan)}) == 1
 
 
 def test_pinned_classes_are_never_pruned(network: Network) -> None:

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 META = torch.device("meta")
 
 
-class Rooms:
+class Allocator:
     """Host memory that counts how often it was asked for; refused after ``most`` times."""
 
     def __init__(self, most: int) -> None:
@@ -38,35 +38,35 @@ def test_nothing_is_copied_on_a_cpu() -> None:
 
 def test_what_is_sent_may_be_changed_at_once() -> None:
     """The device reads a copy of its own, and what is sent keeps shape and dtype."""
-    rooms = Rooms(2)
+    allocator = Allocator(2)
     host = torch.arange(6, dtype=torch.uint8).view(2, 3).T
-    sent = Transfer(META, rooms).send(host)
+    sent = Transfer(META, allocator).send(host)
     assert (sent.device, sent.shape, sent.dtype) == (META, host.shape, host.dtype)
-    (room,) = rooms.made
-    assert torch.equal(room, host)
-    assert room.data_ptr() != host.data_ptr()
+    (pinned,) = allocator.made
+    assert torch.equal(pinned, host)
+    assert pinned.data_ptr() != host.data_ptr()
 
 
-def test_results_land_in_room_of_their_own() -> None:
-    rooms = Rooms(2)
+def test_results_land_in_memory_of_their_own() -> None:
+    allocator = Allocator(2)
     first, second = torch.rand(2, 3), torch.arange(4, dtype=torch.int32)
-    landed = Transfer(CPU, rooms).receive(first, second)
-    assert all(ours is room for ours, room in zip(landed, rooms.made, strict=True))
+    landed = Transfer(CPU, allocator).receive(first, second)
+    assert all(ours is pinned for ours, pinned in zip(landed, allocator.made, strict=True))
     assert torch.equal(landed[0], first)
     assert torch.equal(landed[1], second)
 
 
 def test_where_memory_cannot_be_pinned_copies_wait(caplog: pytest.LogCaptureFixture) -> None:
-    rooms = Rooms(1)
-    transfer = Transfer(CPU, rooms)
+    allocator = Allocator(1)
+    transfer = Transfer(CPU, allocator)
     values = torch.rand(2), torch.rand(3)
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             for ours, expected in zip(transfer.receive(*values), values, strict=True):
                 assert torch.equal(ours, expected)
-    assert len(rooms.made) == 1
+    assert len(allocator.made) == 1
     assert ["RuntimeError: cannot lock memory)" in line for line in caplog.messages] == [True]
-    assert Transfer(META, Rooms(0)).send(values[0]).device == META
+    assert Transfer(META, Allocator(0)).send(values[0]).device == META
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

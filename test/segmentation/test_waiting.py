@@ -26,6 +26,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation import segmenter as segmenter_module
 from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.layers import Layers, Running
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.score_merge import ScoreMerge
@@ -108,7 +109,7 @@ class CountedTransfer(Transfer):
     """Sends without pinning, and gives back ones."""
 
     def __init__(self) -> None:
-        super().__init__(META, room=torch.empty)
+        super().__init__(META, torch.empty)
         self.received: list[int] = []
 
     def begin(self, *tensors: Tensor) -> Arrival:
@@ -161,8 +162,7 @@ def on_meta(
         on_host.prompts.to(META, torch.bfloat16),
         settings,
         method,
-        transfer=transfer,
-        merge=ScoreMerge(checked, compares=False),
+        support=DeviceSupport(transfer, ScoreMerge(checked, compares=False)),
     )
     return segmenter, transfer
 
@@ -266,8 +266,7 @@ def test_what_waits_is_noticed(network: Network, name: str) -> None:
         segmenter.prompts,
         segmenter.settings,
         segmenter.method,
-        transfer=transfer,
-        merge=Waiting(checked),
+        support=DeviceSupport(transfer, Waiting(checked)),
     )
     with pytest.raises((RuntimeError, NotImplementedError, AssertionError, TypeError)), watched():
         segmenter.segment(IMAGE)
