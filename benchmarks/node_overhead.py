@@ -119,7 +119,8 @@ def main() -> None:
 
     def publish(header: Any) -> None:
         publishers.wanted()
-        publishers.publish_mask(header, labels, info)
+        publishers.publish_mask(header, labels.labels)
+        publishers.publish_camera_info(header, info)
         publishers.publish_active_classes(header, labels, vocabulary, 1, 1.0, Step.NOTHING)
 
     for _ in range(arguments.rounds):

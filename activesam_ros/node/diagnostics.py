@@ -19,9 +19,10 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from activesam_ros import __version__
 from activesam_ros.node.budget import degradation
+from activesam_ros.node.dropped_frames import NO_ROOM
 from activesam_ros.node.node_status import DROPPED, FRAMES_WAITING, PROBLEM, STATE
 from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.node.statistics import NO_ROOM, StatisticsSnapshot
+from activesam_ros.node.statistics import StatisticsSnapshot
 
 
 class Severity(enum.IntEnum):
@@ -198,6 +199,8 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
         *((f"{DROPPED}{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
         *((f"{PROBLEM}{cause}", text) for cause, text in sorted(statistics.problems.items())),
         *((f"qos_conflict_{place}", text) for place, text in enumerate(view.conflicts, start=1)),
+        *((f"failed_{name}", str(count)) for name, count in statistics.output_failures.items()),
+        *((f"output_problem_{name}", text) for name, text in statistics.output_problems.items()),
         ("active_classes", str(statistics.active_classes)),
         *latencies,
     )

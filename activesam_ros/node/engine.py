@@ -1,4 +1,4 @@
-"""The network as the node sees it: load it, compile a vocabulary for it, change settings."""
+"""The network as the node sees it: load it, compile a vocabulary, warm it up, free its memory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,8 +27,8 @@ from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import Streams, rules_of
 
-# Any size will do: the network sees a square of its own resolution.
-_WARM_UP_SIZE = (480, 640, 3)
+# Of any size: images are resized to a square before the network.
+_BLANK_SHAPE = (480, 640, 3)
 
 
 class FrameSegmenter(Protocol):
@@ -49,28 +49,21 @@ class FrameSegmenter(Protocol):
         ...
 
     def with_bucket_size(self, bucket_size: int) -> FrameSegmenter:
-        """The same with smaller or larger buckets."""
+        """The same segmenter with other buckets."""
         ...
 
 
 @dataclass(frozen=True)
-class Mode:
-    """A segmenter at one level of the latency budget."""
+class CompiledVocabulary:
+    """What segments frames with a vocabulary: one segmenter for each level of the latency budget.
 
-    level: BudgetLevel
-    segmenter: FrameSegmenter
-
-
-@dataclass(frozen=True)
-class Prompted:
-    """What segments frames with a vocabulary.
-
-    modes: by level of the latency budget, the first with nothing left out. cache_hit: whether the
-    prompts came from the disk.
+    levels, segmenters: in the same order, the first with nothing left out. cache_hit: whether the
+    prompts were read from the cache.
     """
 
     vocabulary: Vocabulary
-    modes: tuple[Mode, ...]
+    levels: tuple[BudgetLevel, ...]
+    segmenters: tuple[FrameSegmenter, ...]
     cache_hit: bool
 
 
@@ -87,16 +80,15 @@ class Engine(Protocol):
         """Its precision, such as "float32"."""
         ...
 
-    def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
+    def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
         ...
 
-    def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:
+    def with_parameters(
+        self, compiled: CompiledVocabulary, parameters: NodeParameters
+    ) -> CompiledVocabulary:
         """The same prompts with other live parameters; raises SettingsError."""
         ...
-
-
-EngineLoader: TypeAlias = Callable[[NodeOptions], Engine]
 
 
 class NetworkEngine:
@@ -114,20 +106,29 @@ class NetworkEngine:
     def dtype(self) -> str:
         return str(self._network.dtype).removeprefix("torch.")
 
-    def prompt(self, vocabulary: Vocabulary, parameters: NodeParameters) -> Prompted:
+    def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
         segmenter = self._network.segmenter_of(compiled.table, parameters.settings, self._method)
-        return Prompted(vocabulary, self._modes(segmenter, parameters), compiled.cache_hit)
+        return self._with_levels(vocabulary, segmenter, parameters, compiled.cache_hit)
 
-    def with_parameters(self, prompted: Prompted, parameters: NodeParameters) -> Prompted:
-        old = prompted.modes[0].segmenter
+    def with_parameters(
+        self, compiled: CompiledVocabulary, parameters: NodeParameters
+    ) -> CompiledVocabulary:
+        old = compiled.segmenters[0]
         if not isinstance(old, Segmenter):
             raise TypeError(f"{old!r} was not made by this engine")
         segmenter = old.with_settings(parameters.settings)
-        return replace(prompted, modes=self._modes(segmenter, parameters))
+        return self._with_levels(compiled.vocabulary, segmenter, parameters, compiled.cache_hit)
 
-    def _modes(self, segmenter: Segmenter, parameters: NodeParameters) -> tuple[Mode, ...]:
-        first, *others = levels(
+    def _with_levels(
+        self,
+        vocabulary: Vocabulary,
+        segmenter: Segmenter,
+        parameters: NodeParameters,
+        cache_hit: bool,
+    ) -> CompiledVocabulary:
+        """``segmenter`` for the first level and others on the same model for the further levels."""
+        found = levels(
             parameters.options,
             parameters.settings,
             prunes=recipe(self._method).previews,
@@ -135,10 +136,8 @@ class NetworkEngine:
             resolution=segmenter.resolution,
             patch_size=segmenter.model.config.patch_size,
         )
-        return (
-            Mode(first, segmenter),
-            *(Mode(level, segmenter.with_settings(level.settings)) for level in others),
-        )
+        further = (segmenter.with_settings(level.settings) for level in found[1:])
+        return CompiledVocabulary(vocabulary, found, (segmenter, *further), cache_hit)
 
 
 def load_engine(options: NodeOptions) -> Engine:
@@ -146,7 +145,7 @@ def load_engine(options: NodeOptions) -> Engine:
     if not options.weights:
         raise UsageError(
             "The parameter weights is empty; set it to the path of sam3.pt (weights/README.md says "
-            "where it comes from)."
+            "where to get it)."
         )
     network = load_network(
         NetworkOptions(
@@ -164,56 +163,58 @@ def _path(text: str) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def use_cpu_threads(count: int) -> int:
-    """Let the network use ``count`` CPU threads, 0 for all cores but one; returns the number."""
+def use_cpu_threads(count: int) -> None:
+    """Let the network use ``count`` CPU threads, 0 for all cores but one."""
     threads = count or max(1, (os.cpu_count() or 1) - 1)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    return threads
 
 
-def warm_up(prompted: Prompted, batch: int) -> None:
-    """Segment blank images in every shape there is, so that real ones find everything in place.
+def warm_up(compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
+    """Segment blank images in every shape that frames can have, so that no real one compiles."""
+    for warm_up_pass in warm_up_passes(compiled, parameters):
+        warm_up_pass()
 
-    batch: the most images that are encoded at once. Every number up to it is a shape of its own.
+
+def warm_up_passes(
+    compiled: CompiledVocabulary, parameters: NodeParameters
+) -> Iterator[Callable[[], None]]:
+    """The passes of :func:`warm_up`: every level with every number of images in a batch.
+
+    A batch has at most ``camera_batch`` images, of different cameras.
     """
-    for warm in warm_passes(prompted, batch):
-        warm()
-
-
-def warm_passes(prompted: Prompted, batch: int) -> Iterator[Callable[[], None]]:
-    """The passes of :func:`warm_up`: every level with every number of images up to ``batch``."""
-    for mode in prompted.modes:
-        for count in range(1, batch + 1):
-            for choosers in _warm_choosers(prompted.vocabulary, mode.level.settings, count):
-                yield functools.partial(_segment_blank, mode.segmenter, choosers)
+    largest_batch = min(parameters.options.camera_batch, len(parameters.inputs))
+    for level, segmenter in zip(compiled.levels, compiled.segmenters, strict=True):
+        for images in range(1, largest_batch + 1):
+            for choosers in _warm_up_choosers(compiled.vocabulary, level.settings, images):
+                yield functools.partial(_segment_blank, segmenter, choosers)
 
 
 def _segment_blank(segmenter: FrameSegmenter, choosers: Sequence[Chooser | None]) -> None:
-    blank = np.zeros(_WARM_UP_SIZE, np.uint8)
-    count = len(choosers)
-    for _ in segmenter.segment_batch([blank] * count, [Wanted()] * count, choosers):
+    blank = np.zeros(_BLANK_SHAPE, np.uint8)  # [H, W, 3]
+    images = len(choosers)
+    for _ in segmenter.segment_batch([blank] * images, [Wanted()] * images, choosers):
         pass
 
 
-def _warm_choosers(
-    vocabulary: Vocabulary, settings: Settings, count: int
+def _warm_up_choosers(
+    vocabulary: Vocabulary, settings: Settings, images: int
 ) -> Iterator[Sequence[Chooser | None]]:
-    """The choosers of each pass: a stream previews everything first, then only a slice."""
+    """The choosers of each pass: a stream previews every class first and a slice after that."""
     if not settings.streaming or len(vocabulary.query_class) <= settings.max_active:
-        yield [None] * count
+        yield [None] * images
         return
     streams, rules = Streams(), rules_of(vocabulary, settings)
     for _ in range(2):
-        yield [streams.chooser(str(camera), None, rules) for camera in range(count)]
+        yield [streams.chooser(str(camera), None, rules) for camera in range(images)]
 
 
 def settle_memory() -> None:
-    """Let the garbage collector pass over what is there now and stays: modules, weights, prompts.
+    """Collect garbage, and exclude the objects that remain from later collections.
 
-    It looks for dead cycles everywhere only when a quarter more objects have come. The libraries
-    bring 300,000, so dead cycles would pile up for thousands of frames, until one frame has to wait
-    for the search of it all.
+    Modules, weights and prompts stay for long. Python runs a full collection only when the number
+    of objects has grown by a quarter, and the libraries have 300,000. Without this, dead cycles
+    pile up for thousands of frames, until one frame waits for the full collection.
     """
     gc.unfreeze()
     gc.collect()
@@ -221,7 +222,7 @@ def settle_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give back what a dropped network held, also on the GPU."""
+    """Free what no object refers to any more, also on the GPU."""
     settle_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

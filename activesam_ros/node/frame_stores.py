@@ -1,7 +1,7 @@
-"""Where frames wait: the newest of each camera, or every one within a limit of memory.
+"""Where frames wait for the worker: the newest of each camera, or all within a memory limit.
 
-Waiting frames are taken in the order in which their cameras began to wait, so that no camera
-starves another; of one take, every frame is of another camera.
+Cameras are served in the order in which they began to wait, so that none starves another. One take
+returns at most one frame of each camera.
 """
 
 from __future__ import annotations
@@ -19,75 +19,75 @@ class FrameStore(Protocol[T]):
     """Safe to use from several threads."""
 
     def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns what has no place, which may be ``frame`` itself.
+        """Store ``frame``; returns the frame that has no place, which may be ``frame`` itself.
 
-        A closed store keeps nothing and returns None.
+        A closed store stores nothing and returns None.
         """
         ...
 
     def take(self, limit: int) -> Sequence[T]:
-        """Wait for a frame and take up to ``limit``; none once the store is closed."""
+        """Wait for a frame and take up to ``limit``, each of another camera; none once closed."""
         ...
 
     def close(self) -> None:
-        """Forget what waits and let every taker go."""
+        """Forget the waiting frames; every :meth:`take` returns."""
         ...
 
 
 class NewestFrames(Generic[T]):
-    """One slot per camera: a newer frame takes the place of the one that waits."""
+    """One place per camera: a newer frame replaces the one that waits, which gets no mask."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._slots: dict[str, T] = {}  # in the order in which the cameras began to wait
+        self._waiting: dict[str, T] = {}  # in the order in which the cameras began to wait
         self._closed = False
 
     def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns the one it replaces."""
+        """Store ``frame``; returns the frame it replaces."""
         with self._changed:
             if self._closed:
                 return None
-            replaced = self._slots.get(camera)
-            self._slots[camera] = frame
+            replaced = self._waiting.get(camera)
+            self._waiting[camera] = frame
             self._changed.notify()
             return replaced
 
     def take(self, limit: int) -> Sequence[T]:
         """Wait for a frame and take up to ``limit``, each of another camera."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slots or self._closed)
-            return [self._slots.pop(camera) for camera in list(self._slots)[:limit]]
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            return [self._waiting.pop(camera) for camera in list(self._waiting)[:limit]]
 
     def close(self) -> None:
-        """Forget what waits and let every taker go."""
+        """Forget the waiting frames; every :meth:`take` returns."""
         with self._changed:
             self._closed = True
-            self._slots.clear()
+            self._waiting.clear()
             self._changed.notify_all()
 
 
 class AllFrames(Generic[T]):
-    """Every frame in the order of its camera, while they fit into the memory; newer ones do not."""
+    """Every frame of a camera in order, up to a memory limit; above it new frames are refused."""
 
     def __init__(self, size: Callable[[T], int], limit_bytes: int) -> None:
-        """``size`` of a frame [bytes]; one frame is kept however large it is."""
+        """``size`` tells a frame's size [bytes]; a frame that waits alone may be of any size."""
         self._size = size
-        self._limit = limit_bytes
-        self._used = 0
+        self._limit_bytes = limit_bytes
+        self._used_bytes = 0
         self._changed = threading.Condition()
         self._queues: dict[str, deque[T]] = {}  # in the order in which the cameras began to wait
         self._closed = False
 
     def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns it where there is no room for it."""
+        """Store ``frame``; returns it when it does not fit."""
         size = self._size(frame)
         with self._changed:
             if self._closed:
                 return None
-            if self._used and self._used + size > self._limit:
+            if self._used_bytes and self._used_bytes + size > self._limit_bytes:
                 return frame
             self._queues.setdefault(camera, deque()).append(frame)
-            self._used += size
+            self._used_bytes += size
             self._changed.notify()
             return None
 
@@ -100,14 +100,14 @@ class AllFrames(Generic[T]):
                 queue = self._queues.pop(camera)
                 taken.append(queue.popleft())
                 if queue:
-                    self._queues[camera] = queue  # behind the others
-            self._used -= sum(map(self._size, taken))
+                    self._queues[camera] = queue  # after the other cameras
+            self._used_bytes -= sum(map(self._size, taken))
             return taken
 
     def close(self) -> None:
-        """Forget what waits and let every taker go."""
+        """Forget the waiting frames; every :meth:`take` returns."""
         with self._changed:
             self._closed = True
             self._queues.clear()
-            self._used = 0
+            self._used_bytes = 0
             self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""The node ``activesam``: puts parameters, transitions, services and diagnostics together.
+"""The node ``activesam``: its transitions, services, parameter changes and diagnostics.
 
-A managed node. Configuring loads the network and compiles the vocabulary, activating begins to
-listen, deactivating ends it, cleaning up frees the memory. With ``autostart`` it does the first two
-by itself.
+It is a managed (lifecycle) node. Configuring loads the network and compiles the vocabulary,
+activating subscribes to the images, deactivating unsubscribes, cleaning up frees the memory. With
+``autostart`` the node configures and activates itself.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from activesam_ros.node.diagnostics import (
     status_message,
 )
 from activesam_ros.node.engine import (
-    EngineLoader,
+    Engine,
     load_engine,
     release_memory,
     settle_memory,
     use_cpu_threads,
     warm_up,
 )
+from activesam_ros.node.frame_processor import ActiveVocabulary
 from activesam_ros.node.node_status import network_status_name
-from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.node.parameters.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
-from activesam_ros.node.session import Session, warm_batch
+from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_transition
+from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
-from activesam_ros.node.transitions import answer_every_transition
-from activesam_ros.node.turns import Turns
 from activesam_ros.pipeline import compiles
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.image_encodings import load_converter
@@ -55,17 +55,16 @@ from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
 
 NODE_NAME = "activesam"
-# Mismatched profiles are known and adapted to within this time.
+# Changed QoS profiles of publishers are followed within this time.
 FOLLOW_PERIOD_S = 0.5
 
 
 class SegmentNode(LifecycleNode):
     """Segments the images of a camera; see docs/node.md for topics, services and parameters."""
 
-    def __init__(self, load: EngineLoader = load_engine) -> None:
-        """``load`` brings the network. Raises an ActiveSamError for parameters that are no good."""
+    def __init__(self) -> None:
+        """Raises an ActiveSamError for parameters that cannot be used at all."""
         super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
-        self._load = load
         self._converter = load_converter()
         self._session: Session | None = None
         self._state = "unconfigured"
@@ -79,32 +78,36 @@ class SegmentNode(LifecycleNode):
         self._statistics = {name: FrameStatistics() for name in names}
         self._escalations = {name: Escalation(time.monotonic) for name in names}
         self._live = LiveParameters(
-            self, parameters, lambda: self._session is not None, self._apply
+            self, parameters, lambda: self._session is not None, self._apply_live
         )
-        # What may not wait for a transition or a compilation has a group of its own.
+        # Groups of their own for what must not wait for a transition or a compilation.
         self._compiling = MutuallyExclusiveCallbackGroup()
         self._watching = MutuallyExclusiveCallbackGroup()
         self._diagnosing = MutuallyExclusiveCallbackGroup()
         own_groups = (self._compiling, self._watching, self._diagnosing)
-        self._turns = Turns(self, (self.default_callback_group, *own_groups))
+        self._one_shot = OneShotCallbacks(self, (self.default_callback_group, *own_groups))
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self._timer(
             parameters.options.diagnostics_period_s, self._diagnose, self._diagnosing
         )
-        self._timer(FOLLOW_PERIOD_S, self._follow, self._watching)
+        self._timer(FOLLOW_PERIOD_S, self._follow_publishers, self._watching)
         self.create_service(
             SetVocabulary, "~/set_vocabulary", self._set_vocabulary, callback_group=self._compiling
         )
         self.create_service(SetBool, "~/enable", self._enable)
         answer_every_transition(self, lambda: self._stopping)
         if parameters.options.autostart:
-            self._turns.call(self._autostart, self.default_callback_group)
+            self._one_shot.call(self._autostart, self.default_callback_group)
+
+    def load_engine(self, options: NodeOptions) -> Engine:
+        """Load the network; raises an ActiveSamError with the reason."""
+        return load_engine(options)
 
     # Transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load network and vocabulary; a failure leaves the node unconfigured with the reason."""
+        """Load network and vocabulary; after a failure the diagnostics hold the reason."""
         self._state = "configuring"
         self._failure = None
         parameters = self._live.current
@@ -132,7 +135,7 @@ class SegmentNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Publish nothing more."""
+        """Stop segmenting; returns when the frames being segmented are published."""
         if self._session is not None:
             self._session.deactivate()
         self._state = "inactive"
@@ -153,13 +156,13 @@ class SegmentNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition went wrong: free everything and be unconfigured again."""
+        """After a transition that raised an error: free everything and be unconfigured."""
         self._close_session()
         self._state = "unconfigured"
         return super().on_error(state)
 
     def _fail(self, what: str, state: str, error: Exception) -> TransitionCallbackReturn:
-        """Note why a transition failed that leaves the node in ``state``."""
+        """Log why a transition failed and keep the reason; the node stays in ``state``."""
         self._failure = f"{what} failed: {error}"
         expected = isinstance(error, ActiveSamError)
         if is_out_of_memory(error):
@@ -176,34 +179,27 @@ class SegmentNode(LifecycleNode):
     def _make_session(self, parameters: NodeParameters) -> Session:
         options = parameters.options
         use_cpu_threads(options.cpu_threads)
-        started = time.monotonic()
-        engine = self._load(options)
+        started_s = time.monotonic()
+        engine = self.load_engine(options)
         tokenizer = Tokenizer()
-        prompted = engine.prompt(load_vocabulary(options.vocabulary, tokenizer), parameters)
+        vocabulary = load_vocabulary(options.vocabulary, tokenizer)
+        compiled = engine.compile(vocabulary, parameters)
         if options.warm_up:
             if compiles(parameters.settings, torch.device(engine.device)):
                 self.get_logger().info(
-                    "Compiling the network, which takes minutes the first time; what comes of it "
-                    "is kept on the disk. The parameter compile set to never goes without."
+                    "Compiling the network. This takes minutes the first time; the result is "
+                    "cached on disk. Set the parameter compile to never to do without."
                 )
-            warm_up(prompted, warm_batch(parameters))
+            warm_up(compiled, parameters)
         self._version += 1
-        vocabulary = prompted.vocabulary
         self.get_logger().info(
             f"Loaded {options.weights} on {engine.device} ({engine.dtype}) and the vocabulary "
             f"{vocabulary.name} with {len(vocabulary.classes)} classes in "
-            f"{time.monotonic() - started:.1f} s; images go through {self._converter.name}."
+            f"{time.monotonic() - started_s:.1f} s. Images are converted by "
+            f"{self._converter.name}."
         )
-        return Session(
-            self,
-            engine,
-            prompted,
-            parameters,
-            self._version,
-            self._converter,
-            self._statistics,
-            tokenizer,
-        )
+        active = ActiveVocabulary(compiled, self._version, parameters)
+        return Session(self, engine, active, self._converter, self._statistics, tokenizer)
 
     def _close_session(self) -> None:
         session, self._session = self._session, None
@@ -221,33 +217,33 @@ class SegmentNode(LifecycleNode):
     # Shutting down
 
     def request_shutdown(self) -> threading.Event:
-        """Begin to shut down; the event is set when the frame in work is done and all is closed."""
+        """Begin to shut down; the event is set when the last frame is done and all is closed."""
         self._stopping = True
-        self._turns.call(self._shut_down, self.default_callback_group)
+        self._one_shot.call(self._shut_down, self.default_callback_group)
         return self._stopped
 
     def _shut_down(self) -> None:
         if self._state != "finalized":
             self.trigger_shutdown()
-        # Not cancelled: rclpy never ends the turn of a cancelled timer that one of the executor's
-        # threads was about to call, and its group would be stuck.
+        # The timers are not cancelled: when a thread of the executor is about to call a timer that
+        # is cancelled, rclpy never releases the timer's group.
         self._ending = True
         self._finish([self._compiling, self._watching, self._diagnosing])
 
     def _finish(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
-        """Stop after the callbacks under way: a group's turn comes when it serves no other."""
+        """Report the end when no callback of ``groups`` runs: a group calls one at a time."""
         if groups:
-            self._turns.call(lambda: self._finish(groups[1:]), groups[0])
+            self._one_shot.call(lambda: self._finish(groups[1:]), groups[0])
         else:
             self._stopped.set()
 
     # Services and parameters
 
-    def _apply(self, parameters: NodeParameters) -> None:
+    def _apply_live(self, parameters: NodeParameters) -> None:
         if self._stopping:
             raise UsageError("The node is shutting down.")
         if self._session is not None:
-            self._session.apply(parameters)
+            self._session.changes.apply_parameters(parameters)
         period_s = parameters.options.diagnostics_period_s
         if period_s != self._live.current.options.diagnostics_period_s:
             self._diagnostics_timer.timer_period_ns = int(period_s * 1e9)
@@ -270,21 +266,22 @@ class SegmentNode(LifecycleNode):
             if session is None or self._stopping:
                 raise UsageError(
                     f"The node is {'shutting down' if self._stopping else self._state}; configure "
-                    "it before its vocabulary is set."
+                    "it before you set its vocabulary."
                 )
-            running, first_stamp_ns = session.set_vocabulary(request.preset, list(request.names))
+            names = list(request.names)
+            active, first_stamp_ns = session.changes.swap_vocabulary(request.preset, names)
         except ActiveSamError as error:
             response.success, response.message = False, str(error)
-        except Exception as error:  # noqa: BLE001 - the caller gets an answer, the node goes on
+        except Exception as error:  # noqa: BLE001 - if it escaped, there would be no answer
             self.get_logger().error(traceback.format_exc())
             response.success, response.message = False, f"{type(error).__name__}: {error}"
         else:
-            vocabulary = running.prompted.vocabulary
-            self._version = running.version
+            vocabulary = active.compiled.vocabulary
+            self._version = active.version
             response.success = True
             response.message = (
-                f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is in "
-                f"force as version {running.version}."
+                f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is "
+                f"active as version {active.version}."
             )
             response.effective_from = time_message(first_stamp_ns)
             self.get_logger().info(response.message)
@@ -294,13 +291,13 @@ class SegmentNode(LifecycleNode):
     # Timers
 
     def _timer(self, period_s: float, callback: Callable[[], None], group: Any) -> Any:
-        # On the steady clock: a paused recording must not silence the diagnostics.
+        # Steady clock: the diagnostics go on while a recording that gives the time is paused.
         return self.create_timer(period_s, callback, callback_group=group, clock=self._steady)
 
-    def _follow(self) -> None:
+    def _follow_publishers(self) -> None:
         session = self._session
         if session is not None and not self._ending:
-            session.follow()
+            session.follow_publishers()
 
     def _diagnose(self) -> None:
         if self._ending:
@@ -321,21 +318,21 @@ class SegmentNode(LifecycleNode):
 
     def _network_view(self) -> NetworkView:
         session = self._session
-        running = None if session is None else session.running
-        vocabulary = None if running is None else running.prompted.vocabulary
+        active = None if session is None else session.processor.active
+        compiled = None if active is None else active.compiled
         return NetworkView(
             state=self._state,
             failure=self._failure,
             device=None if session is None else session.engine.device,
             dtype=None if session is None else session.engine.dtype,
             method=self._live.current.options.method,
-            vocabulary=None if vocabulary is None else vocabulary.name,
-            vocabulary_version=0 if running is None else running.version,
-            vocabulary_size=0 if vocabulary is None else len(vocabulary.classes),
-            cache_hit=None if running is None else running.prompted.cache_hit,
+            vocabulary=None if compiled is None else compiled.vocabulary.name,
+            vocabulary_version=0 if active is None else active.version,
+            vocabulary_size=0 if compiled is None else len(compiled.vocabulary.classes),
+            cache_hit=None if compiled is None else compiled.cache_hit,
             converter=self._converter.name,
-            level=None if session is None else session.mode.level,
-            bucket_size=0 if session is None else session.bucket_size,
+            level=None if session is None else session.processor.level,
+            bucket_size=0 if session is None else session.processor.bucket_size,
             max_latency_ms=self._live.current.options.max_latency_ms,
             frames_waiting=0 if session is None else session.frames_waiting,
         )

@@ -6,15 +6,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 RATE_WINDOW_S = 10.0
 LATENCY_WINDOW_FRAMES = 256
-
-SUPERSEDED = "superseded"
-RATE_LIMITED = "rate_limited"
-TOO_OLD = "too_old"
-NO_ROOM = "no_room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +26,8 @@ class StatisticsSnapshot:
 
     latency_ms: per stage; "latency" is from receiving an image to publishing its mask.
     problems: for each cause of a drop the last message about it.
+    output_failures: for each output beside the mask how often it could not be published.
+    output_problems: for each of these outputs the last message about it.
     """
 
     received: int
@@ -45,6 +42,8 @@ class StatisticsSnapshot:
     since_received_s: float | None
     since_segmented_s: float | None
     last_drop: str | None
+    output_failures: Mapping[str, int] = field(default_factory=dict)
+    output_problems: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dropped(self) -> int:
@@ -65,6 +64,7 @@ class FrameStatistics:
         self._received = 0
         self._segmented = 0
         self._drops: Counter[str] = Counter()
+        self._output_failures: Counter[str] = Counter()
         self._active_classes = 0
         self.restart()
 
@@ -73,6 +73,7 @@ class FrameStatistics:
         with self._lock:
             self._started = self._clock()
             self._problems: dict[str, str] = {}
+            self._output_problems: dict[str, str] = {}
             self._in: deque[float] = deque()
             self._out: deque[float] = deque()
             self._latencies: dict[str, deque[float]] = {}
@@ -100,6 +101,14 @@ class FrameStatistics:
             self._drops[cause] += 1
             self._problems[cause] = message
             self._last_drop = cause
+            return first
+
+    def count_output_failure(self, output: str, message: str) -> bool:
+        """A mask was published but ``output`` beside it was not; True when it is the first."""
+        with self._lock:
+            first = output not in self._output_problems
+            self._output_failures[output] += 1
+            self._output_problems[output] = message
             return first
 
     def count_segmented(self, timings_ms: Mapping[str, float], active_classes: int) -> None:
@@ -138,6 +147,8 @@ class FrameStatistics:
                 since_received_s=_since(self._last_received, now),
                 since_segmented_s=_since(self._last_segmented, now),
                 last_drop=self._last_drop,
+                output_failures=dict(self._output_failures),
+                output_problems=dict(self._output_problems),
             )
 
 

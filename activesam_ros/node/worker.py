@@ -1,4 +1,4 @@
-"""The one thread that works on frames."""
+"""The thread that segments frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 class FrameWorker(Generic[T]):
     """A thread that hands waiting frames to ``process``, up to ``batch`` at a time.
 
-    No frame ends it: whatever ``process`` raises goes to ``failed`` with each of the frames.
+    No frame ends it: whatever ``process`` raises goes to ``failed``, once for each of its frames.
     """
 
     def __init__(
@@ -22,11 +22,14 @@ class FrameWorker(Generic[T]):
         frames: FrameStore[T],
         process: Callable[[Sequence[T]], None],
         failed: Callable[[T, Exception], None],
+        displaced: Callable[[T], None],
         batch: int = 1,
     ) -> None:
+        """``displaced`` gets each frame that ``frames`` has no place for."""
         self._frames = frames
         self._process = process
         self._failed = failed
+        self._displaced = displaced
         self._batch = batch
         self._counting = threading.Lock()
         self._unfinished = 0
@@ -34,31 +37,32 @@ class FrameWorker(Generic[T]):
 
     @property
     def unfinished(self) -> int:
-        """Frames that wait or are in work."""
+        """Frames that wait or are being processed."""
         return self._unfinished
 
     def start(self) -> None:
-        """Begin; a worker starts once."""
+        """Start the thread; a worker starts once."""
         self._thread.start()
 
-    def put(self, camera: str, frame: T) -> T | None:
-        """Hand over a frame; returns the one there is no place for."""
-        self._count(1)  # before a thread can have finished it
-        placeless = self._frames.put(camera, frame)
-        if placeless is not None:
+    def put(self, camera: str, frame: T) -> None:
+        """Let ``frame`` wait for its turn; called from any thread."""
+        self._count(1)  # before the thread can have finished it
+        displaced = self._frames.put(camera, frame)
+        if displaced is not None:
             self._count(-1)
-        return placeless
+            self._displaced(displaced)
 
     def stop(self) -> None:
-        """Forget what waits and return when the frames in work are done."""
+        """Forget the waiting frames and return when the current ones are done."""
         self._frames.close()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         while frames := self._frames.take(self._batch):
             try:
                 self._process(frames)
-            except Exception as error:  # noqa: BLE001 - the one place where a frame's fault ends
+            except Exception as error:  # noqa: BLE001 - no frame ends the thread
                 for frame in frames:
                     self._failed(frame, error)
             finally:

@@ -217,3 +217,13 @@ def test_another_process_reads_a_failure_and_takes_degradation_for_none() -> Non
     assert node_statuses(message) == [NodeStatus("/a", "unconfigured", failure, 0, 0)]
     message.status[0].level = DiagnosticStatus.WARN
     assert node_statuses(message)[0].failure == ""
+
+
+def test_outputs_that_failed_beside_their_mask_are_shown() -> None:
+    statistics = replace(
+        FLOWING, output_failures={"overlay": 3}, output_problems={"overlay": "no room"}
+    )
+    values = dict(camera_health(replace(VIEW, statistics=statistics), OPTIONS).values)
+    assert values["failed_overlay"] == "3"
+    assert values["output_problem_overlay"] == "no room"
+    assert values["frames_dropped"] == "1"

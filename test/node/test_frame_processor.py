@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import weakref
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,24 +14,16 @@ import torch
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.budget.latency_budget import EASY_FRAMES, LATE_FRAMES
-from activesam_ros.node.engine import Mode, Prompted, release_memory, settle_memory, warm_up
-from activesam_ros.node.frame_processor import (
-    FrameProcessor,
-    NoRoomError,
-    Running,
-    SegmentedFrame,
-    TooOldError,
-    drop_cause,
-)
-from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.node.ros.camera import Frame
-from activesam_ros.node.session import requested_vocabulary
+from activesam_ros.node.dropped_frames import FrameReporter
+from activesam_ros.node.engine import CompiledVocabulary
+from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
+from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
+from activesam_ros.node.ros.camera import Camera, CameraFrame
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
-from activesam_ros.recordings.image_encodings import Cause, RejectedImageError, RosbagsConverter
+from activesam_ros.recordings.image_encodings import RosbagsConverter
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.settings import Settings
@@ -79,29 +71,105 @@ class FakeSegmenter:
 
 
 @dataclass
-class FakeOutputs:
-    """Remembers what was published, in order; latencies are as told."""
+class FakeLogger:
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
-    published: list[tuple[str, int]] = field(default_factory=list)
-    dropped: list[tuple[str, Exception]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    latency_ms: float = 5.0
+    def warning(self, message: str) -> None:
+        self.warnings.append(message)
 
-    def wanted(self, camera: str) -> Wanted:
-        return Wanted(confidence=camera == "image")
+    def error(self, message: str) -> None:
+        self.errors.append(message)
 
-    def publish_result(self, segmented: SegmentedFrame) -> float:
-        self.published.append(("mask", int(segmented.result.labels[0, 0])))
-        return self.latency_ms
 
-    def publish_vocabulary(self, running: Running) -> None:
-        self.published.append(("vocabulary", running.version))
+class FakePublishers:
+    """Notes what is published, in order; fails for the outputs named in ``broken``."""
 
-    def drop(self, frame: Frame, error: Exception) -> None:
-        self.dropped.append((frame.camera, error))
+    def __init__(self, camera: str, published: list[tuple[str, Any]], broken: set[str]) -> None:
+        self._camera = camera
+        self._published = published
+        self._broken = broken
 
-    def note(self, text: str) -> None:
-        self.notes.append(text)
+    def wanted(self) -> Wanted:
+        return Wanted(confidence=self._camera == "image")
+
+    def publish_mask(self, header: Any, labels: NDArray[np.uint8]) -> None:
+        self._publish("mask", int(labels[0, 0]))
+
+    def publish_camera_info(self, header: Any, camera_info: Any) -> None:
+        self._publish("camera_info", camera_info)
+
+    def publish_compressed_mask(self, header: Any, labels: Any) -> None:
+        self._publish("compressed_mask", None)
+
+    def publish_confidence(self, header: Any, confidence: Any) -> None:
+        self._publish("confidence", confidence)
+
+    def publish_active_classes(
+        self,
+        header: Any,
+        result: Any,
+        vocabulary: Any,
+        version: int,
+        latency_ms: float,
+        degradation: Step,
+    ) -> None:
+        self._publish("active_classes", (version, degradation))
+
+    def publish_overlay(
+        self, header: Any, image: Any, labels: Any, vocabulary: Any, options: NodeOptions
+    ) -> None:
+        self._publish("overlay", options.overlay_opacity)
+
+    def _publish(self, output: str, value: Any) -> None:
+        if output in self._broken:
+            raise RuntimeError(f"{output} is broken")
+        self._published.append((output, value))
+
+
+@dataclass
+class FakeCamera:
+    publishers: FakePublishers
+
+    def camera_info(self, stamp: int, width: int, height: int) -> str:
+        return f"{width}x{height}"
+
+
+class Rig:
+    """A frame processor with two cameras, ``image`` and ``left``, and all that comes out of it."""
+
+    def __init__(self, active: ActiveVocabulary, now_ns: int = SECOND_NS) -> None:
+        self.published: list[tuple[str, Any]] = []
+        self.broken: set[str] = set()
+        self.logger = FakeLogger()
+        self.statistics = {name: FrameStatistics() for name in ("image", "left")}
+        cameras = {
+            name: FakeCamera(FakePublishers(name, self.published, self.broken))
+            for name in self.statistics
+        }
+        self.processor = FrameProcessor(
+            active,
+            RosbagsConverter(),
+            cast("Mapping[str, Camera]", cameras),
+            self.statistics,
+            FrameReporter(self.logger, self.statistics),
+            lambda vocabulary: self.published.append(("vocabulary", vocabulary.version)),
+            now_ns=lambda: now_ns,
+        )
+
+    def process(self, *frames: CameraFrame) -> None:
+        self.processor.process(frames)
+
+    def drops(self, camera: str = "image") -> Mapping[str, int]:
+        return self.statistics[camera].snapshot().drops
+
+    def segmented(self, camera: str = "image") -> int:
+        return self.statistics[camera].snapshot().segmented
+
+    @property
+    def labels(self) -> list[tuple[str, Any]]:
+        """The masks and vocabularies published."""
+        return [entry for entry in self.published if entry[0] in ("mask", "vocabulary")]
 
 
 def _previewed(chooser: Chooser | None) -> int:
@@ -118,61 +186,96 @@ VOCABULARY = vocabulary_from_names(["road", "car"])
 NOTHING = BudgetLevel(Step.NOTHING, Settings())
 
 
-def running(
-    label: int, version: int, options: NodeOptions | None = None, levels: Sequence[BudgetLevel] = ()
-) -> Running:
-    modes = [
-        Mode(level, FakeSegmenter(label + place)) for place, level in enumerate((NOTHING, *levels))
-    ]
-    return Running(
-        Prompted(VOCABULARY, tuple(modes), cache_hit=False), version, options or NodeOptions()
-    )
+def active_with(
+    label: int,
+    version: int = 1,
+    options: NodeOptions | None = None,
+    levels: Sequence[BudgetLevel] = (),
+    vocabulary: Vocabulary = VOCABULARY,
+) -> ActiveVocabulary:
+    """Its first segmenter gives every pixel ``label``, that of each further level one more."""
+    segmenters = tuple(FakeSegmenter(label + place) for place in range(1 + len(levels)))
+    compiled = CompiledVocabulary(vocabulary, (NOTHING, *levels), segmenters, cache_hit=False)
+    return ActiveVocabulary(compiled, version, NodeParameters(options or NodeOptions()))
 
 
-def segmenter_of(state: Running, level: int = 0) -> FakeSegmenter:
-    segmenter = state.prompted.modes[level].segmenter
+def segmenter_of(active: ActiveVocabulary, level: int = 0) -> FakeSegmenter:
+    segmenter = active.compiled.segmenters[level]
     assert isinstance(segmenter, FakeSegmenter)
     return segmenter
 
 
-def frame(stamp_ns: int = SECOND_NS, encoding: str = "rgb8", camera: str = "image") -> Frame:
+def frame(
+    stamp_ns: int = SECOND_NS, encoding: str = "rgb8", camera: str = "image", age_s: float = 0.0
+) -> CameraFrame:
+    """An image of 3x2 pixels that was received ``age_s`` ago."""
     message = Image(height=2, width=3, encoding=encoding, step=9, data=[0] * 18)
-    return Frame(camera, message, stamp_ns, received_s=0.0)
-
-
-def processor(
-    state: Running, outputs: FakeOutputs, now_ns: int = SECOND_NS
-) -> tuple[FrameProcessor, FrameStatistics]:
-    statistics = {name: FrameStatistics() for name in ("image", "left")}
-    return (
-        FrameProcessor(state, RosbagsConverter(), outputs, statistics, now_ns=lambda: now_ns),
-        statistics["image"],
-    )
+    return CameraFrame(camera, message, stamp_ns, time.monotonic() - age_s)
 
 
 def test_a_frame_is_segmented_published_and_counted() -> None:
-    outputs, state = FakeOutputs(), running(label=4, version=1)
-    process, statistics = processor(state, outputs)
-    process.process([frame()])
-    assert outputs.published == [("mask", 4)]
-    assert segmenter_of(state).wanted == [Wanted(confidence=True)]
-    snapshot = statistics.snapshot()
+    active = active_with(label=4, options=NodeOptions(overlay_opacity=0.3))
+    rig = Rig(active)
+    rig.process(frame(age_s=5.0))
+    assert rig.published == [
+        ("mask", 4),
+        ("camera_info", "3x2"),
+        ("compressed_mask", None),
+        ("confidence", None),
+        ("active_classes", (1, Step.NOTHING)),
+        ("overlay", 0.3),
+    ]
+    assert segmenter_of(active).wanted == [Wanted(confidence=True)]
+    snapshot = rig.statistics["image"].snapshot()
     assert snapshot.segmented == 1
-    assert snapshot.latency_ms["latency"].p50 == 5.0
+    assert snapshot.latency_ms["latency"].p50 >= 5000.0
     assert {"wait", "convert", "segment", "publish", "segment.total"} < set(snapshot.latency_ms)
 
 
 def test_an_unusable_frame_is_dropped_and_publishes_nothing() -> None:
-    outputs = FakeOutputs()
-    process, statistics = processor(running(label=4, version=1), outputs)
-    process.process([frame(encoding="unheard_of")])
-    ((camera, error),) = outputs.dropped
-    assert camera == "image"
-    assert isinstance(error, RejectedImageError)
-    assert outputs.published == []
-    assert statistics.snapshot().segmented == 0
-    process.process([frame()])
-    assert outputs.published == [("mask", 4)]
+    rig = Rig(active_with(label=4))
+    rig.process(frame(encoding="unheard_of"))
+    assert rig.drops() == {"unknown_encoding": 1}
+    assert rig.published == []
+    assert rig.segmented() == 0
+    rig.process(frame())
+    assert rig.labels == [("mask", 4)]
+
+
+@pytest.mark.parametrize(
+    "output", ["camera_info", "compressed_mask", "confidence", "active_classes", "overlay"]
+)
+def test_a_fault_after_the_mask_is_counted_for_itself(output: str) -> None:
+    active = active_with(label=4)
+    rig = Rig(active)
+    rig.broken.add(output)
+    for _ in range(2):
+        rig.process(frame(), frame(camera="left"))
+    assert segmenter_of(active).batches == [2, 2], "no frame is segmented again"
+    assert rig.labels == [("mask", 4)] * 4
+    assert len(rig.published) == 4 * 5, "the other outputs are published"
+    for camera in ("image", "left"):
+        snapshot = rig.statistics[camera].snapshot()
+        assert (snapshot.segmented, snapshot.dropped) == (2, 0)
+        assert snapshot.output_failures == {output: 2}
+        assert snapshot.output_problems == {output: f"{output} is broken"}
+        assert snapshot.problems == {}
+    errors = rig.logger.errors
+    assert len(errors) == 2, "once for each camera"
+    assert all(f"The output {output} of" in text for text in errors)
+
+
+def test_a_frame_whose_mask_cannot_be_published_is_dropped_and_the_next_one_goes_on() -> None:
+    active = active_with(label=4)
+    rig = Rig(active)
+    rig.broken.add("mask")
+    rig.process(frame(), frame(camera="left"))
+    assert segmenter_of(active).batches == [2], "no frame is segmented again"
+    assert rig.published == []
+    assert rig.drops("image") == rig.drops("left") == {"failed_RuntimeError": 1}
+    rig.broken.clear()
+    rig.process(frame())
+    assert rig.labels == [("mask", 4)]
 
 
 @pytest.mark.parametrize(
@@ -187,70 +290,63 @@ def test_an_unusable_frame_is_dropped_and_publishes_nothing() -> None:
     ],
 )
 def test_old_frames_are_dropped(stamp_ns: int, max_age_ms: float, is_used: bool) -> None:
-    outputs = FakeOutputs()
-    options = NodeOptions(max_image_age_ms=max_age_ms)
-    process, _ = processor(running(label=1, version=1, options=options), outputs)
-    if is_used:
-        process.process([frame(stamp_ns)])
-        assert outputs.published == [("mask", 1)]
-    else:
-        process.process([frame(stamp_ns)])
-        ((_, error),) = outputs.dropped
-        assert isinstance(error, TooOldError)
-        assert "101 ms old, more than max_image_age_ms=100" in str(error)
-        assert "use_sim_time" in str(error)
+    rig = Rig(active_with(label=1, options=NodeOptions(max_image_age_ms=max_age_ms)))
+    rig.process(frame(stamp_ns))
+    assert rig.labels == ([("mask", 1)] if is_used else [])
+    assert rig.drops() == ({} if is_used else {"too_old": 1})
 
 
 def test_a_vocabulary_changes_between_two_frames() -> None:
-    outputs, old = FakeOutputs(), running(label=1, version=1)
+    old, new = active_with(label=1), active_with(label=2, version=2)
     go_on = segmenter_of(old).go_on = threading.Event()
-    process, _ = processor(old, outputs)
-    new = running(label=2, version=2)
+    rig = Rig(old)
     stamps: list[int] = []
-    working = threading.Thread(target=process.process, args=([frame(stamp_ns=700)],))
+    working = threading.Thread(target=rig.process, args=(frame(stamp_ns=700),))
     working.start()
     assert segmenter_of(old).entered.wait(TIMEOUT_S)
-    changing = threading.Thread(target=lambda: stamps.append(process.change(new)))
+    changing = threading.Thread(target=lambda: stamps.append(rig.processor.change(new)))
     changing.start()
-    assert process.running is old, "the frame in work ends with what it began with"
+    assert rig.processor.active is old, "a frame ends with the vocabulary it began with"
     go_on.set()
     working.join(TIMEOUT_S)
     changing.join(TIMEOUT_S)
-    process.process([frame(stamp_ns=800)])
-    assert outputs.published == [("mask", 1), ("vocabulary", 2), ("mask", 2)]
+    rig.process(frame(stamp_ns=800))
+    assert rig.labels == [("mask", 1), ("vocabulary", 2), ("mask", 2)]
     assert stamps == [701]
 
 
 def test_a_change_before_any_frame_holds_from_the_beginning() -> None:
-    process, _ = processor(running(label=1, version=1), FakeOutputs())
-    assert process.change(running(label=2, version=2)) == 0
+    rig = Rig(active_with(label=1))
+    assert rig.processor.change(active_with(label=2, version=2)) == 0
 
 
-def test_other_settings_are_no_other_vocabulary() -> None:
-    outputs, state = FakeOutputs(), running(label=1, version=1)
-    process, _ = processor(state, outputs)
-    process.change(replace(state, options=NodeOptions(overlay_opacity=0.1)))
-    assert outputs.published == []
-    assert process.running.options.overlay_opacity == 0.1
+def test_other_parameters_are_no_other_vocabulary() -> None:
+    active = active_with(label=1)
+    rig = Rig(active)
+    parameters = NodeParameters(NodeOptions(overlay_opacity=0.1))
+    rig.processor.change(replace(active, parameters=parameters))
+    assert rig.published == []
+    rig.process(frame())
+    assert rig.published[-1] == ("overlay", 0.1)
 
 
 def test_frames_of_several_cameras_are_segmented_at_once() -> None:
-    outputs, state = FakeOutputs(), running(label=4, version=1)
-    process, statistics = processor(state, outputs)
-    process.process([frame(), frame(camera="left", encoding="unheard_of"), frame(camera="left")])
-    assert segmenter_of(state).batches == [2]
-    assert segmenter_of(state).wanted == [Wanted(confidence=True), Wanted()]
-    assert outputs.published == [("mask", 4)] * 2
-    assert [camera for camera, _ in outputs.dropped] == ["left"]
-    assert statistics.snapshot().segmented == 1
+    active = active_with(label=4)
+    rig = Rig(active)
+    rig.process(frame(), frame(camera="left", encoding="unheard_of"), frame(camera="left"))
+    assert segmenter_of(active).batches == [2]
+    assert segmenter_of(active).wanted == [Wanted(confidence=True), Wanted()]
+    assert rig.labels == [("mask", 4)] * 2
+    assert rig.drops("left") == {"unknown_encoding": 1}
+    assert (rig.segmented("image"), rig.segmented("left")) == (1, 1)
 
 
 def test_without_memory_frames_go_one_by_one_and_then_in_smaller_buckets() -> None:
-    outputs, state = FakeOutputs(), running(label=4, version=1)
-    fake = segmenter_of(state)
+    active = active_with(label=4)
+    fake = segmenter_of(active)
     fake.most_images, fake.most_buckets = 1, 2
-    process, _ = processor(state, outputs)
-    process.process([frame(), frame(camera="left")])
+    rig = Rig(active)
+    rig.process(frame(), frame(camera="left"))
     assert list(zip(fake.batches, fake.buckets, strict=True)) == [
         (2, 32),
         (1, 32),
@@ -258,27 +354,29 @@ def test_without_memory_frames_go_one_by_one_and_then_in_smaller_buckets() -> No
         (1, 2),
         (1, 2),  # the other camera's, which need not fail first
     ]
-    assert outputs.published == [("mask", 4)] * 2
-    assert outputs.dropped == []
-    assert process.bucket_size == 2
-    assert "bucket_size 8 instead of 32" in outputs.notes[0]
+    assert rig.labels == [("mask", 4)] * 2
+    assert rig.drops("image") == rig.drops("left") == {}
+    assert rig.processor.bucket_size == 2
+    assert "bucket_size 8 instead of 32" in rig.logger.warnings[0]
 
 
-def test_a_frame_there_is_no_memory_for_is_skipped() -> None:
-    outputs, state = FakeOutputs(), running(label=4, version=1)
-    fake = segmenter_of(state)
+def test_a_frame_there_is_no_memory_for_is_dropped() -> None:
+    active = active_with(label=4)
+    fake = segmenter_of(active)
     fake.most_buckets = 0
-    process, _ = processor(state, outputs)
-    process.process([frame()])
+    rig = Rig(active)
+    rig.process(frame())
     assert fake.buckets == [32, 8, 2, 1]
-    ((_, error),) = outputs.dropped
-    assert drop_cause(error) == "out_of_memory"
-    assert "Tried to allocate 2 GiB" in str(error)
+    assert rig.drops() == {"out_of_memory": 1}
+    assert "Tried to allocate 2 GiB" in rig.logger.errors[0]
     fake.most_buckets = 1024
-    process.process([frame()])
-    assert outputs.published == [("mask", 4)]
+    rig.process(frame())
+    assert rig.labels == [("mask", 4)]
 
 
+# Far from what processing a frame takes: [s] that it waited before.
+LATE_S, EASY_S = 150.0, 10.0
+BUDGET = NodeOptions(max_latency_ms=100e3)
 PREVIEWS = BudgetLevel(
     Step.PREVIEWS,
     Settings(streaming=True, preview_interval=3),
@@ -288,123 +386,39 @@ CLASSES = BudgetLevel(Step.CLASSES, PREVIEWS.settings.replace({"max_active": 2})
 
 
 def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() -> None:
-    outputs = FakeOutputs(latency_ms=150.0)
-    options = NodeOptions(max_latency_ms=100.0)
-    state = running(label=1, version=1, options=options, levels=(PREVIEWS, CLASSES))
-    process, _ = processor(state, outputs)
+    active = active_with(label=1, options=BUDGET, levels=(PREVIEWS, CLASSES))
+    rig = Rig(active)
     for _ in range(LATE_FRAMES):
-        process.process([frame()])
-    assert process.mode.level is PREVIEWS
+        rig.process(frame(age_s=LATE_S))
+    assert rig.processor.level is PREVIEWS
     for _ in range(LATE_FRAMES):
-        process.process([frame()])
-    assert process.mode.level is CLASSES
-    assert segmenter_of(state, 0).previewed == [0, 0, 0], "of its own choice"
-    assert segmenter_of(state, 1).previewed == [2, 0, 0], "all of it first, then what is inactive"
-    outputs.latency_ms = 10.0
+        rig.process(frame(age_s=LATE_S))
+    assert rig.processor.level is CLASSES
+    assert segmenter_of(active, 0).previewed == [0, 0, 0], "of its own choice"
+    assert segmenter_of(active, 1).previewed == [2, 0, 0], "all of it first, then what is inactive"
     for _ in range(2 * EASY_FRAMES):
-        process.process([frame()])
-    assert process.mode.level is NOTHING
-    assert [label for _, label in outputs.published[:7]] == [1, 1, 1, 2, 2, 2, 3]
-    assert "every class previewed once in 3 frames" in outputs.notes[0]
-    assert "nothing is left out" in outputs.notes[-1]
-    assert len(outputs.notes) == 4
-
-
-def test_every_level_is_warmed_with_every_number_of_images() -> None:
-    state = running(label=1, version=1, levels=(PREVIEWS, CLASSES))
-    warm_up(state.prompted, batch=3)
-    for level in range(3):
-        assert segmenter_of(state, level).batches == [1, 2, 3]
-
-
-def test_a_stream_is_warmed_with_a_full_preview_and_a_slice() -> None:
-    names = [f"class {number}" for number in range(10)]
-    settings = Settings(max_active=2, preview_interval=5, streaming=True)
-    segmenter = FakeSegmenter(label=1)
-    mode = Mode(BudgetLevel(Step.NOTHING, settings), segmenter)
-    warm_up(Prompted(vocabulary_from_names(names), (mode,), cache_hit=False), batch=2)
-    assert segmenter.previewed == [10, 2, 10, 10, 2, 2]
+        rig.process(frame(age_s=EASY_S))
+    assert rig.processor.level is NOTHING
+    assert [label for _, label in rig.labels[:7]] == [1, 1, 1, 2, 2, 2, 3]
+    steps = [value for output, value in rig.published if output == "active_classes"]
+    assert steps[LATE_FRAMES] == (1, Step.PREVIEWS)
+    warnings = rig.logger.warnings
+    assert "every class previewed once in 3 frames" in warnings[0]
+    assert "nothing is left out" in warnings[-1]
+    assert len(warnings) == 4
 
 
 def test_a_stream_ends_when_a_step_is_taken_back() -> None:
-    names = [f"class {number}" for number in range(10)]
-    options = NodeOptions(max_latency_ms=100.0)
-    state = running(label=1, version=1, options=options, levels=(PREVIEWS,))
-    vocabulary = vocabulary_from_names(names)
-    state = replace(state, prompted=replace(state.prompted, vocabulary=vocabulary))
-    outputs = FakeOutputs()
-    process, _ = processor(state, outputs)
-
-    def pass_frames(count: int, latency_ms: float) -> None:
-        outputs.latency_ms = latency_ms
-        for _ in range(count):
-            process.process([frame()])
-
-    pass_frames(LATE_FRAMES, latency_ms=150.0)
-    pass_frames(EASY_FRAMES, latency_ms=10.0)
-    assert process.mode.level is NOTHING
-    pass_frames(LATE_FRAMES + 1, latency_ms=150.0)
-    first, *later, last = segmenter_of(state, 1).previewed
+    vocabulary = vocabulary_from_names([f"class {number}" for number in range(10)])
+    active = active_with(label=1, options=BUDGET, levels=(PREVIEWS,), vocabulary=vocabulary)
+    rig = Rig(active)
+    for _ in range(LATE_FRAMES):
+        rig.process(frame(age_s=LATE_S))
+    for _ in range(EASY_FRAMES):
+        rig.process(frame(age_s=EASY_S))
+    assert rig.processor.level is NOTHING
+    for _ in range(LATE_FRAMES + 1):
+        rig.process(frame(age_s=LATE_S))
+    first, *later, last = segmenter_of(active, 1).previewed
     assert (first, last) == (10, 10)
     assert 10 not in later
-
-
-def test_what_was_settled_is_freed_when_it_is_dropped() -> None:
-    class Knot:
-        """Refers to itself, so that only the garbage collector can free it."""
-
-        def __init__(self) -> None:
-            self.itself = self
-
-    knot = Knot()
-    settled = weakref.ref(knot)
-    settle_memory()
-    del knot
-    gc.collect()
-    assert settled() is not None, "the collector passes over it"
-    later = weakref.ref(Knot())
-    gc.collect()
-    assert later() is None, "and finds what comes later"
-    release_memory()
-    assert settled() is None
-    gc.unfreeze()
-
-
-@pytest.mark.parametrize(
-    ("error", "cause"),
-    [
-        (RejectedImageError(Cause.WRONG_STEP, "step 3"), "wrong_step"),
-        (TooOldError("old"), "too_old"),
-        (NoRoomError("full"), "no_room"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
-        (RuntimeError("shape 3 does not fit 4"), "failed_RuntimeError"),
-    ],
-)
-def test_causes_do_not_depend_on_numbers_in_messages(error: Exception, cause: str) -> None:
-    assert drop_cause(error) == cause
-
-
-@pytest.mark.parametrize(("preset", "names"), [("", []), ("driving", ["road"])])
-def test_a_request_gives_either_a_preset_or_names(preset: str, names: list[str]) -> None:
-    with pytest.raises(UsageError, match="either a preset or names"):
-        requested_vocabulary(preset, names, VOCABULARY)
-
-
-def ids(vocabulary: Vocabulary) -> dict[str, int]:
-    return {entry.name: entry.id for entry in vocabulary.classes}
-
-
-def test_ids_of_names_that_stay_keep_their_value() -> None:
-    before = ids(VOCABULARY)
-    after = ids(requested_vocabulary("", ["dog", "car"], VOCABULARY))
-    assert after["car"] == before["car"]
-    assert after["dog"] not in before.values()
-    preset = ids(requested_vocabulary("cityscapes", [], VOCABULARY))
-    assert preset["road"] == before["road"]
-    assert preset["car"] == before["car"]
-
-
-def test_a_request_that_cannot_be_used_is_refused() -> None:
-    for preset, names in (("no_such_preset", []), ("", ["a", "a"]), ("", [" "])):
-        with pytest.raises(VocabularyError):
-            requested_vocabulary(preset, names, VOCABULARY)

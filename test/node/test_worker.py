@@ -15,26 +15,30 @@ TIMEOUT_S = 30
 def worker_of(
     process: Callable[[Sequence[int]], None],
     failed: Callable[[int, Exception], None] = lambda frame, error: None,
+    displaced: Callable[[int], None] = lambda frame: None,
     batch: int = 1,
 ) -> FrameWorker[int]:
-    return FrameWorker(NewestFrames(), process, failed, batch)
+    return FrameWorker(NewestFrames(), process, failed, displaced, batch)
 
 
 def test_frames_that_arrive_during_work_are_superseded() -> None:
     entered, go_on = threading.Event(), threading.Event()
     done: queue.Queue[int] = queue.Queue()
+    displaced: list[int] = []
 
     def process(frames: Sequence[int]) -> None:
         entered.set()
         assert go_on.wait(TIMEOUT_S)
         done.put(frames[0])
 
-    worker = worker_of(process)
+    worker = worker_of(process, displaced=displaced.append)
     worker.start()
     assert worker.unfinished == 0
     worker.put("front", 1)
     assert entered.wait(TIMEOUT_S)
-    assert [worker.put("front", number) for number in (2, 3, 4)] == [None, 2, 3]
+    for number in (2, 3, 4):
+        worker.put("front", number)
+    assert displaced == [2, 3]
     assert worker.unfinished == 2
     go_on.set()
     assert [done.get(timeout=TIMEOUT_S) for _ in range(2)] == [1, 4]

@@ -29,8 +29,7 @@ from activesam_ros.node.playback.command import StopFlag, message_class, run_unt
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns
 from activesam_ros.node.playback.recording_writer import RecordingWriter
 from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
-from activesam_ros.node.ros.camera import endpoints
-from activesam_ros.node.ros.qos import profile_for
+from activesam_ros.node.ros.qos import endpoints, profile_for
 
 NODE_NAME = "activesam_recorder"
 # Messages of a topic that wait while others are written.

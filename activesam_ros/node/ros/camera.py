@@ -1,4 +1,4 @@
-"""One camera: its image and camera_info subscriptions, which follow their publishers' profiles."""
+"""One camera: it receives images and camera_info, and has the publishers of its masks."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from activesam_ros.node.diagnostics import CameraView
+from activesam_ros.node.dropped_frames import RATE_LIMITED, REPEATED, RateLimiter
 from activesam_ros.node.parameters.cameras import CameraInput
 from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.node.ros.qos import Endpoint, profile_for, subscription_conflicts
+from activesam_ros.node.ros.publishers import CameraPublishers
+from activesam_ros.node.ros.qos import KEEP_ALL_DEPTH
+from activesam_ros.node.ros.subscription import FollowingSubscription, stamp_ns
+from activesam_ros.node.statistics import FrameStatistics
 
 COMPRESSED_SUFFIX = "/compressed"
-# A camera_info waits as long as its image waits and is segmented.
+# A camera_info is kept while its image waits and is segmented.
 CAMERA_INFO_DEPTH = 64
-# With keep_all: images that arrive while a callback has the interpreter.
-KEEP_ALL_DEPTH = 256
 
 
 @dataclass(frozen=True)
-class Frame:
+class CameraFrame:
     """An image message as it arrived; ``received_s`` is on the monotonic clock."""
 
     camera: str
@@ -41,194 +42,79 @@ class Frame:
         return isinstance(self.message, CompressedImage)
 
 
-def stamp_ns(message: Any) -> int:
-    """The stamp of a message's header [ns]."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def endpoints(infos: Any) -> tuple[Endpoint, ...]:
-    """What the graph says about the other side of a topic."""
-    return tuple(
-        Endpoint(
-            node=f"{info.node_namespace.rstrip('/')}/{info.node_name}",
-            message_type=info.topic_type,
-            profile=info.qos_profile,
-        )
-        for info in infos
-    )
-
-
-_Intake: TypeAlias = "tuple[int, QoSProfile, Subscription]"
-
-
-class FollowingSubscription:
-    """A subscription that takes over the profile its publishers offer, without losing a message.
-
-    A new subscription is made beside the old one. The old one is heard until the new one delivers;
-    messages that both deliver are handed on once.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        message_type: Any,
-        topic: str,
-        receive: Callable[[Any], None],
-        *,
-        depth: int,
-        reliability: str,
-        unknown: str = "best_effort",
-    ) -> None:
-        """``reliability`` as for :func:`profile_for`, and ``unknown`` while nobody publishes."""
-        self.topic = node.resolve_topic_name(topic)
-        self._node = node
-        self._message_type = message_type
-        self._type_name = f"sensor_msgs/msg/{message_type.__name__}"
-        self._receive = receive
-        self._depth = depth
-        self._reliability = reliability
-        self._unknown = unknown
-        self._group: CallbackGroup = MutuallyExclusiveCallbackGroup()
-        self._changing = threading.Lock()
-        self._closed = False
-        self._lock = threading.Lock()
-        self._generation = 0
-        self._heard = 0
-        self._recent_ns: deque[int] = deque(maxlen=depth)
-        self._repeats_ns: list[int] = []
-        self._intakes: list[_Intake] = []
-        self.follow()
-
-    def publishers(self) -> tuple[Endpoint, ...]:
-        """Who publishes the topic now."""
-        return endpoints(self._node.get_publishers_info_by_topic(self.topic))
-
-    def follow(self) -> tuple[str, ...]:
-        """Take the profile the publishers offer now; returns who still cannot be heard."""
-        publishers = self.publishers()
-        same_type = [entry for entry in publishers if entry.message_type == self._type_name]
-        profile = profile_for(same_type, self._reliability, self._depth, unknown=self._unknown)
-        with self._changing:
-            if self._closed:
-                return ()
-            if not self._intakes or not _same(self._intakes[-1][1], profile):
-                self._renew(profile)
-            self._drop_unheard()
-        return subscription_conflicts(self.topic, self._type_name, profile, publishers)
-
-    def close(self) -> None:
-        """Receive nothing from here on."""
-        with self._changing:
-            self._closed = True
-            with self._lock:
-                intakes, self._intakes = self._intakes, []
-                self._heard = self._generation + 1
-            for _, _, subscription in intakes:
-                self._node.destroy_subscription(subscription)
-
-    def _renew(self, profile: QoSProfile) -> None:
-        self._generation += 1
-        generation = self._generation
-
-        def hear(message: Any) -> None:
-            self._hear(generation, message)
-
-        subscription = self._node.create_subscription(
-            self._message_type, self.topic, hear, profile, callback_group=self._group
-        )
-        self._intakes.append((generation, profile, subscription))
-
-    def _hear(self, generation: int, message: Any) -> None:
-        stamp = stamp_ns(message)
-        with self._lock:
-            if generation < self._heard:
-                return
-            if generation > self._heard:
-                self._heard = generation
-                self._repeats_ns = list(self._recent_ns)
-            repeated = stamp in self._repeats_ns
-            if repeated:
-                self._repeats_ns.remove(stamp)
-            self._recent_ns.append(stamp)
-        if not repeated:
-            self._receive(message)
-
-    def _drop_unheard(self) -> None:
-        """Destroy what a newer subscription replaced.
-
-        The heard one stays, and the newest two: the newest may not have found its publisher yet.
-        """
-        with self._lock:
-            newest = self._intakes[-2:]
-            keep = [
-                entry
-                for entry in self._intakes
-                if entry[0] == self._heard or (entry in newest and entry[0] > self._heard)
-            ]
-            gone = [entry for entry in self._intakes if entry not in keep]
-            self._intakes = keep
-        for _, _, subscription in gone:
-            self._node.destroy_subscription(subscription)
-
-
-def _same(left: QoSProfile, right: QoSProfile) -> bool:
-    return bool(left.reliability == right.reliability and left.durability == right.durability)
+PutFrame: TypeAlias = Callable[[str, CameraFrame], None]
+"""Takes a frame of the camera of that name; FrameWorker.put."""
 
 
 class Camera:
-    """Receives images and keeps the camera_info that goes with each."""
+    """One camera's subscriptions and publishers; safe to use from any thread."""
 
     def __init__(
         self,
-        node: Node,
+        node: LifecycleNode,
         source: CameraInput,
         options: NodeOptions,
-        receive: Callable[[Frame], None],
+        statistics: FrameStatistics,
     ) -> None:
-        """``receive`` gets every image, in a thread of the executor."""
-        self._name = source.name
-        self._receive = receive
-        compressed = source.compressed
-        topic = image_topic(node, source.topic, compressed)
+        """Create the publishers; :meth:`start` subscribes."""
+        self.publishers = CameraPublishers(node, options, source.prefix)
+        self._node = node
+        self._source = source
+        self._options = options
+        self._statistics = statistics
+        self._limiter = RateLimiter(source.max_rate_hz)
+        self._put: PutFrame | None = None
+        self._changing = threading.Lock()
+        self._images: FollowingSubscription | None = None
+        self._info_subscription: FollowingSubscription | None = None
         self._infos: deque[Any] = deque(maxlen=CAMERA_INFO_DEPTH)
-        self._image = FollowingSubscription(
-            node,
-            CompressedImage if compressed else Image,
-            topic,
-            self._hand_on,
-            depth=KEEP_ALL_DEPTH if options.keep_all else 1,
-            reliability=options.image_reliability,
-            unknown="reliable" if options.keep_all else "best_effort",
-        )
-        self._info = FollowingSubscription(
-            node,
-            CameraInfo,
-            camera_info_topic(self._image.topic),
-            self._infos.append,
-            depth=CAMERA_INFO_DEPTH,
-            reliability="auto",
-        )
+        self._conflicts: tuple[str, ...] = ()
 
-    def _hand_on(self, message: Any) -> None:
-        self._receive(Frame(self._name, message, stamp_ns(message), time.monotonic()))
+    def start(self, put: PutFrame) -> None:
+        """Hand images to ``put`` from here on, while the parameter ``enabled`` is true."""
+        with self._changing:
+            self._put = put
+            self._subscribe_if_enabled()
 
-    @property
-    def topic(self) -> str:
-        """The image topic as resolved."""
-        return self._image.topic
+    def stop(self) -> None:
+        """Receive nothing from here on."""
+        with self._changing:
+            self._put = None
+            self._unsubscribe()
 
-    def publishers(self) -> int:
-        """How many publish the image topic."""
-        return len(self._image.publishers())
+    def apply(self, source: CameraInput, options: NodeOptions) -> None:
+        """Use other live parameters from here on."""
+        with self._changing:
+            if source.max_rate_hz != self._source.max_rate_hz:
+                self._limiter = RateLimiter(source.max_rate_hz)
+            self._source = source
+            self._options = options
+            self._subscribe_if_enabled()
 
     def follow(self) -> tuple[str, ...]:
-        """Take the profiles the publishers offer now; returns whose images cannot be heard."""
-        self._info.follow()
-        return self._image.follow()
+        """Take the QoS profiles that publishers offer now; returns a sentence for each conflict."""
+        images, infos = self._images, self._info_subscription
+        conflicts = () if images is None else images.follow()
+        if infos is not None:
+            infos.follow()
+        self._conflicts = conflicts + self.publishers.conflicts()
+        return self._conflicts
+
+    def view(self) -> CameraView:
+        """The camera as the diagnostics see it."""
+        images = self._images
+        return CameraView(
+            name=self._source.name,
+            topic="" if images is None else images.topic,
+            publishers=0 if images is None else len(images.publishers()),
+            conflicts=self._conflicts,
+            running=self._put is not None,
+            enabled=self._options.enabled,
+            statistics=self._statistics.snapshot(),
+        )
 
     def camera_info(self, stamp: int, width: int, height: int) -> Any | None:
-        """The camera_info of that stamp [ns], else the newest for that size, None without one."""
+        """The camera_info of that stamp [ns], else the newest of that size [px], None without."""
         infos = list(self._infos)
         for info in reversed(infos):
             if stamp_ns(info) == stamp:
@@ -236,19 +122,67 @@ class Camera:
         fitting = (info for info in reversed(infos) if (info.width, info.height) == (width, height))
         return next(fitting, None)
 
-    def close(self) -> None:
-        """Receive nothing from here on."""
-        self._image.close()
-        self._info.close()
+    def _subscribe_if_enabled(self) -> None:
+        wanted = self._put is not None and self._options.enabled
+        if wanted and self._images is None:
+            self._statistics.restart()
+            self._subscribe()
+        elif not wanted:
+            self._unsubscribe()
+
+    def _subscribe(self) -> None:
+        compressed, keep_all = self._source.compressed, self._options.keep_all
+        self._infos.clear()
+        self._images = FollowingSubscription(
+            self._node,
+            CompressedImage if compressed else Image,
+            image_topic(self._node, self._source.topic, compressed),
+            self._receive_image,
+            depth=KEEP_ALL_DEPTH if keep_all else 1,
+            reliability=self._options.image_reliability,
+            unknown="reliable" if keep_all else "best_effort",
+            repeated=self._count_repeated,
+        )
+        self._info_subscription = FollowingSubscription(
+            self._node,
+            CameraInfo,
+            camera_info_topic(self._images.topic),
+            self._infos.append,
+            depth=CAMERA_INFO_DEPTH,
+            reliability="auto",
+        )
+
+    def _unsubscribe(self) -> None:
+        images, self._images = self._images, None
+        infos, self._info_subscription = self._info_subscription, None
+        for subscription in (images, infos):
+            if subscription is not None:
+                subscription.close()
+
+    def _receive_image(self, message: Any) -> None:
+        """A frame's way begins here, in a thread of the executor."""
+        name, put = self._source.name, self._put
+        if put is None:
+            return
+        frame = CameraFrame(name, message, stamp_ns(message), time.monotonic())
+        self._statistics.count_received()
+        if self._limiter.passes(frame.received_s):
+            put(name, frame)
+        else:
+            self._statistics.count_left_out(RATE_LIMITED)
+
+    def _count_repeated(self) -> None:
+        self._statistics.count_received()
+        self._statistics.count_left_out(REPEATED)
 
 
 def image_topic(node: Node, topic: str, compressed: bool) -> str:
-    """``topic``, or what it is remapped to; with its transport's suffix where compressed."""
+    """``topic`` or its remapping, with ``/compressed`` at its end where ``compressed``."""
     base = str(node.resolve_topic_name(topic))
     return base.removesuffix(COMPRESSED_SUFFIX) + COMPRESSED_SUFFIX if compressed else base
 
 
 def camera_info_topic(image_topic_name: str) -> str:
-    """Where image_transport puts the camera_info of an image topic: beside it."""
+    """The camera_info topic of an image topic: in the same namespace, as image_transport has it."""
     namespace = image_topic_name.removesuffix(COMPRESSED_SUFFIX).rpartition("/")[0]
     return f"{namespace}/camera_info"

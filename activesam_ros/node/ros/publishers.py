@@ -1,11 +1,10 @@
-"""From a segmentation to messages, and the publishers they leave by."""
+"""Messages made of a segmentation, and the publishers that send them."""
 
 from __future__ import annotations
 
 import array
 import copy
 import sys
-from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import cv2
@@ -21,27 +20,27 @@ from activesam_ros.msg import ActiveClass, ActiveClasses, VocabularyEntry
 from activesam_ros.msg import Vocabulary as VocabularyMessage
 from activesam_ros.node.budget.degradation import Step
 from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.node.ros.camera import endpoints
-from activesam_ros.node.ros.qos import LATCHED, publisher_conflicts, stream
+from activesam_ros.node.ros.qos import (
+    KEEP_ALL_DEPTH,
+    LATCHED,
+    endpoints,
+    publisher_conflicts,
+    stream,
+)
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.overlay import draw_overlay
 from activesam_ros.segmentation.result import Segmentation, Wanted
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
-except ImportError:  # no wheel has it; on a ROS distribution it is a dependency
+except ImportError:  # PyPI has no wheel of it; on a ROS distribution it is a dependency
     LabelInfo = None
     VisionClass = None
 
-# A reader that is late by a few masks still gets each.
+# A reader that is late by a few masks still gets every one.
 OUTPUT_DEPTH = 5
-# With keep_all a reader may be late by many.
-KEEP_ALL_DEPTH = 256
 
 Pixels: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16]"
-DrawOverlay: TypeAlias = Callable[
-    [NDArray[np.uint8], Pixels, Mapping[int, tuple[int, int, int]], float], NDArray[np.uint8]
-]
 
 
 def image_message(header: Header, pixels: Pixels, encoding: str) -> Image:
@@ -60,7 +59,10 @@ def image_message(header: Header, pixels: Pixels, encoding: str) -> Image:
 def compressed_message(
     header: Header, pixels: Pixels, encoding: str, codec: str, quality: int | None
 ) -> CompressedImage:
-    """``pixels`` (BGR where coloured) as a PNG or JPEG, named as image_transport names them."""
+    """``pixels``, [H, W] or BGR [H, W, 3], as a sensor_msgs/CompressedImage.
+
+    codec: "png" or "jpeg". quality: of a JPEG, 1 to 100. The format is named as by image_transport.
+    """
     flags = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, data = cv2.imencode(".jpg" if codec == "jpeg" else f".{codec}", pixels, flags)
     stored = "bgr8" if pixels.ndim == 3 else encoding
@@ -70,14 +72,14 @@ def compressed_message(
 
 
 def byte_array(pixels: Pixels) -> array.array[int]:
-    """The bytes of an array in the type that messages take over without looking at each byte."""
+    """The bytes of an array as an array.array, which a message takes without checking each byte."""
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     return data
 
 
 def mask_encoding(labels: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
-    """mono8 for eight-bit labels, 16UC1 for wider ones."""
+    """The image encoding of labels [H, W]: mono8 for uint8, 16UC1 for uint16."""
     return "mono8" if labels.dtype == np.uint8 else "16UC1"
 
 
@@ -89,7 +91,7 @@ def active_classes_message(
     latency_ms: float,
     degradation: Step = Step.NOTHING,
 ) -> ActiveClasses:
-    """The active classes of a frame; a class that was not decoded has presence 0."""
+    """The active classes of a frame; a class that was not decoded has the presence 0."""
     return ActiveClasses(
         header=header,
         vocabulary_version=version,
@@ -110,7 +112,7 @@ def active_classes_message(
 
 
 def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> VocabularyMessage:
-    """The whole vocabulary in order of id."""
+    """The whole vocabulary in the order of its ids."""
     return VocabularyMessage(
         header=header,
         version=version,
@@ -129,54 +131,49 @@ def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> 
 
 
 class CameraPublishers:
-    """The outputs of one camera; they publish only while the node is active."""
+    """The outputs of one camera. They publish only while the node is active.
 
-    def __init__(
-        self,
-        node: LifecycleNode,
-        options: NodeOptions,
-        prefix: str = "",
-        draw: DrawOverlay = draw_overlay,
-    ) -> None:
-        """``prefix`` stands before the names of the topics, after the node's own name."""
+    ``header`` is always the image's own: the outputs of a frame have its stamp and frame_id.
+    """
+
+    def __init__(self, node: LifecycleNode, options: NodeOptions, prefix: str = "") -> None:
+        """``prefix`` stands between the node's name and the names of the topics."""
         self._node = node
         self._prefix = prefix
-        self._draw = draw
-        self._streams: dict[str, tuple[Any, QoSProfile]] = {}
+        self._topics: dict[str, tuple[Any, QoSProfile]] = {}
         self._publishers: list[Any] = []
-        profile = stream(
-            options.output_reliability, KEEP_ALL_DEPTH if options.keep_all else OUTPUT_DEPTH
-        )
-        self._mask = self._stream(Image, "semantic_mask", profile)
-        self._mask_png = self._stream(CompressedImage, "semantic_mask/compressed", profile)
-        self._camera_info = self._stream(CameraInfo, "semantic_mask/camera_info", profile)
-        self._active_classes = self._stream(ActiveClasses, "active_classes", profile)
-        self._confidence = self._stream(Image, "confidence", profile)
-        self._overlay = self._stream(Image, "overlay", profile)
-        self._overlay_jpeg = self._stream(CompressedImage, "overlay/compressed", profile)
+        depth = KEEP_ALL_DEPTH if options.keep_all else OUTPUT_DEPTH
+        profile = stream(options.output_reliability, depth)
+        self._mask = self._publisher(Image, "semantic_mask", profile)
+        self._mask_png = self._publisher(CompressedImage, "semantic_mask/compressed", profile)
+        self._camera_info = self._publisher(CameraInfo, "semantic_mask/camera_info", profile)
+        self._active_classes = self._publisher(ActiveClasses, "active_classes", profile)
+        self._confidence = self._publisher(Image, "confidence", profile)
+        self._overlay = self._publisher(Image, "overlay", profile)
+        self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed", profile)
 
-    def _stream(self, message_type: Any, name: str, profile: QoSProfile) -> Any:
+    def _publisher(self, message_type: Any, name: str, profile: QoSProfile) -> Any:
         publisher = self._node.create_lifecycle_publisher(
             message_type, f"~/{self._prefix}{name}", profile
         )
-        self._streams[publisher.topic_name] = (message_type, profile)
+        self._topics[publisher.topic_name] = (message_type, profile)
         self._publishers.append(publisher)
         return publisher
 
     def destroy(self) -> None:
-        """Take every topic away."""
+        """Destroy the publishers; nothing may be published from here on."""
         for publisher in self._publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def wanted(self) -> Wanted:
-        """What somebody listens to beyond the mask."""
+        """What the segmenter must compute beyond the mask, because somebody subscribes to it."""
         return Wanted(confidence=self._confidence.get_subscription_count() > 0)
 
     def conflicts(self) -> tuple[str, ...]:
         """A sentence for each subscriber that cannot be reached."""
         return tuple(
             sentence
-            for topic, (message_type, profile) in self._streams.items()
+            for topic, (message_type, profile) in self._topics.items()
             for sentence in publisher_conflicts(
                 topic,
                 type_name(message_type),
@@ -185,18 +182,27 @@ class CameraPublishers:
             )
         )
 
-    def publish_mask(self, header: Header, result: Segmentation, camera_info: Any | None) -> None:
-        """The mask, what goes with it by its very stamp, and the confidence where computed."""
-        encoding = mask_encoding(result.labels)
-        self._mask.publish(image_message(header, result.labels, encoding))
+    def publish_mask(self, header: Header, labels: Pixels) -> None:
+        """The mask, labels [H, W]."""
+        self._mask.publish(image_message(header, labels, mask_encoding(labels)))
+
+    def publish_camera_info(self, header: Header, camera_info: Any | None) -> None:
+        """The camera_info of the mask's source with exactly the mask's header; nothing for None."""
         if camera_info is not None:
             info = copy.copy(camera_info)
             info.header = header
             self._camera_info.publish(info)
+
+    def publish_compressed_mask(self, header: Header, labels: Pixels) -> None:
+        """The mask as a PNG, encoded only while somebody subscribes."""
         if self._mask_png.get_subscription_count():
-            self._mask_png.publish(compressed_message(header, result.labels, encoding, "png", None))
-        if result.confidence is not None:
-            self._confidence.publish(image_message(header, result.confidence, "mono8"))
+            encoding = mask_encoding(labels)
+            self._mask_png.publish(compressed_message(header, labels, encoding, "png", None))
+
+    def publish_confidence(self, header: Header, confidence: NDArray[np.uint8] | None) -> None:
+        """The best class score of every pixel [H, W]; nothing for None, when it was not wanted."""
+        if confidence is not None:
+            self._confidence.publish(image_message(header, confidence, "mono8"))
 
     def publish_active_classes(
         self,
@@ -207,7 +213,7 @@ class CameraPublishers:
         latency_ms: float,
         degradation: Step,
     ) -> None:
-        """Which classes were segmented; ``latency_ms`` from receiving the image to its mask."""
+        """Which classes were decoded; ``latency_ms`` is from receiving the image to its mask."""
         self._active_classes.publish(
             active_classes_message(header, result, vocabulary, version, latency_ms, degradation)
         )
@@ -216,17 +222,18 @@ class CameraPublishers:
         self,
         header: Header,
         image: NDArray[np.uint8],
-        result: Segmentation,
+        labels: Pixels,
         vocabulary: Vocabulary,
         options: NodeOptions,
     ) -> None:
-        """The coloured image, drawn only while somebody listens."""
+        """The image [H, W, 3] under its class colours, drawn only while somebody subscribes."""
         raw = self._overlay.get_subscription_count() > 0
         jpeg = self._overlay_jpeg.get_subscription_count() > 0
         if not raw and not jpeg:
             return
-        palette = vocabulary.palette
-        picture = self._draw(image, result.labels, palette, options.overlay_opacity)
+        picture = draw_overlay(
+            image, labels, vocabulary.palette, options.overlay_opacity
+        )  # [H, W, 3]
         if raw:
             self._overlay.publish(image_message(header, picture, "rgb8"))
         if jpeg:
@@ -237,7 +244,7 @@ class CameraPublishers:
 
 
 class VocabularyPublishers:
-    """What labels mean, once for all cameras; late subscribers get it too."""
+    """The meaning of the labels, one for all cameras; late subscribers get it too."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
@@ -247,13 +254,13 @@ class VocabularyPublishers:
             self._label_info = node.create_publisher(LabelInfo, "~/label_info", LATCHED)
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Destroy the publishers; nothing may be published from here on."""
         self._node.destroy_publisher(self._vocabulary)
         if self._label_info is not None:
             self._node.destroy_publisher(self._label_info)
 
     def publish(self, stamp: Time, vocabulary: Vocabulary, version: int, threshold: float) -> None:
-        """Tell everybody, late subscribers included, what the labels mean from here on."""
+        """Publish what labels mean from here on; ``threshold`` is the confidence_threshold."""
         header = Header(stamp=stamp)
         self._vocabulary.publish(vocabulary_message(header, vocabulary, version))
         if self._label_info is not None:

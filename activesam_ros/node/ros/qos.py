@@ -1,9 +1,10 @@
-"""Quality of service: what to ask of publishers, and who cannot reach whom."""
+"""Quality of service: the profiles that are used, and which endpoints cannot communicate."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.duration import Duration
 from rclpy.qos import (
@@ -14,6 +15,9 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 
+# With keep_all: images that arrive while another callback runs, masks that a reader is late by.
+KEEP_ALL_DEPTH = 256
+# Longer durations mean "none".
 _ENDLESS_NS = 10**18
 
 LATCHED = QoSProfile(
@@ -22,16 +26,28 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""A state that late subscribers get: reliable and transient local."""
+"""For state that late subscribers get too: reliable and transient local."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The other side of a topic: its node's full name, its message type and its profile."""
+    """Another node's publisher or subscription: full node name, message type and QoS profile."""
 
     node: str
     message_type: str
     profile: QoSProfile
+
+
+def endpoints(infos: Sequence[Any]) -> tuple[Endpoint, ...]:
+    """The endpoints of a topic, from rclpy's TopicEndpointInfo objects."""
+    return tuple(
+        Endpoint(
+            node=f"{info.node_namespace.rstrip('/')}/{info.node_name}",
+            message_type=info.topic_type,
+            profile=info.qos_profile,
+        )
+        for info in infos
+    )
 
 
 def stream(reliability: str, depth: int = 1) -> QoSProfile:
@@ -55,10 +71,10 @@ def profile_for(
     *,
     unknown: str = "best_effort",
 ) -> QoSProfile:
-    """What to subscribe with so that every publisher is heard, as well as they allow.
+    """The strictest profile with which a subscription still receives from every publisher.
 
-    ``reliability`` "auto" takes what all publishers offer, and ``unknown``, which is sensor data's
-    best effort, while there is none; durability is always theirs.
+    reliability: "reliable", "best_effort", or "auto" for what all publishers offer. unknown: the
+    reliability of "auto" while there is no publisher. Durability is always what all offer.
     """
     if reliability == "auto":
         reliable = all(
@@ -77,19 +93,19 @@ def profile_for(
 def subscription_conflicts(
     topic: str, message_type: str, profile: QoSProfile, publishers: Sequence[Endpoint]
 ) -> tuple[str, ...]:
-    """A sentence for each publisher whose images cannot reach our subscription."""
+    """A sentence for each publisher whose messages cannot reach our subscription."""
     sentences = []
     for publisher in publishers:
         if publisher.message_type != message_type:
             sentences.append(
                 f"{publisher.node} publishes {publisher.message_type} on {topic}, but "
-                f"{message_type} is subscribed; set image_transport or the image topic."
+                f"this node subscribes to {message_type}; set image_transport or the image topic."
             )
         elif not compatible(publisher.profile, profile):
             sentences.append(
-                f"{publisher.node} publishes {topic} as {describe(publisher.profile)}, but it is "
-                f"subscribed as {describe(profile)}, so no image arrives; set image_reliability to "
-                "auto, or change the publisher."
+                f"{publisher.node} publishes {topic} as {describe(publisher.profile)}, but this "
+                f"node subscribes as {describe(profile)}, so no image arrives; set "
+                "image_reliability to auto, or change the publisher."
             )
     return tuple(sentences)
 
@@ -99,8 +115,8 @@ def publisher_conflicts(
 ) -> tuple[str, ...]:
     """A sentence for each subscriber that our publisher cannot reach."""
     return tuple(
-        f"{subscriber.node} subscribes to {topic} as {describe(subscriber.profile)}, but it is "
-        f"published as {describe(profile)}, so nothing arrives there; set output_reliability to "
+        f"{subscriber.node} subscribes to {topic} as {describe(subscriber.profile)}, but this node "
+        f"publishes as {describe(profile)}, so nothing arrives there; set output_reliability to "
         "reliable, or ask for less in the subscriber."
         for subscriber in subscribers
         if subscriber.message_type == message_type and not compatible(profile, subscriber.profile)
@@ -108,7 +124,7 @@ def publisher_conflicts(
 
 
 def describe(profile: QoSProfile) -> str:
-    """Reliability and durability, and deadline and liveliness where they ask for something."""
+    """Reliability and durability in words, and deadline and liveliness where they are set."""
     words = [profile.reliability.name.lower(), profile.durability.name.lower()]
     for name, duration in (
         ("deadline", profile.deadline),
@@ -122,9 +138,9 @@ def describe(profile: QoSProfile) -> str:
 
 
 def compatible(publisher: QoSProfile, subscription: QoSProfile) -> bool:
-    """Whether DDS lets the two talk: a publisher must offer what the subscription asks for.
+    """Whether DDS connects the two: the publisher must offer what the subscription asks for.
 
-    Unlike rclpy's own check it knows that no duration and an endless one are the same.
+    Unlike rclpy's own check, this one treats a duration of none and an infinite one alike.
     """
     return (
         not (
@@ -139,18 +155,20 @@ def compatible(publisher: QoSProfile, subscription: QoSProfile) -> bool:
             subscription.liveliness == LivelinessPolicy.MANUAL_BY_TOPIC
             and publisher.liveliness != LivelinessPolicy.MANUAL_BY_TOPIC
         )
-        and _lasts(publisher.deadline, subscription.deadline)
-        and _lasts(publisher.liveliness_lease_duration, subscription.liveliness_lease_duration)
+        and _short_enough(publisher.deadline, subscription.deadline)
+        and _short_enough(
+            publisher.liveliness_lease_duration, subscription.liveliness_lease_duration
+        )
     )
 
 
-def _lasts(offered: Duration, asked: Duration) -> bool:
-    """Whether an offered period is as short as asked for."""
+def _short_enough(offered: Duration, asked: Duration) -> bool:
+    """Whether the offered period is as short as the one asked for."""
     if not _is_finite(asked):
         return True
     return _is_finite(offered) and offered.nanoseconds <= asked.nanoseconds
 
 
 def _is_finite(duration: Duration) -> bool:
-    """Middlewares report "none" as zero or as some centuries."""
+    """Whether a duration is set; middlewares report "none" as zero or as some centuries."""
     return bool(0 < duration.nanoseconds < _ENDLESS_NS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from activesam_ros.node.process import EXECUTOR_THREADS
-from activesam_ros.node.segment_node import FOLLOW_PERIOD_S
 
 if TYPE_CHECKING:
     from test.node.conftest import Peer
 
 TIMEOUT_S = 60
-# A node without a network whose shutting down waits for a line, with as many threads kept busy.
+# A node without a network whose shutting down waits for a line. Where threads are kept busy, it
+# waits before that until the executor has queued every timer, as no thread is free to call them.
 SCRIPT = """
 import sys, threading
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -43,6 +42,8 @@ class Node(SegmentNode):
     def on_shutdown(self, state):
         for guard in self.busy:
             guard.trigger()
+        while self.busy and not all(timer._executor_event for timer in self.timers):
+            go_on.wait(0.01)
         print("shutting down", flush=True)
         sys.stdin.readline()
         go_on.set()
@@ -124,8 +125,6 @@ def test_timers_that_are_due_when_every_thread_is_busy_do_not_keep_it(
     namespace: str, peer: Peer
 ) -> None:
     with stopping_node(namespace, peer, EXECUTOR_THREADS - 1) as process:
-        # until every periodic timer is due and waits for a thread
-        time.sleep(FOLLOW_PERIOD_S * 3)
         _, log = process.communicate("go on\n", timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert "Traceback" not in log

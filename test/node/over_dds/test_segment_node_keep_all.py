@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from activesam_ros.node.playback.await_segmented import await_segmented
 from activesam_ros.node.playback.command import StopFlag
-from activesam_ros.node.ros.publishers import KEEP_ALL_DEPTH
+from activesam_ros.node.ros.qos import KEEP_ALL_DEPTH
 
 if TYPE_CHECKING:
     from test.node.conftest import Camera, NodeProcess, Peer, StartNode

@@ -30,18 +30,18 @@ TELLING_NODE = f"""
 import sys
 import weakref
 
-from activesam_ros.node.engine import load_engine
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
 
-def load(options):
-    engine = load_engine(options)
-    weakref.finalize(engine._network.model, print, {GONE!r}, flush=True)
-    return engine
+class Node(SegmentNode):
+    def load_engine(self, options):
+        engine = super().load_engine(options)
+        weakref.finalize(engine._network.model, print, {GONE!r}, flush=True)
+        return engine
 
 
-sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+sys.exit(run_node(Node, sys.argv[1:]))
 """
 
 

@@ -1,4 +1,4 @@
-"""Without memory over DDS: for a frame, for some buckets, and while configuring.
+"""Without memory over DDS: for a frame, for some buckets, while configuring, for a live change.
 
 The node under test has the real network behind segmenters that run out of memory as their image
 says: its first pixel's red is the largest bucket there is room for.
@@ -23,7 +23,6 @@ import sys
 
 import torch
 
-from activesam_ros.node.engine import load_engine
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
@@ -46,22 +45,23 @@ class ScarceEngine:
         self.inner = inner
         self.device, self.dtype = inner.device, inner.dtype
 
-    def prompt(self, vocabulary, parameters):
-        prompted = self.inner.prompt(vocabulary, parameters)
-        modes = tuple(
-            dataclasses.replace(
-                mode, segmenter=ScarceSegmenter(mode.segmenter, mode.segmenter.bucket_size)
-            )
-            for mode in prompted.modes
+    def compile(self, vocabulary, parameters):
+        compiled = self.inner.compile(vocabulary, parameters)
+        segmenters = tuple(
+            ScarceSegmenter(inner, inner.bucket_size) for inner in compiled.segmenters
         )
-        return dataclasses.replace(prompted, modes=modes)
+        return dataclasses.replace(compiled, segmenters=segmenters)
+
+    def with_parameters(self, compiled, parameters):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
 
 
-def load(options):
-    return ScarceEngine(load_engine(options))
+class Node(SegmentNode):
+    def load_engine(self, options):
+        return ScarceEngine(super().load_engine(options))
 
 
-sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+sys.exit(run_node(Node, sys.argv[1:]))
 """
 
 
@@ -112,3 +112,16 @@ def test_a_frame_is_tried_again_in_smaller_buckets_then_skipped(
     peer.status("network", lambda _, values: values["bucket_size"] == "1", "buckets of 1")
     assert "Traceback" not in node.log()
     assert node.process.poll() is None
+
+
+def test_live_parameters_that_need_more_memory_are_refused(
+    peer: Peer, node: NodeProcess, open_camera: OpenCamera
+) -> None:
+    (result,) = peer.set_parameters({"confidence_threshold": 0.9})
+    assert not result.successful
+    assert "Tried to allocate 3 GiB" in result.reason
+    (result,) = peer.set_parameters({"overlay_opacity": 0.9})
+    assert result.successful, "which needs none"
+    camera: Camera = open_camera(Image, "image")
+    camera.first_mask(lambda _: image(peer, room=255))
+    assert "Traceback" not in node.log()

@@ -51,12 +51,13 @@ from activesam_ros.errors import UsageError
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
-def load(options):
-    print("loading", flush=True)
-    sys.stdin.readline()
-    raise UsageError("The weights came too late.")
+class Node(SegmentNode):
+    def load_engine(self, options):
+        print("loading", flush=True)
+        sys.stdin.readline()
+        raise UsageError("The weights came too late.")
 
-sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+sys.exit(run_node(Node, sys.argv[1:]))
 """
 
 

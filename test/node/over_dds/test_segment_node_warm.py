@@ -26,7 +26,6 @@ import dataclasses
 import sys
 import threading
 
-from activesam_ros.node.engine import load_engine
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
@@ -67,21 +66,21 @@ class WritingEngine:
         self.device, self.dtype = inner.device, inner.dtype
         self.configured = False
 
-    def prompt(self, vocabulary, parameters):
-        prompted = self.inner.prompt(vocabulary, parameters)
-        first, *others = prompted.modes
+    def compile(self, vocabulary, parameters):
+        compiled = self.inner.compile(vocabulary, parameters)
+        first, *others = compiled.segmenters
         name = "-".join(entry.name for entry in vocabulary.classes)
-        segmenter = WritingSegmenter(first.segmenter, name, self.configured)
+        segmenter = WritingSegmenter(first, name, self.configured)
         self.configured = True
-        mode = dataclasses.replace(first, segmenter=segmenter)
-        return dataclasses.replace(prompted, modes=(mode, *others))
+        return dataclasses.replace(compiled, segmenters=(segmenter, *others))
 
 
-def load(options):
-    return WritingEngine(load_engine(options))
+class Node(SegmentNode):
+    def load_engine(self, options):
+        return WritingEngine(super().load_engine(options))
 
 
-sys.exit(run_node(lambda: SegmentNode(load), sys.argv[1:]))
+sys.exit(run_node(Node, sys.argv[1:]))
 """.replace("FRAMES_MEANWHILE", str(FRAMES_MEANWHILE))
 
 

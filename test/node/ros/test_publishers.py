@@ -1,4 +1,4 @@
-"""Messages made of results, and pictures that are drawn only while somebody listens."""
+"""Messages made of results, and pictures that are drawn only while somebody subscribes."""
 
 from __future__ import annotations
 
@@ -110,15 +110,18 @@ def node(peer: Peer) -> Iterator[LifecycleNode]:
     node.destroy_node()
 
 
-def test_pictures_are_made_only_while_somebody_listens(peer: Peer, node: LifecycleNode) -> None:
+def test_pictures_are_made_only_while_somebody_subscribes(
+    peer: Peer, node: LifecycleNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     painter = CountingPainter()
-    publishers = CameraPublishers(node, NodeOptions(), draw=painter)
+    monkeypatch.setattr("activesam_ros.node.ros.publishers.draw_overlay", painter)
+    publishers = CameraPublishers(node, NodeOptions())
     node.trigger_configure()
     node.trigger_activate()
     image = np.zeros((4, 6, 3), np.uint8)
 
     def publish() -> None:
-        publishers.publish_overlay(HEADER, image, RESULT, VOCABULARY, NodeOptions())
+        publishers.publish_overlay(HEADER, image, RESULT.labels, VOCABULARY, NodeOptions())
 
     publish()
     assert painter.calls == 0
@@ -144,13 +147,13 @@ def test_an_inactive_node_publishes_no_mask(peer: Peer, node: LifecycleNode) -> 
     peer.wait_for(
         lambda: node.count_subscribers(peer.name("activesam/semantic_mask")), "a subscription"
     )
-    publishers.publish_mask(HEADER, RESULT, None)
+    publishers.publish_mask(HEADER, RESULT.labels)
     node.trigger_configure()
     node.trigger_activate()
     marked = Header(stamp=Time(sec=9))
 
     def arrives() -> list[Any]:
-        publishers.publish_mask(marked, RESULT, None)
+        publishers.publish_mask(marked, RESULT.labels)
         peer.executor.spin_once(timeout_sec=0.05)
         return masks
 

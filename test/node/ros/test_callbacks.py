@@ -1,18 +1,23 @@
-"""Callbacks that are called once in a callback group, against an executor that spins."""
+"""One-shot callbacks, against an executor that spins, and answers to every transition."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import rclpy
+import torch
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 
-from activesam_ros.node.turns import Turns
+from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_transition
 
 TIMEOUT_S = 60.0
 CALLS = 200
@@ -24,7 +29,7 @@ class Spun:
     def __init__(self, context: rclpy.Context) -> None:
         self.node = Node("spun", context=context)
         self.groups = (MutuallyExclusiveCallbackGroup(), MutuallyExclusiveCallbackGroup())
-        self.turns = Turns(self.node, self.groups)
+        self.callbacks = OneShotCallbacks(self.node, self.groups)
         self.faults: list[BaseException] = []
         self.ended = threading.Event()
         self._executor = MultiThreadedExecutor(num_threads=4, context=context)
@@ -60,8 +65,8 @@ def test_every_callback_is_called_once_and_in_order(spun: Spun) -> None:
     called: list[int] = []
     done = threading.Event()
     for number in range(CALLS):
-        spun.turns.call(partial(called.append, number), spun.groups[0])
-    spun.turns.call(done.set, spun.groups[0])
+        spun.callbacks.call(partial(called.append, number), spun.groups[0])
+    spun.callbacks.call(done.set, spun.groups[0])
     assert done.wait(TIMEOUT_S)
     assert called == list(range(CALLS))
     assert not spun.faults
@@ -76,11 +81,11 @@ def test_callbacks_that_ask_for_the_next_turn_get_it(spun: Spun) -> None:
         nonlocal left
         left -= 1
         if left:
-            spun.turns.call(go_on, spun.groups[left % 2])
+            spun.callbacks.call(go_on, spun.groups[left % 2])
         else:
             done.set()
 
-    spun.turns.call(go_on, spun.groups[0])
+    spun.callbacks.call(go_on, spun.groups[0])
     assert done.wait(TIMEOUT_S)
     assert not spun.faults
 
@@ -98,13 +103,40 @@ def test_a_turn_comes_when_no_other_of_its_group_is_under_way(spun: Spun) -> Non
         order.append("second")
         done.set()
 
-    spun.turns.call(busy, spun.groups[0])
+    spun.callbacks.call(busy, spun.groups[0])
     assert started.wait(TIMEOUT_S)
-    spun.turns.call(follow, spun.groups[0])
+    spun.callbacks.call(follow, spun.groups[0])
     other = threading.Event()
-    spun.turns.call(other.set, spun.groups[1])
+    spun.callbacks.call(other.set, spun.groups[1])
     assert other.wait(TIMEOUT_S), "another group does not wait"
     assert not order
     go_on.set()
     assert done.wait(TIMEOUT_S)
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("no such transition"), MemoryError("2 GiB"), torch.OutOfMemoryError("2 GiB")],
+)
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_transition_that_raises_is_refused(
+    error: Exception, stopping: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def raises(request: Any, response: Any) -> Any:
+        raise error
+
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = LifecycleNode("answering", context=context)
+    (service,) = [entry for entry in node.services if entry.srv_type is ChangeState]
+    service.callback = raises
+    answer_every_transition(node, lambda: stopping)
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+    response = service.callback(request, ChangeState.Response(success=True))
+    assert not response.success
+    log = capfd.readouterr().err
+    assert "The transition 1 is refused" in log
+    assert ("shutting down" if stopping else str(error)) in log
+    node.destroy_node()
+    rclpy.shutdown(context=context)

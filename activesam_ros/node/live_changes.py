@@ -1,0 +1,185 @@
+"""What changes while frames are segmented: live parameters and the vocabulary.
+
+Whatever takes time (compiling prompts, warming up) happens beside the frames. The swap itself is
+FrameProcessor.change, between two frames. A change that fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from activesam_ros.errors import UsageError
+from activesam_ros.node.budget.memory_retry import is_out_of_memory
+from activesam_ros.node.dropped_frames import FrameReporter
+from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory, warm_up_passes
+from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.ros.camera import Camera
+from activesam_ros.prompts.entries import PromptTokens
+from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+
+T = TypeVar("T")
+
+
+class LiveChanges:
+    """Applies live parameters and swaps vocabularies; safe to use from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        processor: FrameProcessor,
+        cameras: Mapping[str, Camera],
+        reporter: FrameReporter,
+        tokens: PromptTokens,
+    ) -> None:
+        """``tokens`` counts the tokens of requested vocabularies."""
+        self._engine = engine
+        self._processor = processor
+        self._cameras = cameras
+        self._reporter = reporter
+        self._tokens = tokens
+        self._swapping = threading.Lock()
+        self._closed = threading.Event()
+
+    def apply_parameters(self, parameters: NodeParameters) -> None:
+        """Use other live parameters from the next frame on.
+
+        Segmenters are made anew only for parameters that they are made from. Raises an
+        ActiveSamError when the parameters cannot be used or memory runs out.
+        """
+
+        def apply() -> None:
+            with self._swapping:
+                self._refuse_when_closed()
+                active = self._processor.active
+                compiled = self._with_parameters(active, parameters)
+                self._processor.change(replace(active, compiled=compiled, parameters=parameters))
+                for source in parameters.inputs:
+                    self._cameras[source.name].apply(source, parameters.options)
+
+        _refuse_without_memory(apply)
+
+    def swap_vocabulary(self, preset: str, names: Sequence[str]) -> tuple[ActiveVocabulary, int]:
+        """Compile another vocabulary, warm it up and use it from the next frame on.
+
+        Returns what is active now and the first image stamp it holds for [ns]. Raises an
+        ActiveSamError when the request cannot be used, memory runs out, or the session closes.
+        """
+
+        def swap() -> tuple[ActiveVocabulary, int]:
+            before = self._processor.active
+            vocabulary = requested_vocabulary(
+                preset, names, before.compiled.vocabulary, self._tokens
+            )
+            compiled = self._engine.compile(vocabulary, before.parameters)
+            self._warm_up(compiled, before.parameters)
+            with self._swapping:
+                now = self._processor.active
+                # Parameters may have been changed meanwhile: frames and requests did not wait.
+                if _segmenter_parameters(now.parameters) != _segmenter_parameters(
+                    before.parameters
+                ):
+                    compiled = self._engine.with_parameters(compiled, now.parameters)
+                    self._warm_up(compiled, now.parameters)
+                self._refuse_when_closed()
+                active = replace(now, compiled=compiled, version=now.version + 1)
+                return active, self._processor.change(active)
+
+        return _refuse_without_memory(swap)
+
+    def close(self) -> None:
+        """Refuse changes from here on; returns when a swap that has begun is done."""
+        self._closed.set()
+        with self._swapping:
+            pass
+
+    def _with_parameters(
+        self, active: ActiveVocabulary, parameters: NodeParameters
+    ) -> CompiledVocabulary:
+        """The active vocabulary with other parameters, warmed up where a latency budget begins."""
+        if _segmenter_parameters(parameters) == _segmenter_parameters(active.parameters):
+            return active.compiled
+        compiled = self._engine.with_parameters(active.compiled, parameters)
+        if parameters.options.max_latency_ms > 0 >= active.parameters.options.max_latency_ms:
+            self._warm_up(compiled, parameters)
+        return compiled
+
+    def _warm_up(self, compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
+        """Warm up what is to be used next, while frames are segmented with what is active.
+
+        Where memory does not suffice for both, it stays cold and the log says so.
+        """
+        if not parameters.options.warm_up:
+            return
+        try:
+            for warm_up_pass in warm_up_passes(compiled, parameters):
+                self._refuse_when_closed()
+                warm_up_pass()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            text = str(error)
+        else:
+            return
+        release_memory()  # after the error, whose traceback keeps tensors alive
+        self._reporter.warn(
+            f"There is not enough memory to warm up the vocabulary {compiled.vocabulary.name} "
+            f"beside the active one: {text} It is used all the same; its first images may take "
+            "longer."
+        )
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed.is_set():
+            raise UsageError(
+                "The node was cleaned up or shut down before this was ready; nothing has changed."
+            )
+
+
+def _refuse_without_memory(change: Callable[[], T]) -> T:
+    """What ``change`` returns; raises UsageError and frees memory where it runs out of it."""
+    try:
+        return change()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        text = str(error)
+    release_memory()  # after the error, whose traceback keeps tensors alive
+    raise UsageError(
+        f"There is not enough memory: {text} Nothing has changed; free memory on the device or "
+        "ask for less."
+    )
+
+
+def _segmenter_parameters(parameters: NodeParameters) -> tuple[object, ...]:
+    """The parameters that segmenters are made from; the others need no new ones."""
+    options = parameters.options
+    return (
+        parameters.settings,
+        options.max_latency_ms > 0,
+        options.budget_preview_interval,
+        options.budget_max_active,
+    )
+
+
+def requested_vocabulary(
+    preset: str,
+    names: Sequence[str],
+    previous: Vocabulary,
+    tokens: PromptTokens | None = None,
+) -> Vocabulary:
+    """The vocabulary of a request; a class whose name is in ``previous`` keeps its id and colour.
+
+    tokens: counts the tokens of prompts; None makes a tokenizer, which takes 26 MB meanwhile.
+
+    Raises UsageError unless exactly one of preset and names is given, VocabularyError when the
+    vocabulary cannot be used.
+    """
+    if bool(preset) == bool(names):
+        raise UsageError("The request must give either a preset or names, not both or neither.")
+    if preset:
+        return keep_ids(load_vocabulary(preset, tokens), previous)
+    return vocabulary_from_names(names, previous, tokens=tokens)

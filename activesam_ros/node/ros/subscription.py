@@ -1,0 +1,212 @@
+"""A subscription that follows the QoS profile of its publishers."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+
+from activesam_ros.node.ros.qos import Endpoint, endpoints, profile_for, subscription_conflicts
+
+# Messages one subscription may be ahead of another while both exist.
+REMEMBERED_MESSAGES = 256
+# From ROS 2 Iron on rclpy also tells when a message was sent.
+_TELLS_WHEN_SENT = hasattr(Subscription, "CallbackType")
+
+
+def stamp_ns(message: Any) -> int:
+    """The stamp of a message's header [ns]."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+@dataclass
+class _Delivered:
+    """A message by its stamp and the time it was sent [ns], and the subscriptions that had it."""
+
+    stamp_ns: int
+    sent_ns: int | None
+    subscriptions: set[int]
+
+
+class CopyFilter:
+    """Tells the copies of one message apart from messages that have the same stamp.
+
+    While several subscriptions to a topic exist, each of them delivers every message. Stamps may
+    recur (a driver that sends zeros, a recording that is played again), so a copy is only what
+    another subscription delivered with the same stamp and the same time of sending.
+    """
+
+    def __init__(self) -> None:
+        self._delivered: deque[_Delivered] = deque(maxlen=REMEMBERED_MESSAGES)
+
+    def is_copy(self, subscription: int, stamp_ns: int, sent_ns: int | None) -> bool:
+        """Whether another subscription has delivered this message before.
+
+        subscription: the number of the one that delivers it now. sent_ns: None where the middleware
+        does not tell; then a copy is known by its stamp alone.
+        """
+        for message in self._delivered:
+            same = message.stamp_ns == stamp_ns and message.sent_ns == sent_ns
+            if same and subscription not in message.subscriptions:
+                message.subscriptions.add(subscription)
+                return True
+        self._delivered.append(_Delivered(stamp_ns, sent_ns, {subscription}))
+        return False
+
+    def begin_change(self) -> None:
+        """Another subscription is made, which only has copies of messages sent from now on.
+
+        So messages known by their stamp alone are forgotten. The others stay, as publishers with
+        transient local durability send old messages again.
+        """
+        for message in [entry for entry in self._delivered if entry.sent_ns is None]:
+            self._delivered.remove(message)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A subscription, how many were made before it, and its profile."""
+
+    number: int
+    profile: QoSProfile
+    subscription: Subscription
+
+
+class FollowingSubscription:
+    """A subscription with the QoS profile that its publishers offer, which never loses a message.
+
+    When the offered profile changes, a new subscription is made beside the old one. Both are
+    heard until the new one has delivered for a while; each message is handed on once.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: Any,
+        topic: str,
+        receive: Callable[[Any], None],
+        *,
+        depth: int,
+        reliability: str,
+        unknown: str = "best_effort",
+        repeated: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Subscribe.
+
+        receive: gets every message, one at a time, in a thread of the executor. reliability: as for
+        :func:`profile_for`. unknown: the reliability while nobody publishes. repeated: called for a
+        message that is left out as a copy by its stamp alone.
+        """
+        self.topic = node.resolve_topic_name(topic)
+        self._node = node
+        self._message_type = message_type
+        self._type_name = f"sensor_msgs/msg/{message_type.__name__}"
+        self._receive = receive
+        self._repeated = repeated
+        self._depth = depth
+        self._reliability = reliability
+        self._unknown = unknown
+        self._group: CallbackGroup = MutuallyExclusiveCallbackGroup()
+        self._changing = threading.Lock()
+        self._hearing = threading.Lock()
+        self._closed = False
+        self._made = 0
+        # Numbers of the newest subscription that has delivered: now, and at the last follow().
+        self._heard = 0
+        self._heard_before = 0
+        self._copies = CopyFilter()
+        self._subscriptions: list[_Numbered] = []
+        self.follow()
+
+    def publishers(self) -> tuple[Endpoint, ...]:
+        """Who publishes the topic now."""
+        return endpoints(self._node.get_publishers_info_by_topic(self.topic))
+
+    def follow(self) -> tuple[str, ...]:
+        """Take the profile the publishers offer now; returns a sentence for each unheard one.
+
+        To be called periodically.
+        """
+        publishers = self.publishers()
+        same_type = [entry for entry in publishers if entry.message_type == self._type_name]
+        profile = profile_for(same_type, self._reliability, self._depth, unknown=self._unknown)
+        with self._changing:
+            if self._closed:
+                return ()
+            if not self._subscriptions or not _same(self._subscriptions[-1].profile, profile):
+                self._subscribe(profile)
+            self._destroy_replaced()
+        return subscription_conflicts(self.topic, self._type_name, profile, publishers)
+
+    def close(self) -> None:
+        """Receive nothing from here on."""
+        with self._changing:
+            with self._hearing:
+                self._closed = True
+            for entry in self._subscriptions:
+                self._node.destroy_subscription(entry.subscription)
+            self._subscriptions = []
+
+    def _subscribe(self, profile: QoSProfile) -> None:
+        self._made += 1
+        number = self._made
+
+        def hear(message: Any) -> None:
+            self._hear(number, message, None)
+
+        def hear_with_info(message: Any, info: Any) -> None:
+            # Middlewares that do not know the time report zero.
+            self._hear(number, message, info["source_timestamp"] or None)
+
+        callback: Any = hear_with_info if _TELLS_WHEN_SENT else hear
+        with self._hearing:
+            self._copies.begin_change()
+        subscription = self._node.create_subscription(
+            self._message_type, self.topic, callback, profile, callback_group=self._group
+        )
+        self._subscriptions.append(_Numbered(number, profile, subscription))
+
+    def _hear(self, number: int, message: Any, sent_ns: int | None) -> None:
+        with self._hearing:
+            if self._closed:
+                return
+            self._heard = max(self._heard, number)
+            copy = self._copies.is_copy(number, stamp_ns(message), sent_ns)
+        if not copy:
+            self._receive(message)
+        elif sent_ns is None:
+            self._repeated()
+
+    def _destroy_replaced(self) -> None:
+        """Destroy subscriptions that a newer one has replaced.
+
+        One that delivered stays until a newer one delivers and a further follow() has passed, so
+        that what it has queued is heard. Of those that have not delivered the newest two stay: the
+        newest may not have found its publisher yet.
+        """
+        with self._hearing:
+            heard = self._heard
+        newest = self._subscriptions[-2:]
+        kept = [
+            entry
+            for entry in self._subscriptions
+            if self._heard_before <= entry.number <= heard
+            or (entry.number > heard and entry in newest)
+        ]
+        for entry in self._subscriptions:
+            if entry not in kept:
+                self._node.destroy_subscription(entry.subscription)
+        self._subscriptions = kept
+        self._heard_before = heard
+
+
+def _same(left: QoSProfile, right: QoSProfile) -> bool:
+    return bool(left.reliability == right.reliability and left.durability == right.durability)

@@ -1,0 +1,184 @@
+"""A subscription that changes its profile hands on every message once, whatever the stamps are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from activesam_ros.node.ros.subscription import CopyFilter, FollowingSubscription, stamp_ns
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+
+
+@dataclass
+class FakeNode:
+    """Takes note of subscriptions; its only publisher offers ``reliability``."""
+
+    reliability: ReliabilityPolicy = BEST_EFFORT
+    subscriptions: list[Callable[..., None]] = field(default_factory=list)
+    destroyed: list[Callable[..., None]] = field(default_factory=list)
+
+    def resolve_topic_name(self, topic: str) -> str:
+        return f"/{topic}"
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+        return [
+            SimpleNamespace(
+                node_namespace="/",
+                node_name="camera",
+                topic_type="sensor_msgs/msg/Image",
+                qos_profile=QoSProfile(depth=1, reliability=self.reliability),
+            )
+        ]
+
+    def create_subscription(
+        self,
+        message_type: Any,
+        topic: str,
+        callback: Callable[..., None],
+        profile: QoSProfile,
+        callback_group: Any,
+    ) -> Callable[..., None]:
+        self.subscriptions.append(callback)
+        return callback
+
+    def destroy_subscription(self, subscription: Callable[..., None]) -> None:
+        self.destroyed.append(subscription)
+
+
+class Rig:
+    """A following subscription and what it hands on."""
+
+    def __init__(self) -> None:
+        self.node = FakeNode()
+        self.received: list[Image] = []
+        self.repeated = 0
+        self.subscription = FollowingSubscription(
+            self.node,  # type: ignore[arg-type]
+            Image,
+            "image",
+            self.received.append,
+            depth=256,
+            reliability="auto",
+            repeated=self._count,
+        )
+
+    def _count(self) -> None:
+        self.repeated += 1
+
+    def switch(self, reliability: ReliabilityPolicy = RELIABLE) -> None:
+        self.node.reliability = reliability
+        self.subscription.follow()
+
+    def deliver(self, subscription: int, message: Image, sent_ns: int) -> None:
+        """Let a subscription, numbered from 0, deliver a message that was sent at that time."""
+        hear = self.node.subscriptions[subscription]
+        if len(inspect.signature(hear).parameters) == 2:
+            hear(message, {"source_timestamp": sent_ns})
+        else:
+            hear(message)
+
+
+def images(count: int, stamped: bool = True) -> list[Image]:
+    """Images with stamps of their own, or all with the stamp zero."""
+    found = [Image() for _ in range(count)]
+    for place, image in enumerate(found):
+        image.header.stamp.sec = place + 1 if stamped else 0
+    return found
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+def test_images_after_a_switch_are_no_copies_because_their_stamps_recur(stamped: bool) -> None:
+    """As with a driver that sends zeros, or a recording that is played again."""
+    rig = Rig()
+    first, again = images(3, stamped), images(3, stamped)
+    for sent_ns, image in enumerate(first, start=1):
+        rig.deliver(0, image, sent_ns)
+    rig.switch()
+    for sent_ns, image in enumerate(again, start=4):
+        rig.deliver(1, image, sent_ns)
+    assert rig.received == first + again
+    assert all(left is right for left, right in zip(rig.received, first + again, strict=True))
+    assert rig.repeated == 0
+
+
+@given(
+    stamped=st.booleans(),
+    first_of_new=st.integers(0, 8),
+    turns=st.lists(st.booleans(), max_size=24),
+)
+def test_every_image_is_handed_on_once(stamped: bool, first_of_new: int, turns: list[bool]) -> None:
+    """The old subscription has every image, the new one those from ``first_of_new`` on."""
+    rig = Rig()
+    sent = images(8, stamped)
+    rig.switch()
+    waiting = {0: list(enumerate(sent)), 1: list(enumerate(sent))[first_of_new:]}
+    for turn in [*turns, *[False] * 8, *[True] * 8]:
+        if waiting[turn]:
+            place, image = waiting[turn].pop(0)
+            rig.deliver(int(turn), image, sent_ns=place + 1)
+    assert len(rig.received) == 8
+    assert {id(image) for image in rig.received} == {id(image) for image in sent}
+    assert rig.repeated == 0
+
+
+def test_a_message_that_three_subscriptions_deliver_is_handed_on_once() -> None:
+    rig = Rig()
+    (image,) = images(1)
+    rig.switch(RELIABLE)
+    rig.switch(BEST_EFFORT)
+    for subscription in (2, 0, 1):
+        rig.deliver(subscription, image, sent_ns=1)
+    assert rig.received == [image]
+
+
+def test_the_old_subscription_stays_until_the_new_one_has_delivered_for_a_while() -> None:
+    rig = Rig()
+    first, second = images(2)
+    rig.deliver(0, first, sent_ns=1)
+    rig.switch()
+    for _ in range(3):
+        rig.subscription.follow()
+    assert rig.node.destroyed == [], "the new one may not have found the publisher"
+    rig.deliver(1, second, sent_ns=2)
+    rig.subscription.follow()
+    assert rig.node.destroyed == [], "something may be queued"
+    rig.subscription.follow()
+    assert rig.node.destroyed == rig.node.subscriptions[:1]
+    rig.subscription.close()
+    assert rig.node.destroyed == rig.node.subscriptions
+    rig.deliver(1, second, sent_ns=3)
+    assert len(rig.received) == 2
+
+
+def test_where_the_time_of_sending_is_unknown_a_copy_by_its_stamp_is_counted() -> None:
+    rig = Rig()
+    first, second, third = images(3)
+    rig.deliver(0, first, sent_ns=0)
+    rig.switch()
+    rig.deliver(1, first, sent_ns=0)  # sent again, as nothing from before the switch is a copy
+    rig.deliver(0, second, sent_ns=0)
+    rig.deliver(1, second, sent_ns=0)
+    rig.deliver(1, third, sent_ns=0)
+    assert rig.received == [first, first, second, third]
+    assert rig.repeated == 1
+
+
+def test_one_subscription_never_delivers_copies() -> None:
+    copies = CopyFilter()
+    assert not any(copies.is_copy(1, stamp_ns=0, sent_ns=None) for _ in range(1000))
+
+
+def test_stamps_are_in_nanoseconds() -> None:
+    image = Image()
+    image.header.stamp.sec, image.header.stamp.nanosec = 7, 8
+    assert stamp_ns(image) == 7_000_000_008

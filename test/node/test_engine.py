@@ -1,0 +1,99 @@
+"""Warming up, and memory that is excluded from garbage collections."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from activesam_ros.node.budget.degradation import BudgetLevel, Step
+from activesam_ros.node.engine import CompiledVocabulary, release_memory, settle_memory, warm_up
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.segmentation.active_set import Chooser
+from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.settings import Settings
+
+
+@dataclass
+class FakeSegmenter:
+    """Segments nothing; notes the sizes of batches and of the previews that choosers ask for."""
+
+    bucket_size: int = 32
+    batches: list[int] = field(default_factory=list)
+    previewed: list[int] = field(default_factory=list)
+
+    def segment_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        wanted: Sequence[Wanted],
+        choosers: Sequence[Chooser | None],
+    ) -> Iterator[Segmentation]:
+        self.batches.append(len(images))
+        for chooser in choosers:
+            if chooser is not None:
+                queries = chooser.choose_preview(np.zeros((8, 8, 3), np.uint8))
+                self.previewed.append(len(queries))
+                chosen = chooser.choose_decode(torch.full((len(queries),), 0.5))
+                chooser.finish(dict.fromkeys(chosen, 0.0))
+        return iter(())
+
+    def with_bucket_size(self, bucket_size: int) -> FakeSegmenter:
+        return self
+
+
+def compiled(settings: Settings, *segmenters: FakeSegmenter) -> CompiledVocabulary:
+    vocabulary = vocabulary_from_names([f"class {number}" for number in range(10)])
+    levels = tuple(BudgetLevel(Step(place), settings) for place in range(len(segmenters)))
+    return CompiledVocabulary(vocabulary, levels, segmenters, cache_hit=False)
+
+
+def parameters(camera_batch: int, cameras: int) -> NodeParameters:
+    names = [f"camera{number}" for number in range(cameras)]
+    return NodeParameters.from_mapping({"camera_batch": camera_batch, "cameras": names})
+
+
+@pytest.mark.parametrize(
+    ("camera_batch", "cameras", "batches"),
+    [(1, 4, [1]), (4, 4, [1, 2, 3, 4]), (4, 3, [1, 2, 3]), (3, 8, [1, 2, 3]), (8, 0, [1])],
+)
+def test_every_level_is_warmed_up_with_every_number_of_images(
+    camera_batch: int, cameras: int, batches: list[int]
+) -> None:
+    segmenters = [FakeSegmenter() for _ in range(3)]
+    warm_up(compiled(Settings(), *segmenters), parameters(camera_batch, cameras))
+    assert [segmenter.batches for segmenter in segmenters] == [batches] * 3
+
+
+def test_a_stream_is_warmed_up_with_a_full_preview_and_a_slice() -> None:
+    segmenter = FakeSegmenter()
+    settings = Settings(max_active=2, preview_interval=5, streaming=True)
+    warm_up(compiled(settings, segmenter), parameters(camera_batch=2, cameras=2))
+    assert segmenter.previewed == [10, 2, 10, 10, 2, 2]
+
+
+def test_what_was_settled_is_freed_when_it_is_dropped() -> None:
+    class Knot:
+        """Refers to itself, so that only the garbage collector can free it."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    knot = Knot()
+    settled = weakref.ref(knot)
+    settle_memory()
+    del knot
+    gc.collect()
+    assert settled() is not None, "the collector passes over it"
+    later = weakref.ref(Knot())
+    gc.collect()
+    assert later() is None, "and finds what comes later"
+    release_memory()
+    assert settled() is None
+    gc.unfreeze()
