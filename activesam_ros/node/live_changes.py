@@ -18,9 +18,9 @@ from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory
 from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera
-from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 T = TypeVar("T")
 
@@ -34,14 +34,14 @@ class LiveChanges:
         processor: FrameProcessor,
         cameras: Mapping[str, Camera],
         reporter: FrameReporter,
-        tokens: PromptTokens,
+        tokenizer: Tokenizer,
     ) -> None:
-        """``tokens`` counts the tokens of requested vocabularies."""
+        """``tokenizer`` checks requested vocabularies."""
         self._engine = engine
         self._processor = processor
         self._cameras = cameras
         self._reporter = reporter
-        self._tokens = tokens
+        self._tokenizer = tokenizer
         self._swapping = threading.Lock()
         self._closed = threading.Event()
 
@@ -73,7 +73,7 @@ class LiveChanges:
         def swap() -> tuple[ActiveVocabulary, int]:
             before = self._processor.active
             vocabulary = requested_vocabulary(
-                preset, names, before.compiled.vocabulary, self._tokens
+                preset, names, before.compiled.vocabulary, self._tokenizer
             )
             compiled = self._engine.compile(vocabulary, before.parameters)
             self._warm_up(compiled, before.parameters)
@@ -169,11 +169,11 @@ def requested_vocabulary(
     preset: str,
     names: Sequence[str],
     previous: Vocabulary,
-    tokens: PromptTokens | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Vocabulary:
     """The vocabulary of a request; a class whose name is in ``previous`` keeps its id and colour.
 
-    tokens: counts the tokens of prompts; None makes a tokenizer, which takes 26 MB meanwhile.
+    tokenizer: checks the length of prompts; None makes one, which takes 26 MB meanwhile.
 
     Raises UsageError unless exactly one of preset and names is given, VocabularyError when the
     vocabulary cannot be used.
@@ -181,5 +181,5 @@ def requested_vocabulary(
     if bool(preset) == bool(names):
         raise UsageError("The request must give either a preset or names, not both or neither.")
     if preset:
-        return keep_ids(load_vocabulary(preset, tokens), previous)
-    return vocabulary_from_names(names, previous, tokens=tokens)
+        return keep_ids(load_vocabulary(preset, tokenizer), previous)
+    return vocabulary_from_names(names, previous, tokenizer=tokenizer)

@@ -16,8 +16,8 @@ from activesam_ros.node.ros.camera import Camera, CameraFrame
 from activesam_ros.node.ros.publishers import VocabularyPublishers
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.node.worker import FrameWorker
-from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.recordings.image_encodings import Converter
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 
 class Session:
@@ -34,9 +34,9 @@ class Session:
         active: ActiveVocabulary,
         converter: Converter,
         statistics: Mapping[str, FrameStatistics],
-        tokens: PromptTokens,
+        tokenizer: Tokenizer,
     ) -> None:
-        """``statistics`` by camera; ``tokens`` counts the tokens of requested vocabularies."""
+        """``statistics`` by camera; ``tokenizer`` checks requested vocabularies."""
         self.engine = engine
         self._node = node
         self._vocabulary_publishers = VocabularyPublishers(node)
@@ -55,7 +55,7 @@ class Session:
             self._publish_vocabulary,
             now_ns=lambda: int(node.get_clock().now().nanoseconds),
         )
-        self.changes = LiveChanges(engine, self.processor, self._cameras, self._reporter, tokens)
+        self.changes = LiveChanges(engine, self.processor, self._cameras, self._reporter, tokenizer)
         self._worker: FrameWorker[CameraFrame] | None = None
         self._logged_conflicts: set[str] = set()
 

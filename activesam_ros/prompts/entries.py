@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from activesam_ros.errors import VocabularyError
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.colors import Color
+from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import MAX_LABEL_ID
 
 MAX_CLASSES = MAX_LABEL_ID + 1
@@ -31,16 +31,6 @@ class Origin:
         if self.file is None:
             return VocabularyError(f"{self.place(line)}: {reason}")
         return VocabularyError.at(self.file, line, reason)
-
-
-class PromptTokens(Protocol):
-    """What a tokenizer has to tell about prompts."""
-
-    context_length: int
-
-    def length(self, text: str) -> int:
-        """Tokens of ``text``, start and end included."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +66,7 @@ def split_names(text: str, line: int, origin: Origin) -> tuple[str, ...]:
 
 
 def check_entries(
-    entries: Sequence[ClassEntry], origin: Origin, tokens: PromptTokens | None
+    entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer | None
 ) -> None:
     """Refuse entries that make no vocabulary, naming the line.
 
@@ -93,7 +83,7 @@ def check_entries(
         )
     for entry in entries:
         for name in (*entry.names, *(name for row in entry.hypernyms or () for name in row)):
-            problem = name_problem(name) or (tokens and length_problem(name, tokens))
+            problem = name_problem(name) or (tokenizer and length_problem(name, tokenizer))
             if problem:
                 raise origin.error(entry.line, problem)
     _check_repeats(entries, origin)
@@ -118,15 +108,15 @@ def name_problem(name: str) -> str | None:
     return None
 
 
-def length_problem(name: str, tokens: PromptTokens) -> str | None:
+def length_problem(name: str, tokenizer: Tokenizer) -> str | None:
     """Why the prompt of ``name`` does not fit the text encoder, or None."""
     prompt = canonical(name)
-    length = tokens.length(prompt)
-    if length <= tokens.context_length:
+    length = tokenizer.length(prompt)
+    if length <= tokenizer.context_length:
         return None
     return (
         f"the prompt {prompt!r} takes {length} tokens with start and end, more than the "
-        f"{tokens.context_length} the text encoder reads; shorten it"
+        f"{tokenizer.context_length} the text encoder reads; shorten it"
     )
 
 

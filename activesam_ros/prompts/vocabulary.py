@@ -13,7 +13,6 @@ from activesam_ros.prompts.colors import Color, automatic_colors
 from activesam_ros.prompts.entries import (
     ClassEntry,
     Origin,
-    PromptTokens,
     check_entries,
     first_repeat,
     name_key,
@@ -151,7 +150,7 @@ class Vocabulary:
 def vocabulary_from_names(
     names: Sequence[str],
     previous: Vocabulary | None = None,
-    tokens: PromptTokens | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> Vocabulary:
     """The vocabulary of a request at run time: one class per text, aliases after commas.
 
@@ -172,7 +171,7 @@ def vocabulary_from_names(
             ClassEntry(names=entry_names, line=place, id=0 if is_background else next_id)
         )
         next_id += not is_background
-    vocabulary = vocabulary_of_entries("names", numbered, origin, tokens or Tokenizer())
+    vocabulary = vocabulary_of_entries("names", numbered, origin, tokenizer or Tokenizer())
     if previous is None:
         return vocabulary
     kept = keep_ids(vocabulary, previous)
@@ -182,13 +181,13 @@ def vocabulary_from_names(
 
 
 def vocabulary_of_entries(
-    name: str, entries: Sequence[ClassEntry], origin: Origin, tokens: PromptTokens | None
+    name: str, entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer | None
 ) -> Vocabulary:
     """Check ``entries`` (which carry ids) and give those without a colour one of their own.
 
     Raises VocabularyError with the line in ``origin``.
     """
-    check_entries(entries, origin, tokens)
+    check_entries(entries, origin, tokenizer)
     automatic = iter(
         automatic_colors(
             [name_key(entry.names[0]) for entry in entries if entry.color is None],

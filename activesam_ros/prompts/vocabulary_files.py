@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.entries import Origin, PromptTokens
+from activesam_ros.prompts.entries import Origin
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_of_entries
 from activesam_ros.prompts.vocabulary_text import read_text
 from activesam_ros.prompts.vocabulary_yaml import read_yaml
@@ -19,7 +19,7 @@ _FILE_SUFFIXES = (*_YAML_SUFFIXES, ".txt")
 MAX_FILE_BYTES = 64 * 2**20
 
 
-def load_vocabulary(name_or_path: str, tokens: PromptTokens | None = None) -> Vocabulary:
+def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vocabulary:
     """The preset ``name_or_path``, or the vocabulary in that file: YAML by its suffix, else text.
 
     A name without a folder or suffix is a preset where there is one. ``tokens`` counts the prompts'
@@ -34,7 +34,7 @@ def load_vocabulary(name_or_path: str, tokens: PromptTokens | None = None) -> Vo
         name, entries = read_yaml(text, origin)
     else:
         name, entries = None, read_text(text, origin)
-    return vocabulary_of_entries(name or path.stem, entries, origin, tokens or Tokenizer())
+    return vocabulary_of_entries(name or path.stem, entries, origin, tokenizer or Tokenizer())
 
 
 def preset_names() -> tuple[str, ...]:

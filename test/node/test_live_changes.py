@@ -25,6 +25,7 @@ from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.recordings.image_encodings import RosbagsConverter
+from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 
@@ -84,21 +85,11 @@ def node() -> Iterator[LifecycleNode]:
     rclpy.shutdown(context=context)
 
 
-@dataclass
-class FakeTokens:
-    """A token for each letter."""
-
-    context_length = 9
-
-    def length(self, text: str) -> int:
-        return len(text)
-
-
 def session_of(node: LifecycleNode, engine: FakeEngine, parameters: NodeParameters) -> Session:
     compiled = engine.compile(vocabulary_from_names(["road"]), parameters)
     active = ActiveVocabulary(compiled, 1, parameters)
     statistics = {"image": FrameStatistics()}
-    return Session(node, engine, active, RosbagsConverter(), statistics, FakeTokens())
+    return Session(node, engine, active, RosbagsConverter(), statistics, Tokenizer(3))
 
 
 def test_without_memory_to_warm_up_a_vocabulary_it_is_used_all_the_same(
@@ -234,7 +225,7 @@ def test_requests_are_checked_by_the_tokenizer_that_is_there(
     node: LifecycleNode, preset: str, names: list[str]
 ) -> None:
     session = session_of(node, FakeEngine(), NodeParameters.from_mapping(WARM))
-    with pytest.raises(VocabularyError, match="more than the 9 the text encoder reads"):
+    with pytest.raises(VocabularyError, match="more than the 3 the text encoder reads"):
         session.changes.swap_vocabulary(preset, names)
     session.close()
 

@@ -1,4 +1,4 @@
-"""Small stand-ins for the tokenizer and WordNet, and the golden network's text side."""
+"""The tokenizer, WordNet, and the text side of the golden network."""
 
 from __future__ import annotations
 
@@ -13,26 +13,17 @@ from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet
 from activesam_ros.sam3.checkpoint import load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.text_encoder import TextEncoder
-
-
-class CountedWords:
-    """Tokens of a prompt: its words, a start and an end."""
-
-    def __init__(self, context_length: int = 32) -> None:
-        self.context_length = context_length
-
-    def length(self, text: str) -> int:
-        return len(text.split()) + 2
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="session")
-def tokens() -> CountedWords:
-    return CountedWords()
+def tokenizer() -> Tokenizer:
+    return Tokenizer()
 
 
 @pytest.fixture(scope="session")
-def unlimited_tokens() -> CountedWords:
-    return CountedWords(context_length=10**6)
+def unlimited_tokenizer() -> Tokenizer:
+    return Tokenizer(context_length=10**6)
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 
-def make(tokens: PromptTokens, **shapes: tuple[int, ...]) -> PromptTable:
+def make(tokenizer: Tokenizer, **shapes: tuple[int, ...]) -> PromptTable:
     sizes = {
         "features": (3, 32, 8),
         "padding": (3, 32),
@@ -20,7 +20,7 @@ def make(tokens: PromptTokens, **shapes: tuple[int, ...]) -> PromptTable:
         **shapes,
     }
     return PromptTable(
-        vocabulary=vocabulary_from_names(["road", "tree, hedge"], tokens=tokens),
+        vocabulary=vocabulary_from_names(["road", "tree, hedge"], tokenizer=tokenizer),
         fingerprint="f",
         features=torch.ones(sizes["features"]),
         padding=torch.zeros(sizes["padding"], dtype=torch.bool),
@@ -29,8 +29,8 @@ def make(tokens: PromptTokens, **shapes: tuple[int, ...]) -> PromptTable:
     )
 
 
-def test_a_copy_in_another_precision_leaves_the_padding_boolean(tokens: PromptTokens) -> None:
-    table = make(tokens)
+def test_a_copy_in_another_precision_leaves_the_padding_boolean(tokenizer: Tokenizer) -> None:
+    table = make(tokenizer)
     copy = table.to("cpu", torch.bfloat16)
     assert (copy.features.dtype, copy.context.dtype) == (torch.bfloat16, torch.bfloat16)
     assert (copy.padding.dtype, copy.context_padding.dtype) == (torch.bool, torch.bool)
@@ -49,7 +49,7 @@ def test_a_copy_in_another_precision_leaves_the_padding_boolean(tokens: PromptTo
     ],
 )
 def test_tensors_that_contradict_the_vocabulary_are_refused(
-    tokens: PromptTokens, name: str, shape: tuple[int, ...]
+    tokenizer: Tokenizer, name: str, shape: tuple[int, ...]
 ) -> None:
     with pytest.raises(VocabularyError, match="3 queries of the vocabulary 'names' need"):
-        make(tokens, **{name: shape})
+        make(tokenizer, **{name: shape})

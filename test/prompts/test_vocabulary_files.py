@@ -12,25 +12,25 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary_files import load_vocabulary, preset_names
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 Write = Callable[[str, str | bytes], str]
 
 
-def refusal(path: str, tokens: PromptTokens) -> str:
+def refusal(path: str, tokenizer: Tokenizer) -> str:
     """The message after the file's name."""
     with pytest.raises(VocabularyError) as caught:
-        load_vocabulary(path, tokens)
+        load_vocabulary(path, tokenizer)
     assert str(caught.value).startswith(path)
     return str(caught.value).removeprefix(path)
 
 
 def test_a_text_file_has_a_class_a_line_and_ids_from_zero(
-    write: Write, tokens: PromptTokens
+    write: Write, tokenizer: Tokenizer
 ) -> None:
     path = write("street.txt", "road\n  tree ,hedge\t\r\ngrass, wild flowers\nwood \n")
-    vocabulary = load_vocabulary(path, tokens)
+    vocabulary = load_vocabulary(path, tokenizer)
     assert vocabulary.name == "street"
     assert [(entry.id, entry.names) for entry in vocabulary.classes] == [
         (0, ("road",)),
@@ -43,9 +43,9 @@ def test_a_text_file_has_a_class_a_line_and_ids_from_zero(
 
 @pytest.mark.parametrize("content", ["road\nsky", "road\nsky\n", "\ufeffroad\r\nsky\r\n"])
 def test_the_last_newline_and_a_byte_order_mark_do_not_matter(
-    write: Write, tokens: PromptTokens, content: str
+    write: Write, tokenizer: Tokenizer, content: str
 ) -> None:
-    assert load_vocabulary(write("v.txt", content), tokens).queries == ("road", "sky")
+    assert load_vocabulary(write("v.txt", content), tokenizer).queries == ("road", "sky")
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_the_last_newline_and_a_byte_order_mark_do_not_matter(
     ],
 )
 def test_text_that_cannot_be_used_is_refused_with_its_line(
-    write: Write, tokens: PromptTokens, content: str, message: str
+    write: Write, tokenizer: Tokenizer, content: str, message: str
 ) -> None:
-    assert refusal(write("v.txt", content), tokens).startswith(message)
+    assert refusal(write("v.txt", content), tokenizer).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_text_that_cannot_be_used_is_refused_with_its_line(
 )
 @pytest.mark.parametrize("name", ["v.txt", "v.yaml"])
 def test_other_encodings_are_refused_with_their_line(
-    write: Write, tokens: PromptTokens, name: str, content: bytes, message: str
+    write: Write, tokenizer: Tokenizer, name: str, content: bytes, message: str
 ) -> None:
-    found = refusal(write(name, content), tokens)
+    found = refusal(write(name, content), tokenizer)
     if name == "v.yaml" and "name" in message:
         message = ":1: the character U+0000 cannot stand in YAML"
     assert found.startswith(message)
@@ -101,7 +101,7 @@ def test_the_length_of_a_prompt_is_that_of_its_canonical_words(write: Write) -> 
     assert load_vocabulary(write("fits.txt", "a " * 30)).queries == (("a " * 30).strip(),)
 
 
-def test_a_yaml_file_says_everything(write: Write, tokens: PromptTokens) -> None:
+def test_a_yaml_file_says_everything(write: Write, tokenizer: Tokenizer) -> None:
     path = write(
         "robot.yaml",
         """
@@ -118,7 +118,7 @@ def test_a_yaml_file_says_everything(write: Write, tokens: PromptTokens) -> None
           - name: sky
         """,
     )
-    vocabulary = load_vocabulary(path, tokens)
+    vocabulary = load_vocabulary(path, tokenizer)
     road, tree, sky = vocabulary.classes
     assert vocabulary.name == "my robot"
     assert (road.id, road.names, road.color, road.pinned) == (3, ("road",), (1, 2, 3), False)
@@ -178,9 +178,9 @@ YAML_REFUSALS = [
 
 @pytest.mark.parametrize(("content", "line", "message"), YAML_REFUSALS)
 def test_yaml_that_cannot_be_used_is_refused_with_its_line(
-    write: Write, tokens: PromptTokens, content: str, line: int, message: str
+    write: Write, tokenizer: Tokenizer, content: str, line: int, message: str
 ) -> None:
-    found = refusal(write("v.yaml", content), tokens)
+    found = refusal(write("v.yaml", content), tokenizer)
     assert found.startswith(f":{line}: "), found
     assert message in found
 
@@ -191,50 +191,50 @@ def test_yaml_that_cannot_be_used_is_refused_with_its_line(
 @example(b"classes: [{name: a}, {name: \xe2\x80\xa8}]")
 @pytest.mark.parametrize("suffix", [".txt", ".yaml"])
 def test_any_bytes_make_a_vocabulary_or_a_vocabulary_error(
-    tmp_path_factory: pytest.TempPathFactory, tokens: PromptTokens, suffix: str, content: bytes
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer, suffix: str, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"any{suffix}"
     path.write_bytes(content)
     with contextlib.suppress(VocabularyError):
-        assert load_vocabulary(str(path), tokens).queries
+        assert load_vocabulary(str(path), tokenizer).queries
 
 
-def test_an_unknown_preset_is_refused_with_the_known_ones(tokens: PromptTokens) -> None:
+def test_an_unknown_preset_is_refused_with_the_known_ones(tokenizer: Tokenizer) -> None:
     with pytest.raises(VocabularyError, match=r"cityscapes, .*voc21\. Did you mean cityscapes"):
-        load_vocabulary("citscapes", tokens)
+        load_vocabulary("citscapes", tokenizer)
 
 
 @pytest.mark.parametrize(
     "name", ["", " ", "nowhere.txt", "no/such/file", "driving.txt", "a\x00b", "x" * 5000]
 )
-def test_a_missing_file_is_refused_with_the_presets(name: str, tokens: PromptTokens) -> None:
+def test_a_missing_file_is_refused_with_the_presets(name: str, tokenizer: Tokenizer) -> None:
     with pytest.raises(VocabularyError, match=r"driving|cannot be a vocabulary"):
-        load_vocabulary(name, tokens)
+        load_vocabulary(name, tokenizer)
 
 
-def test_a_folder_and_a_pipe_are_refused(tmp_path: Path, tokens: PromptTokens) -> None:
+def test_a_folder_and_a_pipe_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(VocabularyError, match="is a folder"):
-        load_vocabulary(str(tmp_path), tokens)
+        load_vocabulary(str(tmp_path), tokenizer)
     with pytest.raises(VocabularyError, match="no regular file"):
-        load_vocabulary(str(tmp_path / "pipe.txt"), tokens)
+        load_vocabulary(str(tmp_path / "pipe.txt"), tokenizer)
 
 
-def test_a_weights_file_is_refused_unread(write: Write, tokens: PromptTokens) -> None:
+def test_a_weights_file_is_refused_unread(write: Write, tokenizer: Tokenizer) -> None:
     path = write("sam3.txt", b"")
     os.truncate(path, 2**32)
-    assert "4,294,967,296 bytes, more than" in refusal(path, tokens)
+    assert "4,294,967,296 bytes, more than" in refusal(path, tokenizer)
 
 
 def test_a_preset_comes_before_a_file_of_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: PromptTokens
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer
 ) -> None:
     (tmp_path / "driving").write_text("only this\n")
     (tmp_path / "mine").write_text("only that\n")
     monkeypatch.chdir(tmp_path)
-    assert "road" in load_vocabulary("driving", tokens).queries
-    assert load_vocabulary("./driving", tokens).queries == ("only this",)
-    assert load_vocabulary("mine", tokens).queries == ("only that",)
+    assert "road" in load_vocabulary("driving", tokenizer).queries
+    assert load_vocabulary("./driving", tokenizer).queries == ("only this",)
+    assert load_vocabulary("mine", tokenizer).queries == ("only that",)
 
 
 def test_the_presets_are_the_eight_benchmarks_and_driving() -> None:

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.entries import PromptTokens
 from activesam_ros.prompts.vocabulary import (
     Vocabulary,
     VocabularyClass,
     keep_ids,
     vocabulary_from_names,
 )
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 WORDS = [f"thing {letter}" for letter in "abcdefghijkl"]
 REQUESTS = st.lists(st.sampled_from(WORDS), unique=True, min_size=1)
@@ -25,14 +25,14 @@ def ids(vocabulary: Vocabulary) -> dict[str, int]:
     return {entry.name: entry.id for entry in vocabulary.classes}
 
 
-def test_ids_start_behind_the_unlabelled_zero(tokens: PromptTokens) -> None:
-    vocabulary = vocabulary_from_names(["road", " tree , hedge"], tokens=tokens)
+def test_ids_start_behind_the_unlabelled_zero(tokenizer: Tokenizer) -> None:
+    vocabulary = vocabulary_from_names(["road", " tree , hedge"], tokenizer=tokenizer)
     assert ids(vocabulary) == {"road": 1, "tree": 2}
     assert vocabulary.queries == ("road", "tree", "hedge")
 
 
-def test_background_is_zero(tokens: PromptTokens) -> None:
-    vocabulary = vocabulary_from_names(["road", "Background", "car"], tokens=tokens)
+def test_background_is_zero(tokenizer: Tokenizer) -> None:
+    vocabulary = vocabulary_from_names(["road", "Background", "car"], tokenizer=tokenizer)
     assert ids(vocabulary) == {"road": 1, "Background": 0, "car": 2}
 
 
@@ -57,13 +57,13 @@ def test_the_networks_own_tokenizer_counts_where_none_is_given() -> None:
     ],
 )
 def test_names_that_cannot_be_used_are_refused(
-    names: list[str], message: str, tokens: PromptTokens
+    names: list[str], message: str, tokenizer: Tokenizer
 ) -> None:
     with pytest.raises(VocabularyError, match=message):
-        vocabulary_from_names(names, tokens=tokens)
+        vocabulary_from_names(names, tokenizer=tokenizer)
 
 
-def test_names_that_stay_keep_id_color_and_pin(tokens: PromptTokens) -> None:
+def test_names_that_stay_keep_id_color_and_pin(tokenizer: Tokenizer) -> None:
     previous = Vocabulary(
         "old",
         (
@@ -72,7 +72,7 @@ def test_names_that_stay_keep_id_color_and_pin(tokens: PromptTokens) -> None:
             VocabularyClass(1, ("sky",), (4, 5, 6)),
         ),
     )
-    new = vocabulary_from_names(["dog", "hedge", "Car, taxi", "cat"], previous, tokens)
+    new = vocabulary_from_names(["dog", "hedge", "Car, taxi", "cat"], previous, tokenizer)
     dog, hedge, car, cat = new.classes
     assert (car.id, car.color, car.pinned) == (7, (0, 0, 142), True)
     assert car.names == ("Car", "taxi")
@@ -83,29 +83,29 @@ def test_names_that_stay_keep_id_color_and_pin(tokens: PromptTokens) -> None:
     assert dog.id != cat.id
 
 
-def test_a_display_name_comes_before_an_alias(tokens: PromptTokens) -> None:
-    previous = vocabulary_from_names(["tree, hedge", "bush"], tokens=tokens)
-    new = vocabulary_from_names(["hedge", "tree", "hedgehog, bush"], previous, tokens)
+def test_a_display_name_comes_before_an_alias(tokenizer: Tokenizer) -> None:
+    previous = vocabulary_from_names(["tree, hedge", "bush"], tokenizer=tokenizer)
+    new = vocabulary_from_names(["hedge", "tree", "hedgehog, bush"], previous, tokenizer)
     tree, bush = ids(previous)["tree"], ids(previous)["bush"]
     assert ids(new)["tree"] == tree
     assert ids(new)["hedgehog"] == bush
     assert ids(new)["hedge"] not in (tree, bush)
 
 
-def test_the_ids_stay_small_through_many_changes(tokens: PromptTokens) -> None:
-    vocabulary = vocabulary_from_names(WORDS, tokens=tokens)
+def test_the_ids_stay_small_through_many_changes(tokenizer: Tokenizer) -> None:
+    vocabulary = vocabulary_from_names(WORDS, tokenizer=tokenizer)
     for change in range(100):
         names = [f"thing {change} {index}" for index in range(100)]
-        vocabulary = vocabulary_from_names(names, vocabulary, tokens)
+        vocabulary = vocabulary_from_names(names, vocabulary, tokenizer)
     assert max(ids(vocabulary).values()) <= 255
 
 
 @given(REQUESTS, REQUESTS)
 def test_set_changes_keep_ids_and_colors(
-    tokens: PromptTokens, before: list[str], after: list[str]
+    tokenizer: Tokenizer, before: list[str], after: list[str]
 ) -> None:
-    previous = vocabulary_from_names(before, tokens=tokens)
-    new = vocabulary_from_names(after, previous, tokens)
+    previous = vocabulary_from_names(before, tokenizer=tokenizer)
+    new = vocabulary_from_names(after, previous, tokenizer)
     assert new.queries == tuple(after)
     old = {entry.name: entry for entry in previous.classes}
     for entry in new.classes:
@@ -115,11 +115,11 @@ def test_set_changes_keep_ids_and_colors(
             assert entry.id not in {known.id for known in previous.classes}
             assert entry.id > 0
     assert len({entry.color for entry in new.classes}) == len(new.classes)
-    assert vocabulary_from_names(after, new, tokens) == new
+    assert vocabulary_from_names(after, new, tokenizer) == new
 
 
-def test_a_preset_keeps_its_own_free_ids(tokens: PromptTokens) -> None:
-    previous = vocabulary_from_names(["car", "dog"], tokens=tokens)
+def test_a_preset_keeps_its_own_free_ids(tokenizer: Tokenizer) -> None:
+    previous = vocabulary_from_names(["car", "dog"], tokenizer=tokenizer)
     preset = Vocabulary(
         "preset",
         (

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.prompts.entries import PromptTokens, name_key, name_problem
+from activesam_ros.prompts.entries import name_key, name_problem
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.prompts.vocabulary_writer import vocabulary_to_yaml
+from activesam_ros.sam3.tokenizer import Tokenizer
 
 AWKWARD = ["no", "Yes", "null", "12", "1e3", "a: b", "# x", "'", '"', "~", "-", "b\\n", "é", "🚗"]
 NAMES = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=20).map(str.strip)).filter(
@@ -47,13 +48,13 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
 @given(vocabulary=vocabularies(), comment=st.sampled_from(["", "one line", "two\n\nlines"]))
 def test_what_is_written_reads_back(
     tmp_path_factory: pytest.TempPathFactory,
-    unlimited_tokens: PromptTokens,
+    unlimited_tokenizer: Tokenizer,
     vocabulary: Vocabulary,
     comment: str,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "written.yaml"
     path.write_text(vocabulary_to_yaml(vocabulary, comment), encoding="utf-8")
-    assert load_vocabulary(str(path), unlimited_tokens) == vocabulary
+    assert load_vocabulary(str(path), unlimited_tokenizer) == vocabulary
 
 
 def test_a_class_takes_one_line_where_it_fits() -> None:
