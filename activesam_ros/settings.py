@@ -1,15 +1,19 @@
-"""Every number of the method: one table from which ROS parameters, flags and YAML are generated.
+"""The settings of the method, and the one table from which everything about settings comes.
 
-A field of :class:`Settings` is a setting; its :class:`Setting` entry in :data:`SETTINGS` carries
-the default, the range, the unit, the description and whether it may change while a node runs.
+To add a setting, add a field to :class:`Settings`, or to ``NodeOptions`` in
+node/parameters/options.py if only the node has it. The field's :func:`setting` states the default,
+range, unit, description and when it may change. ROS parameters and ``--set`` follow from it, and
+node/parameters/files.py prints config/activesam.yaml and the table of docs/node.md anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import enum
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_type_hints
 
@@ -21,7 +25,7 @@ SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
 _LOG = logging.getLogger(__name__)
 
 OLD_NAMES: Mapping[str, str] = {"preview_source": "preview_encoding"}
-"""Settings that were renamed: the old name keeps working and logs a line."""
+"""Old and current names of renamed settings; an old name works and logs a deprecation."""
 _OLD_CHOICES: Mapping[tuple[str, str], str] = {("preview_encoding", "own"): "separate"}
 
 AUTO = "auto"
@@ -30,382 +34,118 @@ NEVER = "never"
 MAX_LABEL_ID = 65534
 
 
+class Change(enum.Enum):
+    """When a setting may change in a running node."""
+
+    LIVE = "at any time"
+    UNCONFIGURED = "while the node is unconfigured; otherwise restart the node"
+    START = "at the start only; restart the node"
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table of settings.
+    """One row of the table.
 
-    ``choices`` are all that a text may be, or what may stand for a number; ``minimum`` to
-    ``maximum`` bound a number. ``live`` settings may change between two frames; the others shape
-    the prompts or the network's buffers and need a restart.
+    A number lies between ``minimum`` and ``maximum`` or is one of ``choices``. A text is one of
+    ``choices``, or any text if there are none.
     """
 
     name: str
     kind: SettingKind
     default: SettingValue
-    minimum: float | None
-    maximum: float | None
-    unit: str
     description: str
-    live: bool
+    minimum: float | None = None
+    maximum: float | None = None
+    unit: str = ""
     choices: tuple[str, ...] = ()
+    change: Change = Change.LIVE
+
+    @property
+    def bounds(self) -> str:
+        """Minimum, maximum and unit as a text, such as "1 to 1024 queries"; empty without them."""
+        if self.minimum is None or self.maximum is None:
+            return ""
+        return f"{self.minimum:.12g} to {self.maximum:.12g} {self.unit}".rstrip()
 
     def parse(self, text: str) -> SettingValue:
-        """Read the value from ``text`` as written on a command line; raises SettingsError."""
+        """The value that ``text`` stands for on a command line; raises SettingsError."""
         text = text.strip()
+        value: object = text
         if self.kind == "names":
-            return self.check(tuple(part.strip() for part in text.split(",") if part.strip()))
-        if self.kind == "text":
-            return self.check(text)
-        if self.kind == "bool":
-            return self.check({"true": True, "false": False}.get(text.lower(), text))
-        if text in self.choices:
-            return text
-        try:
-            return self.check(int(text) if self.kind == "int" else float(text))
-        except ValueError:
-            raise SettingsError(
-                f"{self.name}={text!r} is not {_article(self.kind)}; give {self._range()}."
-            ) from None
+            value = [part.strip() for part in text.split(",")]
+        elif self.kind == "bool":
+            value = {"true": True, "false": False}.get(text.lower(), text)
+        elif self.kind != "text":
+            with contextlib.suppress(ValueError):  # check refuses any other text
+                value = int(text) if self.kind == "int" else float(text)
+        return self.check(value)
 
     def check(self, value: object) -> SettingValue:
-        """Return ``value`` in the setting's own type, or raise SettingsError naming the bound."""
+        """``value`` in the setting's type; raises SettingsError with the values that are allowed.
+
+        An integer passes for a float, and a float without a fraction for an integer.
+        """
         if self.kind == "names":
             return self._check_names(value)
-        if self.kind == "bool":
-            if not isinstance(value, bool):
-                raise SettingsError(
-                    f"{self.name}={value!r} is not a truth value; give true or false."
-                )
-            return value
         if self.kind == "text":
             return self._check_text(value)
-        if isinstance(value, str) and value in self.choices:
+        if self.kind == "bool":
+            if not isinstance(value, bool):
+                raise self._refusal(value, "is not a truth value; give true or false")
             return value
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise SettingsError(
-                f"{self.name}={value!r} is not {_article(self.kind)}; give {self._range()}."
-            )
-        if self.kind == "int" and (not math.isfinite(value) or int(value) != value):
-            raise SettingsError(f"{self.name}={value!r} is not an integer; give {self._range()}.")
-        if (
-            not math.isfinite(value)
-            or (self.minimum is not None and value < self.minimum)
-            or (self.maximum is not None and value > self.maximum)
-        ):
-            raise SettingsError(f"{self.name}={value!r} is out of range; give {self._range()}.")
-        return int(value) if self.kind == "int" else float(value)
+        return self._check_number(value)
 
     def _check_names(self, value: object) -> tuple[str, ...]:
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise SettingsError(f"{self.name}={value!r} is not a list of class names.")
-        names = tuple(value)
-        if not all(isinstance(name, str) for name in names):
-            raise SettingsError(f"{self.name}={value!r} is not a list of class names.")
-        return tuple(name for name in names if name.strip())
+        """The names that are not blank."""
+        if isinstance(value, Iterable) and not isinstance(value, str):
+            names = tuple(value)
+            if all(isinstance(name, str) for name in names):
+                return tuple(name for name in names if name.strip())
+        raise self._refusal(value, "is not a list of names")
 
     def _check_text(self, value: object) -> str:
         if isinstance(value, str) and (self.name, value) in _OLD_CHOICES:
             old, value = value, _OLD_CHOICES[self.name, value]
             _LOG.warning("%s=%s is deprecated; give %s=%s.", self.name, old, self.name, value)
-        if not isinstance(value, str) or value not in self.choices:
-            raise SettingsError(
-                f"{self.name}={value!r} is unknown; give one of {', '.join(self.choices)}."
-            )
+        if self.choices and value not in self.choices:
+            known = ", ".join(choice or '""' for choice in self.choices)
+            raise self._refusal(value, f"is unknown; give one of {known}")
+        if not isinstance(value, str):
+            raise self._refusal(value, "is not a text")
         return value
 
-    def _range(self) -> str:
-        unit = f" {self.unit}" if self.unit else ""
-        others = "".join(f" or {choice}" for choice in self.choices)
-        return f"{_article(self.kind)} from {self.minimum:g} to {self.maximum:g}{unit}{others}"
+    def _check_number(self, value: object) -> SettingValue:
+        if isinstance(value, str) and value in self.choices:
+            return value
+        kind = "an integer" if self.kind == "int" else "a number"
+        allowed = " or ".join([f"give {kind} from {self.bounds}", *self.choices])
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self._refusal(value, f"is not {kind}; {allowed}")
+        if self.kind == "int" and isinstance(value, float) and not value.is_integer():
+            raise self._refusal(value, f"is not {kind}; {allowed}")
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        if not low <= value <= high:  # NaN too
+            raise self._refusal(value, f"is out of range; {allowed}")
+        return int(value) if self.kind == "int" else float(value)
+
+    def _refusal(self, value: object, reason: str) -> SettingsError:
+        return SettingsError(f"{self.name}={value!r} {reason}.")
 
 
-def _article(kind: SettingKind) -> str:
-    return "an integer" if kind == "int" else "a number"
-
-
-def _setting(
+def setting(
     default: Any,
     description: str,
     *,
     minimum: float | None = None,
     maximum: float | None = None,
     unit: str = "",
-    live: bool = True,
     choices: tuple[str, ...] = (),
+    change: Change = Change.LIVE,
 ) -> Any:
-    return field(
-        default=default,
-        metadata={
-            "description": description,
-            "minimum": minimum,
-            "maximum": maximum,
-            "unit": unit,
-            "live": live,
-            "choices": choices,
-        },
-    )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of the method (methods.md sections 2 and 4), validated on construction.
-
-    Raises SettingsError when a value has the wrong type or is out of range.
-    """
-
-    resolution: int = _setting(
-        0,
-        "Side of the square the image is resized to for decoding; 0 takes the network's own.",
-        minimum=0,
-        maximum=4032,
-        unit="px",
-        live=False,
-    )
-    preview_resolution: int = _setting(
-        0,
-        "Side of the square the preview sees; 0 takes two thirds of the resolution.",
-        minimum=0,
-        maximum=4032,
-        unit="px",
-        live=False,
-    )
-    bucket_size: int | str = _setting(
-        AUTO,
-        "Queries that go through the class-conditioned part at once; fewer need less memory. auto "
-        "takes 32 on a CPU, on a GPU up to 32 by its free memory.",
-        minimum=1,
-        maximum=1024,
-        unit="queries",
-        choices=(AUTO,),
-    )
-    preset: str = _setting(
-        "exact",
-        "exact computes what the published method does; fast approximates it: linear layers of the "
-        "image and fusion encoders in eight bits and a fusion_density of at most 0.4.",
-        choices=("exact", "fast"),
-        live=False,
-    )
-    compile: str = _setting(
-        NEVER,
-        "Whether the network is compiled, which makes the start longer and frames shorter, and on "
-        "a GPU recorded as CUDA graphs; auto does so on a GPU.",
-        choices=(AUTO, "always", NEVER),
-        live=False,
-    )
-    confidence_threshold: float = _setting(
-        0.3,
-        "Objects with a higher probability contribute their mask.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    quantile_alpha: float = _setting(
-        0.2,
-        "Share of the vocabulary the preview keeps: scores at or above the (1 - alpha) quantile.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_active: int = _setting(
-        40,
-        "Most queries decoded in a frame, pinned ones beside them; "
-        "a vocabulary of no more queries than this is not previewed.",
-        minimum=1,
-        maximum=65535,
-        unit="queries",
-    )
-    neighbor_tokens: int = _setting(
-        2,
-        "Nearest other queries whose pooled embeddings extend a prompt.",
-        minimum=0,
-        maximum=16,
-        unit="tokens",
-        live=False,
-    )
-    hypernym_tokens: int = _setting(
-        2,
-        "WordNet hypernyms whose pooled embeddings extend a prompt.",
-        minimum=0,
-        maximum=16,
-        unit="tokens",
-        live=False,
-    )
-    background_threshold: float = _setting(
-        0.0,
-        "Score below which a pixel becomes background_id; 0 switches the calibration off.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    background_id: int = _setting(
-        0,
-        "Label written to background pixels; a class of the vocabulary or an id of its own.",
-        minimum=0,
-        maximum=MAX_LABEL_ID,
-    )
-    mabc_exponent: float = _setting(
-        1.25,
-        "Exponent of the background threshold in margin-aware background calibration.",
-        minimum=0.1,
-        maximum=10.0,
-    )
-    pinned: tuple[str, ...] = _setting(
-        (),
-        "Class names that are always decoded, beside those the vocabulary pins.",
-    )
-    encoder_attention_density: float = _setting(
-        1.0,
-        "Share of the keys that a query of the image encoder attends to beside its own block; "
-        "1 attends densely.",
-        minimum=0.1,
-        maximum=1.0,
-    )
-    encoder_mlp_density: float = _setting(
-        1.0,
-        "Share of the tokens that go through the MLP in the image encoder's window blocks; "
-        "the others pass it by.",
-        minimum=0.1,
-        maximum=1.0,
-    )
-    encoder_sparse_from_block: int = _setting(
-        -1,
-        "First block of the image encoder that may be sparse; -1 takes the one after the first "
-        "block with global attention, 8 in SAM 3.",
-        minimum=-1,
-        maximum=1023,
-    )
-    stripe_order: str = _setting(
-        "content",
-        "How sparse parts rank tokens: by what each image shows, or evenly spread.",
-        choices=("content", "static"),
-    )
-    fusion_density: float = _setting(
-        1.0,
-        "Share of the keys that an image token attends to in the fusion encoder beside its own "
-        "block; 1 attends densely.",
-        minimum=0.1,
-        maximum=1.0,
-    )
-    fusion_mlp_density: float = _setting(
-        1.0,
-        "Share of the image tokens that go through the MLP in the fusion encoder's layers but the "
-        "last; the others pass it by.",
-        minimum=0.1,
-        maximum=1.0,
-    )
-    preview_encoding: str = _setting(
-        "separate",
-        "separate encodes the image once more at preview_resolution for the preview; shared "
-        "previews with the encoding made for decoding, which takes more time for each query.",
-        choices=("separate", "shared"),
-    )
-    streaming: bool = _setting(
-        False,
-        "Keep the active set alive from frame to frame and preview a slice of the vocabulary for "
-        "each, for video; off previews all of it for every image.",
-    )
-    preview_interval: int = _setting(
-        8,
-        "With streaming every class is looked at at least once in so many frames; 1 previews all "
-        "that is not active for every frame.",
-        minimum=1,
-        maximum=1000,
-        unit="frames",
-    )
-    enter_threshold: float = _setting(
-        0.3,
-        "With streaming a class becomes active when its presence in the preview is at least this.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    leave_threshold: float = _setting(
-        0.1,
-        "With streaming an active class has evidence while the filtered presence of its own decode "
-        "is at least this, or its own decode at least enter_threshold.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    hold_frames: int = _setting(
-        5,
-        "With streaming a class leaves after so many frames in a row without evidence.",
-        minimum=1,
-        maximum=1000,
-        unit="frames",
-    )
-    presence_gain: float = _setting(
-        0.5,
-        "With streaming the share of a frame in the filtered presence; 1 does not filter.",
-        minimum=0.01,
-        maximum=1.0,
-    )
-    scene_change_threshold: float = _setting(
-        0.2,
-        "With streaming a frame whose thumbnail differs more than this from the one before is "
-        "previewed in full; 0 does not compare.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    max_gap_s: float = _setting(
-        2.0,
-        "With streaming a frame is previewed in full when its stamp is more than this after the "
-        "one before, or earlier.",
-        minimum=0.01,
-        maximum=3600.0,
-        unit="s",
-    )
-
-    def __post_init__(self) -> None:
-        for setting in SETTINGS:
-            value = setting.check(getattr(self, setting.name))
-            object.__setattr__(self, setting.name, value)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, object]) -> Settings:
-        """Settings with ``values`` over the defaults; raises SettingsError on an unknown name."""
-        return cls().replace(values)
-
-    def assign(self, assignments: Iterable[str]) -> Settings:
-        """A copy with ``NAME=VALUE`` texts, as on a command line, in place; a later one wins.
-
-        Raises SettingsError on an unknown name, a missing ``=`` or an unreadable value.
-        """
-        values: dict[str, object] = {}
-        for assignment in assignments:
-            name, equals, text = assignment.partition("=")
-            if not equals:
-                raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
-            (current,) = current_names({name.strip(): text})
-            values[current] = setting_named(current).parse(text)
-        return self.replace(values)
-
-    def replace(self, values: Mapping[str, object]) -> Settings:
-        """A copy with ``values`` in place; all are validated before any is taken."""
-        values = current_names(values)
-        for name in values:
-            setting_named(name)
-        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
-
-
-def current_names(values: Mapping[str, object]) -> dict[str, object]:
-    """``values`` with the current name in place of an old one, for which a line is logged.
-
-    Raises SettingsError when both names of a setting are given.
-    """
-    current = dict(values)
-    for old, name in OLD_NAMES.items():
-        if old not in current:
-            continue
-        if name in current:
-            raise SettingsError(f"{old} is the old name of {name}; give {name} alone.")
-        _LOG.warning("The setting %s is now named %s; the old name is deprecated.", old, name)
-        current[name] = current.pop(old)
-    return current
-
-
-def setting_named(name: str) -> Setting:
-    """The table's row for ``name``; raises SettingsError listing the known names."""
-    for setting in SETTINGS:
-        if setting.name == name:
-            return setting
-    known = ", ".join(setting.name for setting in SETTINGS)
-    raise SettingsError(f"There is no setting {name!r}; the settings are {known}.")
+    """A dataclass field that is a setting; its name and annotation complete the row."""
+    row = Setting("", "text", default, description, minimum, maximum, unit, choices, change)
+    return field(default=default, metadata={"setting": row})
 
 
 _KINDS: Mapping[Any, SettingKind] = {
@@ -418,13 +158,290 @@ _KINDS: Mapping[Any, SettingKind] = {
 }
 
 
-def described_fields(owner: type[Any]) -> Iterator[dict[str, Any]]:
-    """Of each field of a dataclass that has metadata: that, and its name, kind and default."""
+def settings_of(owner: type[Any]) -> tuple[Setting, ...]:
+    """A row for each field of the dataclass ``owner`` that :func:`setting` made."""
     hints = get_type_hints(owner)
-    for entry in dataclasses.fields(owner):
-        if entry.metadata:
-            kind = _KINDS[hints[entry.name]]
-            yield {"name": entry.name, "kind": kind, "default": entry.default, **entry.metadata}
+    return tuple(
+        dataclasses.replace(
+            entry.metadata["setting"], name=entry.name, kind=_KINDS[hints[entry.name]]
+        )
+        for entry in dataclasses.fields(owner)
+        if "setting" in entry.metadata
+    )
 
 
-SETTINGS: tuple[Setting, ...] = tuple(Setting(**row) for row in described_fields(Settings))
+@dataclass(frozen=True)
+class Settings:
+    """The settings of the method (methods.md sections 2 and 4).
+
+    Raises SettingsError if a value has the wrong type or is out of range.
+    """
+
+    resolution: int = setting(
+        0,
+        "Side length of the square to which an image is resized for decoding; 0 takes the "
+        "network's own.",
+        minimum=0,
+        maximum=4032,
+        unit="px",
+        change=Change.UNCONFIGURED,
+    )
+    preview_resolution: int = setting(
+        0,
+        "Side length of the square to which an image is resized for the preview; 0 takes two "
+        "thirds of resolution.",
+        minimum=0,
+        maximum=4032,
+        unit="px",
+        change=Change.UNCONFIGURED,
+    )
+    bucket_size: int | str = setting(
+        AUTO,
+        "Number of queries that are decoded at once; a smaller number needs less memory. auto "
+        "takes 32 on a CPU; on a GPU it takes up to 32, as the free memory allows.",
+        minimum=1,
+        maximum=1024,
+        unit="queries",
+        choices=(AUTO,),
+    )
+    preset: str = setting(
+        "exact",
+        "exact computes the published method. fast approximates it: it runs the linear layers of "
+        "the image encoder and the fusion encoder in 8 bits, and limits fusion_density to 0.4.",
+        choices=("exact", "fast"),
+        change=Change.UNCONFIGURED,
+    )
+    compile: str = setting(
+        NEVER,
+        "Whether to compile the network, which makes the start longer and each frame faster. On a "
+        "GPU this also records CUDA graphs. auto compiles on a GPU only.",
+        choices=(AUTO, "always", NEVER),
+        change=Change.UNCONFIGURED,
+    )
+    confidence_threshold: float = setting(
+        0.3,
+        "An object contributes its mask if its probability is higher than this.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    quantile_alpha: float = setting(
+        0.2,
+        "Share of the vocabulary that the preview keeps: the queries with scores at or above the "
+        "(1 - alpha) quantile.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_active: int = setting(
+        40,
+        "Largest number of queries that are decoded in a frame, not counting pinned ones. A "
+        "vocabulary with no more queries than this is decoded whole, without a preview.",
+        minimum=1,
+        maximum=65535,
+        unit="queries",
+    )
+    neighbor_tokens: int = setting(
+        2,
+        "Number of other queries, the nearest ones, whose pooled embeddings are added to each "
+        "prompt.",
+        minimum=0,
+        maximum=16,
+        unit="tokens",
+        change=Change.UNCONFIGURED,
+    )
+    hypernym_tokens: int = setting(
+        2,
+        "Number of WordNet hypernyms whose pooled embeddings are added to each prompt.",
+        minimum=0,
+        maximum=16,
+        unit="tokens",
+        change=Change.UNCONFIGURED,
+    )
+    background_threshold: float = setting(
+        0.0,
+        "A pixel whose score is below this gets background_id; 0 turns background calibration off.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    background_id: int = setting(
+        0,
+        "Label of background pixels: the id of a class of the vocabulary, or an id that no class "
+        "has.",
+        minimum=0,
+        maximum=MAX_LABEL_ID,
+    )
+    mabc_exponent: float = setting(
+        1.25,
+        "Exponent that margin-aware background calibration applies to background_threshold.",
+        minimum=0.1,
+        maximum=10.0,
+    )
+    pinned: tuple[str, ...] = setting(
+        (),
+        "Names of classes that are decoded in every frame, in addition to those that the "
+        "vocabulary pins.",
+    )
+    encoder_attention_density: float = setting(
+        1.0,
+        "Share of the keys to which every query of the image encoder attends, in addition to the "
+        "keys of its own block; 1 is dense attention.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    encoder_mlp_density: float = setting(
+        1.0,
+        "Share of the tokens that go through the MLP in the window blocks of the image encoder; "
+        "the other tokens skip it.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    encoder_sparse_from_block: int = setting(
+        -1,
+        "First block of the image encoder that may be sparse; -1 takes the block after the first "
+        "one with global attention, which is block 8 in SAM 3.",
+        minimum=-1,
+        maximum=1023,
+    )
+    stripe_order: str = setting(
+        "content",
+        "How the sparse parts rank tokens: content ranks them by the content of each image, "
+        "static spreads the kept ones evenly.",
+        choices=("content", "static"),
+    )
+    fusion_density: float = setting(
+        1.0,
+        "Share of the keys to which every image token attends in the fusion encoder, in addition "
+        "to the keys of its own block; 1 is dense attention.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    fusion_mlp_density: float = setting(
+        1.0,
+        "Share of the image tokens that go through the MLP in each layer of the fusion encoder "
+        "except the last; the other tokens skip it.",
+        minimum=0.1,
+        maximum=1.0,
+    )
+    preview_encoding: str = setting(
+        "separate",
+        "Image encoding that the preview uses. separate encodes the image once more, at "
+        "preview_resolution. shared uses the encoding made for decoding, which takes more time "
+        "for each query.",
+        choices=("separate", "shared"),
+    )
+    streaming: bool = setting(
+        False,
+        "For video: keep the active set from frame to frame and preview only a part of the "
+        "vocabulary in each frame. If false, every frame is previewed with the whole vocabulary.",
+    )
+    preview_interval: int = setting(
+        8,
+        "With streaming: every class is previewed at least once in this many frames; 1 previews "
+        "all inactive classes in every frame.",
+        minimum=1,
+        maximum=1000,
+        unit="frames",
+    )
+    enter_threshold: float = setting(
+        0.3,
+        "With streaming: a class becomes active if its presence in the preview is at least this.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    leave_threshold: float = setting(
+        0.1,
+        "With streaming: a frame has evidence for an active class if the filtered presence of the "
+        "class is at least this, or its presence in this frame is at least enter_threshold.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    hold_frames: int = setting(
+        5,
+        "With streaming: a class stops being active after this many consecutive frames without "
+        "evidence.",
+        minimum=1,
+        maximum=1000,
+        unit="frames",
+    )
+    presence_gain: float = setting(
+        0.5,
+        "With streaming: weight of the newest frame in the filtered presence; 1 turns the filter "
+        "off.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    scene_change_threshold: float = setting(
+        0.2,
+        "With streaming: the whole vocabulary is previewed if the frame's thumbnail differs from "
+        "the previous one by more than this; 0 turns the comparison off.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    max_gap_s: float = setting(
+        2.0,
+        "With streaming: the whole vocabulary is previewed if the frame's stamp is more than this "
+        "after the previous one, or is earlier.",
+        minimum=0.01,
+        maximum=3600.0,
+        unit="s",
+    )
+
+    def __post_init__(self) -> None:
+        for row in SETTINGS:
+            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Settings:
+        """The defaults with ``values`` in place; raises SettingsError as :meth:`replace` does."""
+        return cls().replace(values)
+
+    def assign(self, assignments: Iterable[str]) -> Settings:
+        """A copy with the ``NAME=VALUE`` texts of a command line in place; the last one wins.
+
+        Raises SettingsError for an unknown name, a missing ``=`` or a bad value.
+        """
+        values: dict[str, object] = {}
+        for assignment in assignments:
+            name, equals, text = assignment.partition("=")
+            if not equals:
+                raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
+            (current,) = current_names({name.strip(): text})
+            values[current] = setting_named(current).parse(text)
+        return self.replace(values)
+
+    def replace(self, values: Mapping[str, object]) -> Settings:
+        """A copy with ``values`` in place.
+
+        Raises SettingsError for an unknown name or a bad value.
+        """
+        values = current_names(values)
+        for name in values:
+            setting_named(name)
+        return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+
+
+SETTINGS: tuple[Setting, ...] = settings_of(Settings)
+
+
+def setting_named(name: str) -> Setting:
+    """The row of ``name``; raises SettingsError with the known names."""
+    for row in SETTINGS:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in SETTINGS)
+    raise SettingsError(f"There is no setting {name!r}; the settings are {known}.")
+
+
+def current_names(values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` by current names; each old name among them logs a deprecation.
+
+    Raises SettingsError if both names of a setting are given.
+    """
+    current = dict(values)
+    for old, name in OLD_NAMES.items():
+        if old not in current:
+            continue
+        if name in current:
+            raise SettingsError(f"{old} is the old name of {name}; give {name} alone.")
+        _LOG.warning("The setting %s is now named %s; the old name is deprecated.", old, name)
+        current[name] = current.pop(old)
+    return current

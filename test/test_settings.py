@@ -83,7 +83,7 @@ def test_bad_assignments_name_value_and_bound(assignment: str, message: str) -> 
 
 @pytest.mark.parametrize("value", ["car", ("car", 3), 5, None])
 def test_pinned_wants_a_list_of_names(value: object) -> None:
-    with pytest.raises(SettingsError, match="list of class names"):
+    with pytest.raises(SettingsError, match="not a list of names"):
         Settings().replace({"pinned": value})
 
 

@@ -42,8 +42,9 @@ from activesam_ros.node.engine import (
 )
 from activesam_ros.node.frame_processor import ActiveVocabulary
 from activesam_ros.node.node_status import network_status_name
+from activesam_ros.node.parameters.declare import declare_parameters
+from activesam_ros.node.parameters.live import LiveParameters
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
-from activesam_ros.node.parameters.parameters import LiveParameters, declare_parameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_transition
 from activesam_ros.node.session import Session

@@ -24,7 +24,7 @@ from rosbags.typesys import Stores, get_typestore
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from activesam_ros.node.parameters.options import parameter_named
+from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.playback.player import main as playback
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_arguments_that_are_parameters_are_known_to_the_node(repository: Path) -
     constants = tables(repository, "segment.launch.py")
     names = [name for name, _, _ in constants["ARGUMENTS"]]
     for name in (*constants["PARAMETERS"], "autostart"):
-        assert parameter_named(name) is not None
+        assert name in NodeParameters().rows
         assert name in names
 
 

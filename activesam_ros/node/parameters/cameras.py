@@ -1,4 +1,4 @@
-"""Which cameras there are: the parameters of each, and what they come to."""
+"""The parameters of each named camera, and the inputs that follow from them."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.node.parameters.rows import Change, Parameter, option, rows_of
+from activesam_ros.settings import Change, Setting, setting, settings_of
 
 TRANSPORTS = ("raw", "compressed")
 MAX_CAMERAS = 8
 MAX_RATE_HZ = 1000.0
 UNNAMED = "image"
-"""The camera of a node without named ones; it has the topics ``image`` and ``~/semantic_mask``."""
+"""The camera of a node without named cameras; its topics are ``image``, ``~/semantic_mask``, ..."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
 
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """The parameters ``<name>.*`` of a named camera; raises SettingsError for a bad value."""
+    """The parameters ``<name>.*`` of the camera ``name``; raises SettingsError for a bad value."""
 
     name: str
-    topic: str = option(
+    topic: str = setting(
         "",
-        "Image topic of this camera; empty takes <name>/image, which may be remapped.",
+        "Image topic of this camera. If empty, it is <name>/image, which can be remapped.",
+        change=Change.UNCONFIGURED,
     )
-    transport: str = option(
+    transport: str = setting(
         "",
         "raw subscribes to the topic, compressed to topic/compressed; empty takes image_transport.",
         choices=("", *TRANSPORTS),
+        change=Change.UNCONFIGURED,
     )
-    max_rate_hz: float = option(
+    max_rate_hz: float = setting(
         0.0,
-        "Most images a second taken from this camera; 0 takes the parameter max_rate_hz.",
+        "Largest number of images per second that are taken from this camera; 0 takes the node's "
+        "max_rate_hz.",
         minimum=0.0,
         maximum=MAX_RATE_HZ,
         unit="Hz",
-        change=Change.LIVE,
     )
 
     def __post_init__(self) -> None:
@@ -48,23 +50,23 @@ class CameraOptions:
             object.__setattr__(self, field, row.check(getattr(self, field)))
 
     @property
-    def rows(self) -> tuple[Parameter, ...]:
-        """The table's rows for this camera."""
+    def rows(self) -> tuple[Setting, ...]:
+        """The rows of this camera, with its name in front."""
         return tuple(
             dataclasses.replace(row, name=f"{self.name}.{row.name}") for row in CAMERA_ROWS
         )
 
 
-CAMERA_ROWS: tuple[Parameter, ...] = rows_of(CameraOptions)
-"""The parameters of a camera without its name in front."""
+CAMERA_ROWS: tuple[Setting, ...] = settings_of(CameraOptions)
+"""The rows of a camera, without its name in front."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraInput:
-    """What is known of a camera once all parameters are read.
+    """A camera that the node subscribes to.
 
-    topic: as given, neither resolved nor with its transport's suffix. prefix: what stands before
-    the names of its outputs. max_rate_hz: 0 for no limit.
+    topic: as given; it is neither resolved nor has it the suffix of the transport. prefix: stands
+    before the names of the camera's outputs. max_rate_hz: 0 for no limit.
     """
 
     name: str
@@ -75,16 +77,17 @@ class CameraInput:
 
 
 def check_camera_names(names: Sequence[str]) -> None:
-    """Raise SettingsError unless the names can stand in topics and there are not too many."""
+    """Raise SettingsError for a name that cannot be part of a topic, and for too many names."""
     if len(names) > MAX_CAMERAS:
         raise SettingsError(
-            f"cameras has {len(names)} names; one node serves up to {MAX_CAMERAS}, start another."
+            f"cameras has {len(names)} names; one node serves up to {MAX_CAMERAS}: start another "
+            "node for the others."
         )
     for place, name in enumerate(names):
         if not _NAME.fullmatch(name):
             raise SettingsError(
-                f"cameras has the name {name!r}, which cannot stand in a topic; use letters, "
-                "digits and single underscores, beginning with a letter."
+                f"cameras has the name {name!r}, which cannot be part of a topic; use letters, "
+                "digits and single underscores, and begin with a letter."
             )
         if name in names[:place]:
-            raise SettingsError(f"cameras has the name {name!r} twice; give each its own.")
+            raise SettingsError(f"cameras has the name {name!r} twice; give each camera its own.")

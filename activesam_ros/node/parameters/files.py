@@ -1,7 +1,7 @@
-"""Texts generated from the table of parameters: the params file and the documentation's table.
+"""The files that are generated from the table of parameters.
 
-``python -m activesam_ros.node.parameters.files yaml`` prints config/activesam.yaml, ``markdown``
-the table in docs/node.md; tests compare them with what is there.
+``python -m activesam_ros.node.parameters.files yaml`` prints config/activesam.yaml, and
+``markdown`` prints the table of docs/node.md. Tests compare both with the files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import textwrap
 
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS
 from activesam_ros.node.parameters.options import PARAMETERS
-from activesam_ros.node.parameters.rows import Change, Parameter, ParameterValue
+from activesam_ros.settings import Change, Setting, SettingValue
 
 _WIDTH = 98
 _INDENT = "    "
 
 
 def params_file() -> str:
-    """The text of config/activesam.yaml: every parameter with its default and what it means."""
+    """The text of config/activesam.yaml: every parameter with its default and its description."""
     lines = [
-        "# Parameters of the node activesam with their defaults; generated from the table in",
-        "# activesam_ros/node/parameters/options.py. Copy it and keep the lines you change.",
+        "# The parameters of the node activesam and their defaults. To change some, copy this file",
+        "# and keep their lines. Generated from activesam_ros/settings.py and",
+        "# activesam_ros/node/parameters/options.py.",
         "/**:",
         "  ros__parameters:",
     ]
@@ -32,7 +33,7 @@ def params_file() -> str:
         lines += [f"{_INDENT}# {comment}" for comment in comments]
         lines.append(f"{_INDENT}{row.name}: {_yaml(row.default)}")
     lines += [
-        f"{_INDENT}# A camera named in cameras, such as front, has these beside:",
+        f"{_INDENT}# A camera that cameras names, such as front, also has these:",
         f"{_INDENT}# front:",
         *(f"{_INDENT}#   {row.name}: {_yaml(row.default)}" for row in CAMERA_ROWS),
     ]
@@ -53,23 +54,19 @@ def parameter_table() -> str:
 _CHANGES = {Change.LIVE: "live", Change.UNCONFIGURED: "restart", Change.START: "start"}
 
 
-def _allowed(row: Parameter) -> str:
+def _allowed(row: Setting) -> str:
     restart = "" if row.change is Change.LIVE else "needs a restart"
     parts = [part for part in (_range(row), restart) if part]
     return f"[{'; '.join(parts)}]" if parts else ""
 
 
-def _range(row: Parameter) -> str:
-    parts = list(row.choices)
-    if row.minimum is not None and row.maximum is not None:
-        unit = f" {row.unit}" if row.unit else ""
-        parts.append(f"{row.minimum:.12g} to {row.maximum:.12g}{unit}")
-    return ", ".join(parts)
+def _range(row: Setting) -> str:
+    return ", ".join([*row.choices, *([row.bounds] if row.bounds else [])])
 
 
-def _yaml(value: ParameterValue) -> str:
+def _yaml(value: SettingValue) -> str:
     if isinstance(value, tuple):
-        # ROS cannot read an empty list of texts; a blank name counts as none.
+        # ROS cannot read an empty list of texts; blank names do not count.
         return json.dumps(list(value) or [""])
     return json.dumps(value)
 

@@ -1,7 +1,7 @@
-"""The node's own parameters, and the one table of all parameters: these and the method's settings.
+"""The parameters of the node: its own options, the settings of the method, and those of cameras.
 
-ROS descriptors, ``config/activesam.yaml`` and the table in the documentation are all generated
-from :data:`PARAMETERS`.
+How to add one, and what follows from it, is in settings.py. A value or a combination that the node
+alone refuses is refused here, as is a default that differs in the node.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from activesam_ros.errors import SettingsError
 from activesam_ros.node.parameters.cameras import (
+    CAMERA_ROWS,
     MAX_CAMERAS,
     MAX_RATE_HZ,
     TRANSPORTS,
@@ -20,218 +21,230 @@ from activesam_ros.node.parameters.cameras import (
     CameraOptions,
     check_camera_names,
 )
-from activesam_ros.node.parameters.rows import (
-    Change,
-    Parameter,
-    ParameterValue,
-    from_setting,
-    option,
-    rows_of,
-)
 from activesam_ros.pipeline import DTYPES
 from activesam_ros.segmentation.baselines import Method, default_settings
-from activesam_ros.settings import AUTO, SETTINGS, Settings, SettingValue, current_names
+from activesam_ros.settings import (
+    AUTO,
+    SETTINGS,
+    Change,
+    Setting,
+    Settings,
+    SettingValue,
+    current_names,
+    setting,
+    settings_of,
+)
 
 RELIABILITIES = ("reliable", "best_effort")
 
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What the node needs to know beyond the method's settings; validated on construction.
+    """The settings that only the node has.
 
-    Raises SettingsError when a value has the wrong type or is out of range.
+    Raises SettingsError if a value has the wrong type or is out of range.
     """
 
-    weights: str = option(
+    weights: str = setting(
         "",
-        "Path of the network's weights, sam3.pt or a safetensors file; has to be given.",
+        "Path of the network's weights, sam3.pt or a safetensors file; required.",
+        change=Change.UNCONFIGURED,
     )
-    config_file: str = option(
+    config_file: str = setting(
         "",
-        "Path of the JSON file with the network's dimensions; empty takes config.json beside the "
-        "weights, else the full size.",
+        "Path of the JSON file with the network's dimensions. If empty, config.json beside the "
+        "weights is taken, or the full size if there is none.",
+        change=Change.UNCONFIGURED,
     )
-    vocabulary: str = option(
+    vocabulary: str = setting(
         "driving",
         "Name of a bundled vocabulary, or path of a YAML or text file.",
+        change=Change.UNCONFIGURED,
     )
-    method: str = option(
+    method: str = setting(
         Method.ACTIVESAM.value,
-        "How frames are segmented: the pruned method, the same without pruning, or a baseline. "
-        "The baselines segearth and sam3 were published with confidence_threshold 0.5.",
+        "Method of segmentation: activesam decodes an active set of classes, full decodes all "
+        "classes, segearth and sam3 are baselines. The baselines were published with a "
+        "confidence_threshold of 0.5.",
         choices=tuple(method.value for method in Method),
+        change=Change.UNCONFIGURED,
     )
-    device: str = option(
+    device: str = setting(
         "auto",
-        "auto, cpu, cuda or cuda:N; auto takes the first GPU where there is one.",
+        "Device of the network: auto, cpu, cuda or cuda:N. auto takes the first GPU, or the CPU "
+        "if there is none.",
+        change=Change.UNCONFIGURED,
     )
-    dtype: str = option(
+    dtype: str = setting(
         "auto",
-        "Precision of the network; auto takes bfloat16 on a GPU and float32 on a CPU.",
+        "Data type of the network; auto takes bfloat16 on a GPU and float32 on a CPU.",
         choices=DTYPES,
+        change=Change.UNCONFIGURED,
     )
-    cache_dir: str = option(
+    cache_dir: str = setting(
         "",
-        "Folder of compiled vocabularies; empty takes the user's cache folder.",
+        "Folder for compiled vocabularies; empty takes the user's cache folder.",
+        change=Change.UNCONFIGURED,
     )
-    cpu_threads: int = option(
+    cpu_threads: int = setting(
         0,
-        "CPU threads the network may use; 0 takes all cores but one, so that others are served.",
+        "Number of CPU threads that the network may use; 0 takes all cores but one, which is left "
+        "to other processes.",
         minimum=0,
         maximum=1024,
         unit="threads",
+        change=Change.UNCONFIGURED,
     )
-    warm_up: bool = option(
+    warm_up: bool = setting(
         True,
-        "Segment a blank image while configuring, so that the first frame is no slower than others "
-        "and missing memory shows before the robot moves.",
+        "Whether to segment a blank image while configuring. Then the first frame is as fast as "
+        "later ones, and a lack of memory shows before the robot moves.",
+        change=Change.UNCONFIGURED,
     )
-    cameras: tuple[str, ...] = option(
+    cameras: tuple[str, ...] = setting(
         (),
-        "Names of up to eight cameras, each with parameters of its own: <name>.topic, "
-        "<name>.transport, <name>.max_rate_hz. Outputs are under ~/<name>/. Without names the one "
-        "camera is the topic image, with its outputs under ~/.",
+        "Names of up to eight cameras. Each has the parameters <name>.topic, <name>.transport and "
+        "<name>.max_rate_hz, and its outputs under ~/<name>/. Without names there is one camera: "
+        "its topic is image, and its outputs are under ~/.",
         change=Change.START,
     )
-    camera_batch: int = option(
+    camera_batch: int = setting(
         1,
-        "Images of different cameras that are encoded at once when several wait.",
+        "Largest number of images, each of another camera, that are encoded at once when several "
+        "wait.",
         minimum=1,
         maximum=MAX_CAMERAS,
         unit="images",
+        change=Change.UNCONFIGURED,
     )
-    max_rate_hz: float = option(
+    max_rate_hz: float = setting(
         0.0,
-        "Most images a second taken from a camera; 0 takes all there is time for.",
+        "Largest number of images per second that are taken from a camera; 0 sets no limit.",
         minimum=0.0,
         maximum=MAX_RATE_HZ,
         unit="Hz",
-        change=Change.LIVE,
     )
-    image_transport: str = option(
+    image_transport: str = setting(
         "raw",
-        "raw subscribes to image, compressed to image/compressed.",
+        "raw subscribes to the topic image, compressed to image/compressed.",
         choices=TRANSPORTS,
+        change=Change.UNCONFIGURED,
     )
-    image_reliability: str = option(
+    image_reliability: str = setting(
         "auto",
-        "Reliability asked of the image's publisher; auto takes what the publisher offers.",
+        "Reliability of the image subscription; auto takes the reliability that the publisher "
+        "offers.",
         choices=("auto", *RELIABILITIES),
+        change=Change.UNCONFIGURED,
     )
-    output_reliability: str = option(
+    output_reliability: str = setting(
         "reliable",
-        "Reliability the masks are offered with; reliable serves every subscriber.",
+        "Reliability of the mask publishers; reliable also serves best-effort subscribers.",
         choices=RELIABILITIES,
+        change=Change.UNCONFIGURED,
     )
-    keep_all: bool = option(
+    keep_all: bool = setting(
         False,
-        "For evaluation: every image is segmented, in order; those that wait are kept in memory. "
-        "Needs max_image_age_ms, max_rate_hz and max_latency_ms at 0.",
+        "For evaluation: segment every image, in order, and keep waiting images in memory. "
+        "Requires 0 for max_image_age_ms, max_rate_hz and max_latency_ms.",
+        change=Change.UNCONFIGURED,
     )
-    keep_all_mib: int = option(
+    keep_all_mib: int = setting(
         1024,
-        "Memory for images that wait with keep_all; what does not fit is dropped, counted, and an "
-        "error in the diagnostics.",
+        "With keep_all: memory for waiting images. An image that does not fit is dropped and "
+        "counted, and the diagnostics report an error.",
         minimum=1,
         maximum=1_048_576,
         unit="MiB",
+        change=Change.UNCONFIGURED,
     )
-    max_latency_ms: float = option(
+    max_latency_ms: float = setting(
         0.0,
-        "Latency budget, from receiving an image to its mask; under load the node leaves out more, "
-        "step by step, and takes it back later. 0 leaves out nothing.",
+        "Latency budget, from receiving an image to its mask. When frames take longer, the node "
+        "does less, one step at a time, and goes back to full quality later. 0 sets no budget.",
         minimum=0.0,
         maximum=600_000.0,
         unit="ms",
-        change=Change.LIVE,
     )
-    budget_preview_interval: int = option(
+    budget_preview_interval: int = setting(
         8,
-        "First step of the latency budget: every class is previewed once in so many frames, with "
-        "streaming in so many times preview_interval; 1 skips the step.",
+        "First step of the latency budget: each class is previewed only once in this many frames; "
+        "with streaming, preview_interval is multiplied by this. 1 skips the step.",
         minimum=1,
         maximum=1000,
         unit="frames",
-        change=Change.LIVE,
     )
-    budget_max_active: int = option(
+    budget_max_active: int = setting(
         10,
-        "Second step: at most so many active queries, pinned ones beside them; max_active or more "
-        "skips the step.",
+        "Second step of the latency budget: largest number of active queries, not counting pinned "
+        "ones. A value of max_active or more skips the step.",
         minimum=1,
         maximum=65535,
         unit="queries",
-        change=Change.LIVE,
     )
-    budget_resolution: int = option(
+    budget_resolution: int = setting(
         0,
-        "Third step: side of the square that is decoded; 0 takes two thirds of the resolution, the "
-        "resolution or more skips the step.",
+        "Third step of the latency budget: side length of the square that is decoded. 0 takes two "
+        "thirds of resolution; a value of resolution or more skips the step.",
         minimum=0,
         maximum=4032,
         unit="px",
+        change=Change.UNCONFIGURED,
     )
-    max_image_age_ms: float = option(
+    max_image_age_ms: float = setting(
         0.0,
-        "Images whose stamp is older than this when their turn comes are dropped and counted; "
-        "0 takes any. With recordings set use_sim_time.",
+        "An image is dropped and counted if its stamp is older than this when its turn comes; 0 "
+        "accepts any age. Set use_sim_time to use this with recordings.",
         minimum=0.0,
         maximum=3_600_000.0,
         unit="ms",
-        change=Change.LIVE,
     )
-    image_timeout_s: float = option(
+    image_timeout_s: float = setting(
         2.0,
-        "Diagnostics warn when no image, or no usable one, came for this long.",
+        "The diagnostics warn if no usable image has come for this long.",
         minimum=0.05,
         maximum=3600.0,
         unit="s",
-        change=Change.LIVE,
     )
-    warn_latency_ms: float = option(
+    warn_latency_ms: float = setting(
         1000.0,
-        "Diagnostics warn when the 95th percentile of the latency is above this; 0 never does.",
+        "The diagnostics warn if the 95th percentile of the latency is above this; 0 turns the "
+        "warning off.",
         minimum=0.0,
         maximum=600_000.0,
         unit="ms",
-        change=Change.LIVE,
     )
-    error_after_s: float = option(
+    error_after_s: float = setting(
         10.0,
-        "A warning that lasts this long becomes an error.",
+        "The diagnostics report an error if a warning lasts this long.",
         minimum=0.0,
         maximum=3600.0,
         unit="s",
-        change=Change.LIVE,
     )
-    diagnostics_period_s: float = option(
+    diagnostics_period_s: float = setting(
         1.0,
         "Time between two diagnostics messages.",
         minimum=0.05,
         maximum=60.0,
         unit="s",
-        change=Change.LIVE,
     )
-    enabled: bool = option(
+    enabled: bool = setting(
         True,
-        "Whether images are received and segmented, the same as the service enable.",
-        change=Change.LIVE,
+        "Whether images are received and segmented; the service enable sets this parameter.",
     )
-    overlay_opacity: float = option(
+    overlay_opacity: float = setting(
         0.5,
-        "How much of the class colours covers the image in the overlay.",
+        "Opacity of the class colours over the image in the overlay.",
         minimum=0.0,
         maximum=1.0,
-        change=Change.LIVE,
     )
-    overlay_jpeg_quality: int = option(
+    overlay_jpeg_quality: int = setting(
         80,
         "JPEG quality of the compressed overlay.",
         minimum=1,
         maximum=100,
-        change=Change.LIVE,
     )
-    autostart: bool = option(
+    autostart: bool = setting(
         True,
         "Whether the node configures and activates itself; otherwise a lifecycle manager does.",
         change=Change.START,
@@ -241,84 +254,82 @@ class NodeOptions:
         for row in OPTIONS:
             object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
         check_camera_names(self.cameras)
-        if self.keep_all:
-            for name in ("max_image_age_ms", "max_rate_hz", "max_latency_ms"):
-                if getattr(self, name) > 0:
-                    raise SettingsError(
-                        f"{name}={getattr(self, name):g} would leave out images or parts of them, "
-                        f"which keep_all forbids; set {name} to 0 or keep_all to false."
-                    )
 
 
-OPTIONS: tuple[Parameter, ...] = rows_of(NodeOptions)
+OPTIONS: tuple[Setting, ...] = settings_of(NodeOptions)
 NODE_DEFAULTS: dict[str, SettingValue] = {"streaming": True, "compile": AUTO}
-"""Settings whose default is another in the node: a camera's frames follow each other, for long."""
-PARAMETERS: tuple[Parameter, ...] = (
+"""Defaults that differ in the node, as it segments the frames of a camera for a long time."""
+PARAMETERS: tuple[Setting, ...] = (
     *OPTIONS,
     *(
         dataclasses.replace(row, default=NODE_DEFAULTS.get(row.name, row.default))
-        for row in map(from_setting, SETTINGS)
+        for row in SETTINGS
     ),
 )
-"""Every parameter but those of named cameras."""
-
-
-def parameter_named(name: str) -> Parameter | None:
-    """The row of :data:`PARAMETERS` for ``name``, None for another name."""
-    return next((row for row in PARAMETERS if row.name == name), None)
+"""All parameters but those of named cameras."""
 
 
 @dataclass(frozen=True)
 class NodeParameters:
-    """Every parameter's value: the node's options, those of cameras, and the method's settings."""
+    """The values of all parameters.
+
+    Raises SettingsError if keep_all is set beside a parameter that leaves out images.
+    """
 
     options: NodeOptions = field(default_factory=NodeOptions)
     settings: Settings = field(default_factory=lambda: Settings().replace(NODE_DEFAULTS))
     cameras: tuple[CameraOptions, ...] = ()
 
     def __post_init__(self) -> None:
-        for camera in self.cameras:
-            if self.options.keep_all and camera.max_rate_hz > 0:
+        if not self.options.keep_all:
+            return
+        limits = {
+            "max_image_age_ms": self.options.max_image_age_ms,
+            "max_rate_hz": self.options.max_rate_hz,
+            "max_latency_ms": self.options.max_latency_ms,
+            **{f"{camera.name}.max_rate_hz": camera.max_rate_hz for camera in self.cameras},
+        }
+        for name, value in limits.items():
+            if value > 0:
                 raise SettingsError(
-                    f"{camera.name}.max_rate_hz={camera.max_rate_hz:g} would leave out images, "
-                    "which keep_all forbids; set it to 0 or keep_all to false."
+                    f"{name}={value:g} would leave out images or parts of them, which keep_all "
+                    f"forbids; set {name} to 0 or keep_all to false."
                 )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> NodeParameters:
-        """All parameters with ``values`` over the defaults of the method among them.
+        """``values`` over the defaults of the node and of the method that they name.
 
-        Raises SettingsError on an unknown name or a bad value.
+        Raises SettingsError for an unknown name or a bad value.
         """
-        method = Method(str(_METHOD.check(values.get("method", _METHOD.default))))
-        names = NodeOptions(cameras=values.get("cameras", ())).cameras  # type: ignore[arg-type]
-        cameras = tuple(CameraOptions(name) for name in names)
-        settings = default_settings(method).replace(NODE_DEFAULTS)
-        return cls(settings=settings, cameras=cameras).replace(values)
+        given = {name: values[name] for name in ("method", "cameras") if name in values}
+        first = NodeOptions(**given)  # type: ignore[arg-type]
+        return cls(
+            settings=default_settings(Method(first.method)).replace(NODE_DEFAULTS),
+            cameras=tuple(CameraOptions(name) for name in first.cameras),
+        ).replace(values)
 
     @property
-    def rows(self) -> tuple[Parameter, ...]:
-        """The table of all parameters, those of the named cameras among them."""
-        return (*PARAMETERS, *(row for camera in self.cameras for row in camera.rows))
+    def rows(self) -> dict[str, Setting]:
+        """The row of each parameter, by name."""
+        cameras = (row for camera in self.cameras for row in camera.rows)
+        return {row.name: row for row in (*PARAMETERS, *cameras)}
 
-    def row(self, name: str) -> Parameter | None:
-        """The table's row for ``name``, None for a parameter of somebody else."""
-        return next((row for row in self.rows if row.name == name), None)
-
-    def value(self, name: str) -> ParameterValue:
-        """The value of a parameter of the table; raises KeyError for another name."""
-        camera_name, dot, camera_field = name.partition(".")
-        parts: list[object] = [self.options, self.settings]
-        if dot:
-            parts = [camera for camera in self.cameras if camera.name == camera_name]
-        for part in parts:
-            if hasattr(part, camera_field or name):
-                value: ParameterValue = getattr(part, camera_field or name)
-                return value
-        raise KeyError(name)
+    @property
+    def values(self) -> dict[str, SettingValue]:
+        """The value of each parameter, by name."""
+        cameras = {
+            f"{camera.name}.{row.name}": getattr(camera, row.name)
+            for camera in self.cameras
+            for row in CAMERA_ROWS
+        }
+        return {**vars(self.options), **vars(self.settings), **cameras}
 
     def replace(self, values: Mapping[str, object]) -> NodeParameters:
-        """A copy with ``values`` in place; all are validated before any is taken."""
+        """A copy with ``values`` in place.
+
+        Raises SettingsError for an unknown name or a bad value.
+        """
         values = current_names(values)
         own = {row.name for row in OPTIONS}
         options = {name: value for name, value in values.items() if name in own}
@@ -336,7 +347,7 @@ class NodeParameters:
 
     @property
     def inputs(self) -> tuple[CameraInput, ...]:
-        """The cameras to subscribe to: the named ones, else the unnamed one."""
+        """The cameras to subscribe to: the named ones, or the unnamed one if there are none."""
         options = self.options
         if not self.cameras:
             compressed = options.image_transport == "compressed"
@@ -351,6 +362,3 @@ class NodeParameters:
             )
             for camera in self.cameras
         )
-
-
-_METHOD = next(row for row in OPTIONS if row.name == "method")

@@ -16,10 +16,8 @@ from activesam_ros.node.parameters.options import (
     PARAMETERS,
     NodeOptions,
     NodeParameters,
-    parameter_named,
 )
-from activesam_ros.node.parameters.rows import Change, Parameter
-from activesam_ros.settings import SETTINGS, Settings
+from activesam_ros.settings import SETTINGS, Change, Setting, Settings
 
 
 def test_every_setting_and_option_is_a_parameter_once() -> None:
@@ -30,7 +28,7 @@ def test_every_setting_and_option_is_a_parameter_once() -> None:
 
 
 @pytest.mark.parametrize("row", [*PARAMETERS, *CAMERA_ROWS], ids=lambda row: row.name)
-def test_every_parameter_is_described_and_its_default_is_valid(row: Parameter) -> None:
+def test_every_parameter_is_described_and_its_default_is_valid(row: Setting) -> None:
     assert row.description.endswith(".")
     assert row.check(row.default) == row.default
     if row.kind in ("int", "float"):
@@ -52,7 +50,7 @@ def test_every_parameter_is_described_and_its_default_is_valid(row: Parameter) -
         ({"confidence_threshold": "high"}, "confidence_threshold='high' is not a number"),
         ({"no_such": 1}, "no_such"),
         ({"cameras": ["front", "front"]}, "'front' twice"),
-        ({"cameras": ["front/left"]}, "'front/left', which cannot stand in a topic"),
+        ({"cameras": ["front/left"]}, "'front/left', which cannot be part of a topic"),
         ({"cameras": ["front__left"]}, "single underscores"),
         ({"cameras": [f"camera{number}" for number in range(9)]}, "9 names; one node serves up to"),
         ({"cameras": ["front"], "front.max_rate_hz": -1.0}, r"front\.max_rate_hz=-1.0 is out of"),
@@ -101,10 +99,8 @@ def test_named_cameras_have_parameters_of_their_own() -> None:
         CameraInput("front", "/cameras/front/image_raw", False, 3.0, prefix="front/"),
         CameraInput("left_2", "left_2/image", True, 10.0, prefix="left_2/"),
     )
-    assert parameters.value("front.max_rate_hz") == 3.0
-    row = parameters.row("left_2.transport")
-    assert row is not None
-    assert row.change is Change.UNCONFIGURED
+    assert parameters.values["front.max_rate_hz"] == 3.0
+    assert parameters.rows["left_2.transport"].change is Change.UNCONFIGURED
     after = parameters.replace({"left_2.max_rate_hz": 1, "max_active": 7})
     assert [camera.max_rate_hz for camera in after.cameras] == [3.0, 1.0]
     assert after.options == parameters.options
@@ -120,14 +116,11 @@ def test_a_baseline_begins_with_its_published_threshold() -> None:
 
 
 def test_what_shapes_the_network_does_not_change_while_it_runs() -> None:
+    rows = NodeParameters().rows
     for name in ("weights", "device", "resolution", "neighbor_tokens", "image_transport"):
-        row = parameter_named(name)
-        assert row is not None
-        assert row.change is Change.UNCONFIGURED
+        assert rows[name].change is Change.UNCONFIGURED
     for name in ("confidence_threshold", "max_active", "pinned", "enabled", "overlay_opacity"):
-        row = parameter_named(name)
-        assert row is not None
-        assert row.change is Change.LIVE
+        assert rows[name].change is Change.LIVE
 
 
 def test_the_params_file_is_generated_from_the_table(repository: Path) -> None:

@@ -1,0 +1,100 @@
+"""Declare the node's parameters to ROS, from the table, and read what they were started with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from activesam_ros.node.parameters.cameras import CAMERA_ROWS
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.settings import OLD_NAMES, Change, Setting, current_names
+
+# An empty list of texts has no type in ROS; blank names do not count.
+_NO_NAMES = [""]
+_LIKENESS = 0.75
+# Parameters that rclpy itself reads.
+_BUILT_IN = ("use_sim_time", "start_type_description_service")
+
+
+def declare_parameters(node: Node) -> NodeParameters:
+    """Declare every parameter and return its value; raises SettingsError for the first bad value.
+
+    The node must be made with ``automatically_declare_parameters_from_overrides``. Then it also
+    knows the parameters that nothing reads, and warns about each.
+    """
+    given = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
+    # The names of the cameras decide which parameters there are.
+    cameras = {"cameras": given["cameras"]} if "cameras" in given else {}
+    rows = NodeParameters.from_mapping(cameras).rows
+    _warn_unknown(node, given, rows.keys() | OLD_NAMES.keys())
+    parameters = NodeParameters.from_mapping(
+        {name: value for name, value in given_names(given).items() if name in rows}
+    )
+    descriptions = {name: descriptor(row) for name, row in rows.items()}
+    for old, name in OLD_NAMES.items():
+        text = f"Deprecated: the old name of {name}. Empty if it is not given."
+        descriptions[old] = ParameterDescriptor(name=old, description=text)
+    for name, description in descriptions.items():
+        if name in given:
+            node.undeclare_parameter(name)
+        # The value is checked and converted: 1 may stand for 1.0.
+        value = to_ros(parameters.values.get(name, ""))
+        node.declare_parameter(name, value, description, ignore_override=True)
+    return parameters
+
+
+def given_names(values: Mapping[str, object]) -> dict[str, object]:
+    """``values`` by current names; an old name without a value is left out."""
+    given = {name: value for name, value in values.items() if value != "" or name not in OLD_NAMES}
+    return current_names(given)
+
+
+def descriptor(row: Setting) -> ParameterDescriptor:
+    """The row's description and range, which ``ros2 param describe`` shows."""
+    constraints = [f"may change {row.change.value}"]
+    number = row.kind in ("int", "float")
+    if row.choices:
+        constraints.insert(0, f"{'or' if number else 'one of'} {', '.join(row.choices)}")
+    unit = f" [{row.unit}]" if row.unit else ""
+    result = ParameterDescriptor(
+        name=row.name,
+        description=f"{row.description}{unit}",
+        additional_constraints="; ".join(constraints),
+        read_only=row.change is Change.START,
+        dynamic_typing=number and bool(row.choices),
+    )
+    if row.minimum is None or row.maximum is None:
+        return result
+    if row.kind == "int":
+        low, high = int(row.minimum), int(row.maximum)
+        result.integer_range = [IntegerRange(from_value=low, to_value=high, step=0)]
+    else:
+        low_float, high_float = float(row.minimum), float(row.maximum)
+        result.floating_point_range = [
+            FloatingPointRange(from_value=low_float, to_value=high_float, step=0.0)
+        ]
+    return result
+
+
+def to_ros(value: object) -> object:
+    """A value of the table as ROS holds it."""
+    return (list(value) or list(_NO_NAMES)) if isinstance(value, tuple) else value
+
+
+def _warn_unknown(node: Node, names: Iterable[str], known: set[str]) -> None:
+    camera_fields = [row.name for row in CAMERA_ROWS]
+    for name in names:
+        if name in known or name in _BUILT_IN:
+            continue
+        owner, _, field = name.rpartition(".")
+        if owner and field in camera_fields:
+            hint = f"; to make {owner} a camera, add it to the parameter cameras."
+        elif owner:
+            continue  # a plugin's
+        else:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
+            hint = f"; did you mean {close[0]}?" if close else "."
+        node.get_logger().warning(f"There is no parameter {name}, so its value is not used{hint}")

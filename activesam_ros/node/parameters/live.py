@@ -1,0 +1,73 @@
+"""What happens when parameters change while the node runs.
+
+:class:`LiveParameters` checks the request and hands the new values to the node, whose session puts
+them to use between two frames. A request changes all of its parameters or none.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+
+from activesam_ros.errors import ActiveSamError, SettingsError
+from activesam_ros.node.parameters.declare import given_names
+from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.settings import OLD_NAMES, Change
+
+
+class LiveParameters:
+    """The values in force; answers ROS requests to change them."""
+
+    def __init__(
+        self,
+        node: Node,
+        current: NodeParameters,
+        is_configured: Callable[[], bool],
+        apply: Callable[[NodeParameters], None],
+    ) -> None:
+        """``apply`` puts checked values to use, or raises an ActiveSamError and changes nothing."""
+        self._current = current
+        self._is_configured = is_configured
+        self._apply = apply
+        self._logger = node.get_logger()
+        node.add_on_set_parameters_callback(self._on_set)
+
+    @property
+    def current(self) -> NodeParameters:
+        """The values in force."""
+        return self._current
+
+    def _on_set(self, changes: Iterable[Any]) -> SetParametersResult:
+        known = self._current.rows.keys() | OLD_NAMES.keys()
+        try:
+            values = given_names(
+                {change.name: change.value for change in changes if change.name in known}
+            )
+            self._refuse_restarts(values)
+            wanted = self._current.replace(values)
+            if wanted != self._current:
+                self._apply(wanted)
+        except ActiveSamError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - if it escaped, the caller would wait for ever
+            self._logger.error("".join(traceback.format_exception(error)).rstrip())
+            reason = f"{type(error).__name__}: {error}"
+            return SetParametersResult(successful=False, reason=reason)
+        self._current = wanted
+        return SetParametersResult(successful=True)
+
+    def _refuse_restarts(self, values: Mapping[str, object]) -> None:
+        """Raise SettingsError if a value changes that may not change while configured."""
+        if not self._is_configured():
+            return
+        for name, value in values.items():
+            row = self._current.rows[name]
+            if row.change is not Change.LIVE and row.check(value) != self._current.values[name]:
+                raise SettingsError(
+                    f"{name} is read-only while the node is configured: it needs a restart; start "
+                    f"the node with {name}:={value}, or clean it up, set {name} and configure it."
+                )
