@@ -12,7 +12,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.budget.memory_retry import FrameMemoryError, is_out_of_memory
@@ -86,22 +87,10 @@ def drop_cause(error: Exception) -> str:
     return f"failed_{type(error).__name__}"
 
 
-class Logger(Protocol):
-    """The part of a ROS node's logger that is used here."""
-
-    def warning(self, message: str) -> Any:
-        """Log a warning."""
-        ...
-
-    def error(self, message: str) -> Any:
-        """Log an error."""
-        ...
-
-
 class FrameReporter:
     """Counts faults of frames by camera and logs the first one for each cause."""
 
-    def __init__(self, logger: Logger, statistics: Mapping[str, FrameStatistics]) -> None:
+    def __init__(self, logger: RcutilsLogger, statistics: Mapping[str, FrameStatistics]) -> None:
         """``statistics`` by camera."""
         self._logger = logger
         self._statistics = statistics

@@ -8,12 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
 from activesam_ros.node.budget.degradation import BudgetLevel, levels
@@ -22,35 +20,13 @@ from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.baselines import Method, recipe
-from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import Streams, rules_of
 
 # Of any size: images are resized to a square before the network.
 _BLANK_SHAPE = (480, 640, 3)
-
-
-class FrameSegmenter(Protocol):
-    """Segments frames with one vocabulary and one set of settings."""
-
-    @property
-    def bucket_size(self) -> int:
-        """How many queries go through the network at once."""
-        ...
-
-    def segment_batch(
-        self,
-        images: Sequence[NDArray[np.uint8]],
-        wanted: Sequence[Wanted],
-        choosers: Sequence[Chooser | None],
-    ) -> Iterator[Segmentation]:
-        """Segment images, uint8 RGB [H, W, 3] each; see Segmenter.segment_batch."""
-        ...
-
-    def with_bucket_size(self, bucket_size: int) -> FrameSegmenter:
-        """The same segmenter with other buckets."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,36 +39,12 @@ class CompiledVocabulary:
 
     vocabulary: Vocabulary
     levels: tuple[BudgetLevel, ...]
-    segmenters: tuple[FrameSegmenter, ...]
+    segmenters: tuple[Segmenter, ...]
     cache_hit: bool
 
 
-class Engine(Protocol):
-    """A loaded network."""
-
-    @property
-    def device(self) -> str:
-        """Where it runs, such as "cpu" or "cuda"."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """Its precision, such as "float32"."""
-        ...
-
-    def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
-        """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
-        ...
-
-    def with_parameters(
-        self, compiled: CompiledVocabulary, parameters: NodeParameters
-    ) -> CompiledVocabulary:
-        """The same prompts with other live parameters; raises SettingsError."""
-        ...
-
-
-class NetworkEngine:
-    """The real network."""
+class Engine:
+    """A loaded network that compiles vocabularies by one method."""
 
     def __init__(self, network: Network, method: Method) -> None:
         self._network = network
@@ -100,13 +52,16 @@ class NetworkEngine:
 
     @property
     def device(self) -> str:
+        """Where it runs, such as "cpu" or "cuda:0"."""
         return str(self._network.device)
 
     @property
     def dtype(self) -> str:
+        """Its precision, such as "float32"."""
         return str(self._network.dtype).removeprefix("torch.")
 
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
+        """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
         segmenter = self._network.segmenter_of(compiled.table, parameters.settings, self._method)
         return self._with_levels(vocabulary, segmenter, parameters, compiled.cache_hit)
@@ -114,10 +69,8 @@ class NetworkEngine:
     def with_parameters(
         self, compiled: CompiledVocabulary, parameters: NodeParameters
     ) -> CompiledVocabulary:
-        old = compiled.segmenters[0]
-        if not isinstance(old, Segmenter):
-            raise TypeError(f"{old!r} was not made by this engine")
-        segmenter = old.with_settings(parameters.settings)
+        """The same prompts with other live parameters; raises SettingsError."""
+        segmenter = compiled.segmenters[0].with_settings(parameters.settings)
         return self._with_levels(compiled.vocabulary, segmenter, parameters, compiled.cache_hit)
 
     def _with_levels(
@@ -127,12 +80,12 @@ class NetworkEngine:
         parameters: NodeParameters,
         cache_hit: bool,
     ) -> CompiledVocabulary:
-        """``segmenter`` for the first level and others on the same model for the further levels."""
+        """``segmenter`` for the first level, and others that share its prompts for the rest."""
         found = levels(
             parameters.options,
             parameters.settings,
             prunes=recipe(self._method).previews,
-            queries=len(segmenter.prompts.vocabulary.query_class),
+            queries=len(vocabulary.query_class),
             resolution=segmenter.resolution,
             patch_size=segmenter.model.config.patch_size,
         )
@@ -156,7 +109,7 @@ def load_engine(options: NodeOptions) -> Engine:
             cache_dir=_path(options.cache_dir),
         )
     )
-    return NetworkEngine(network, Method(options.method))
+    return Engine(network, Method(options.method))
 
 
 def _path(text: str) -> Path | None:
@@ -190,7 +143,7 @@ def warm_up_passes(
                 yield functools.partial(_segment_blank, segmenter, choosers)
 
 
-def _segment_blank(segmenter: FrameSegmenter, choosers: Sequence[Chooser | None]) -> None:
+def _segment_blank(segmenter: Segmenter, choosers: Sequence[Chooser | None]) -> None:
     blank = np.zeros(_BLANK_SHAPE, np.uint8)  # [H, W, 3]
     images = len(choosers)
     for _ in segmenter.segment_batch([blank] * images, [Wanted()] * images, choosers):

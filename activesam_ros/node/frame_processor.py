@@ -19,13 +19,13 @@ from activesam_ros.node.budget.degradation import BudgetLevel
 from activesam_ros.node.budget.latency_budget import BudgetState, observe
 from activesam_ros.node.budget.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
 from activesam_ros.node.dropped_frames import FrameReporter, check_age
-from activesam_ros.node.engine import CompiledVocabulary, FrameSegmenter, release_memory
+from activesam_ros.node.engine import CompiledVocabulary, release_memory
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera, CameraFrame
-from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.recordings.image_encodings import Converter, compressed_to_rgb, to_rgb
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import Streams, rules_of
 
 
@@ -56,16 +56,14 @@ class FrameProcessor:
         active: ActiveVocabulary,
         converter: Converter,
         cameras: Mapping[str, Camera],
-        statistics: Mapping[str, FrameStatistics],
         reporter: FrameReporter,
         publish_vocabulary: Callable[[ActiveVocabulary], None],
         now_ns: Callable[[], int],
     ) -> None:
-        """Cameras and statistics by name; ``now_ns`` is the clock that stamps are compared with."""
+        """``cameras`` by name; ``now_ns`` is the clock that stamps are compared with."""
         self._active = active
         self._converter = converter
         self._cameras = cameras
-        self._statistics = statistics
         self._reporter = reporter
         self._publish_vocabulary = publish_vocabulary
         self._now_ns = now_ns
@@ -117,7 +115,7 @@ class FrameProcessor:
         """Count and log a frame that gets no mask because of ``error``."""
         self._reporter.drop(frame.camera, error)
 
-    def _level_and_segmenter(self, active: ActiveVocabulary) -> tuple[BudgetLevel, FrameSegmenter]:
+    def _level_and_segmenter(self, active: ActiveVocabulary) -> tuple[BudgetLevel, Segmenter]:
         levels = active.compiled.levels
         place = min(self._budget.level, len(levels) - 1)
         return levels[place], active.compiled.segmenters[place]
@@ -236,7 +234,7 @@ class FrameProcessor:
             publishers.publish_overlay(header, converted.image, result.labels, vocabulary, options)
         published_s = time.monotonic()
         self._buckets.succeeded()
-        self._statistics[frame.camera].count_segmented(
+        camera.statistics.count_segmented(
             {
                 "latency": latency_ms,
                 "wait": (converted.started_s - frame.received_s) * 1e3,

@@ -1,7 +1,8 @@
 """Where frames wait for the worker: the newest of each camera, or all within a memory limit.
 
 Cameras are served in the order in which they began to wait, so that none starves another. One take
-returns at most one frame of each camera.
+returns at most one frame of each camera. A closed store stores nothing; its takes return no frame.
+Both stores are safe to use from several threads.
 """
 
 from __future__ import annotations
@@ -9,29 +10,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
-T_contra = TypeVar("T_contra")
-
-
-class FrameStore(Protocol[T]):
-    """Safe to use from several threads."""
-
-    def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns the frame that has no place, which may be ``frame`` itself.
-
-        A closed store stores nothing and returns None.
-        """
-        ...
-
-    def take(self, limit: int) -> Sequence[T]:
-        """Wait for a frame and take up to ``limit``, each of another camera; none once closed."""
-        ...
-
-    def close(self) -> None:
-        """Forget the waiting frames; every :meth:`take` returns."""
-        ...
 
 
 class NewestFrames(Generic[T]):

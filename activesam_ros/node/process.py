@@ -1,4 +1,4 @@
-"""A node as a process: start, spin, and a clean end on Ctrl-C or SIGTERM."""
+"""The node as a process: start, spin, and a clean end on SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from activesam_ros.node.segment_node import SegmentNode
 
 EXIT_BAD_INPUT = 2
-# Images, camera_info, timers and a service that compiles must not wait for each other.
+# So that images, camera_info, timers and a service that compiles do not wait for each other.
 EXECUTOR_THREADS = 4
-# A clean end waits for the frame in work; this many signals do not.
-IMPATIENT_SIGNALS = 4
-# Nothing but work, not even Executor.wake(), ends a spin without a time limit.
+# A clean end waits for the frames being segmented. This many signals end the process at once.
+SIGNALS_TO_KILL = 4
+# The executor only notices the end between two spins; Executor.wake() does not end a spin.
 SPIN_TIMEOUT_S = 0.1
-# Requests that came while the frame in work was awaited are refused within this time.
+# How long requests that came during the shutdown are still refused before the process ends.
 REFUSAL_S = 0.3
 
 
@@ -62,7 +62,7 @@ def _run(make: Callable[[], SegmentNode]) -> int:
     spinner.start()
     try:
         stop.wait()
-        node.get_logger().info("Shutting down when the frame in work is done.")
+        node.get_logger().info("Shutting down when the frames being segmented are done.")
         node.request_shutdown().wait()
         time.sleep(REFUSAL_S)
     finally:
@@ -72,10 +72,10 @@ def _run(make: Callable[[], SegmentNode]) -> int:
 
 
 class _Stop:
-    """SIGINT and SIGTERM: the first asks for a clean end, launch and shells may repeat it."""
+    """Waits for SIGINT or SIGTERM, which launch and shells may send repeatedly."""
 
     def __init__(self) -> None:
-        # Of all that a thread can wait for, this may be used in a signal handler.
+        # Unlike threading's locks and events, SimpleQueue.put is safe in a signal handler.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._count = 0
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,12 +87,12 @@ class _Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._signals.put(number)
         self._count += 1
-        if self._count == IMPATIENT_SIGNALS:
+        if self._count == SIGNALS_TO_KILL:
             os._exit(128 + number)
 
 
 class _Spinner:
-    """Spins a node in a thread, so that the main thread is free for signals."""
+    """Spins a node in a thread of its own; the main thread handles signals."""
 
     def __init__(self, node: SegmentNode) -> None:
         self._node = node
@@ -105,7 +105,7 @@ class _Spinner:
         self._thread.start()
 
     def stop(self) -> None:
-        # Not Executor.shutdown(): it takes away what callbacks that are just ending still use.
+        # Executor.shutdown() would destroy entities that callbacks still use.
         self._ended.set()
         self._thread.join()
 
@@ -113,8 +113,8 @@ class _Spinner:
         while not self._ended.is_set() and rclpy.ok():
             try:
                 self._executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-            except Exception as error:  # noqa: BLE001 - rclpy lets any callback end the executor
-                # A transition that is not possible now comes as a RuntimeError.
+            except Exception as error:  # noqa: BLE001 - a callback's error must not end the spin
+                # rclpy raises RuntimeError for requests that it cannot serve.
                 expected = isinstance(error, RuntimeError)
                 details = str(error) if expected else "".join(traceback.format_exception(error))
                 self._node.get_logger().error(f"A request could not be served: {details.rstrip()}")
@@ -123,7 +123,7 @@ class _Spinner:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="segment_node",
-        description="ROS 2 node that segments the images of a camera by an open vocabulary.",
+        description="ROS 2 node that segments camera images with an open vocabulary.",
         epilog="Parameters and remappings follow --ros-args, for example: segment_node --ros-args "
         "-p weights:=sam3.pt -p vocabulary:=driving -r image:=/camera/image_raw",
     )

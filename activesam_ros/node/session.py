@@ -10,7 +10,7 @@ from activesam_ros.node.diagnostics import CameraView
 from activesam_ros.node.dropped_frames import FrameReporter
 from activesam_ros.node.engine import Engine
 from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
-from activesam_ros.node.frame_stores import AllFrames, FrameStore, NewestFrames
+from activesam_ros.node.frame_stores import AllFrames, NewestFrames
 from activesam_ros.node.live_changes import LiveChanges
 from activesam_ros.node.ros.camera import Camera, CameraFrame
 from activesam_ros.node.ros.publishers import VocabularyPublishers
@@ -23,8 +23,8 @@ from activesam_ros.sam3.tokenizer import Tokenizer
 class Session:
     """From configuring to cleaning up; safe to use from the executor's threads.
 
-    A frame goes Camera -> FrameWorker with its FrameStore -> FrameProcessor -> FrameSegmenter ->
-    CameraPublishers.
+    A frame goes from Camera to NewestFrames (or AllFrames), where it waits, then to FrameWorker,
+    FrameProcessor, Segmenter and CameraPublishers.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class Session:
             active,
             converter,
             self._cameras,
-            statistics,
             self._reporter,
             self._publish_vocabulary,
             now_ns=lambda: int(node.get_clock().now().nanoseconds),
@@ -114,14 +113,15 @@ class Session:
         def no_room(frame: CameraFrame) -> None:
             self._reporter.no_room(frame.camera, limit_mib)
 
-        frames: FrameStore[CameraFrame] = NewestFrames()
-        if options.keep_all:
-            frames = AllFrames(lambda frame: len(frame.message.data), limit_mib << 20)
+        def size_bytes(frame: CameraFrame) -> int:
+            return len(frame.message.data)
+
+        keep_all = options.keep_all
         return FrameWorker(
-            frames,
+            AllFrames(size_bytes, limit_mib << 20) if keep_all else NewestFrames(),
             self.processor.process,
             self.processor.drop,
-            no_room if options.keep_all else superseded,
+            no_room if keep_all else superseded,
             options.camera_batch,
         )
 

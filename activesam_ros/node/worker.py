@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from activesam_ros.node.frame_stores import FrameStore
+from activesam_ros.node.frame_stores import AllFrames, NewestFrames
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class FrameWorker(Generic[T]):
 
     def __init__(
         self,
-        frames: FrameStore[T],
+        frames: NewestFrames[T] | AllFrames[T],
         process: Callable[[Sequence[T]], None],
         failed: Callable[[T, Exception], None],
         displaced: Callable[[T], None],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from activesam_ros.node.dropped_frames import (
     FrameReporter,
@@ -93,7 +95,7 @@ class FakeLogger:
 def test_a_cause_is_logged_once_for_each_camera_and_counted_always() -> None:
     logger = FakeLogger()
     statistics = {name: FrameStatistics() for name in ("front", "left")}
-    reporter = FrameReporter(logger, statistics)
+    reporter = FrameReporter(cast("RcutilsLogger", logger), statistics)
     for _ in range(3):
         reporter.drop("front", TooOldError("too old by 7 ms."))
     reporter.drop("left", TooOldError("too old by 8 ms."))
@@ -108,7 +110,7 @@ def test_a_cause_is_logged_once_for_each_camera_and_counted_always() -> None:
 
 def test_only_unexpected_faults_are_logged_with_their_traceback() -> None:
     logger = FakeLogger()
-    reporter = FrameReporter(logger, {"front": FrameStatistics()})
+    reporter = FrameReporter(cast("RcutilsLogger", logger), {"front": FrameStatistics()})
     reporter.drop("front", NoRoomError("full."))
     try:
         raise RuntimeError("shape 3 does not fit 4")

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 
 
@@ -25,7 +27,6 @@ from activesam_ros.settings import Settings
 class FakeSegmenter:
     """Segments nothing; notes the sizes of batches and of the previews that choosers ask for."""
 
-    bucket_size: int = 32
     batches: list[int] = field(default_factory=list)
     previewed: list[int] = field(default_factory=list)
 
@@ -44,14 +45,12 @@ class FakeSegmenter:
                 chooser.finish(dict.fromkeys(chosen, 0.0))
         return iter(())
 
-    def with_bucket_size(self, bucket_size: int) -> FakeSegmenter:
-        return self
-
 
 def compiled(settings: Settings, *segmenters: FakeSegmenter) -> CompiledVocabulary:
     vocabulary = vocabulary_from_names([f"class {number}" for number in range(10)])
     levels = tuple(BudgetLevel(Step(place), settings) for place in range(len(segmenters)))
-    return CompiledVocabulary(vocabulary, levels, segmenters, cache_hit=False)
+    fakes = cast("tuple[Segmenter, ...]", segmenters)
+    return CompiledVocabulary(vocabulary, levels, fakes, cache_hit=False)
 
 
 def parameters(camera_batch: int, cameras: int) -> NodeParameters:

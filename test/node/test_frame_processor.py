@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import Image
 
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
@@ -26,6 +27,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.recordings.image_encodings import RosbagsConverter
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 
 TIMEOUT_S = 30
@@ -130,6 +132,7 @@ class FakePublishers:
 @dataclass
 class FakeCamera:
     publishers: FakePublishers
+    statistics: FrameStatistics
 
     def camera_info(self, stamp: int, width: int, height: int) -> str:
         return f"{width}x{height}"
@@ -144,15 +147,14 @@ class Rig:
         self.logger = FakeLogger()
         self.statistics = {name: FrameStatistics() for name in ("image", "left")}
         cameras = {
-            name: FakeCamera(FakePublishers(name, self.published, self.broken))
-            for name in self.statistics
+            name: FakeCamera(FakePublishers(name, self.published, self.broken), statistics)
+            for name, statistics in self.statistics.items()
         }
         self.processor = FrameProcessor(
             active,
             RosbagsConverter(),
             cast("Mapping[str, Camera]", cameras),
-            self.statistics,
-            FrameReporter(self.logger, self.statistics),
+            FrameReporter(cast("RcutilsLogger", self.logger), self.statistics),
             lambda vocabulary: self.published.append(("vocabulary", vocabulary.version)),
             now_ns=lambda: now_ns,
         )
@@ -195,14 +197,13 @@ def active_with(
 ) -> ActiveVocabulary:
     """Its first segmenter gives every pixel ``label``, that of each further level one more."""
     segmenters = tuple(FakeSegmenter(label + place) for place in range(1 + len(levels)))
-    compiled = CompiledVocabulary(vocabulary, (NOTHING, *levels), segmenters, cache_hit=False)
+    fakes = cast("tuple[Segmenter, ...]", segmenters)
+    compiled = CompiledVocabulary(vocabulary, (NOTHING, *levels), fakes, cache_hit=False)
     return ActiveVocabulary(compiled, version, NodeParameters(options or NodeOptions()))
 
 
 def segmenter_of(active: ActiveVocabulary, level: int = 0) -> FakeSegmenter:
-    segmenter = active.compiled.segmenters[level]
-    assert isinstance(segmenter, FakeSegmenter)
-    return segmenter
+    return cast("FakeSegmenter", active.compiled.segmenters[level])
 
 
 def frame(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
-from activesam_ros.node.engine import CompiledVocabulary
+from activesam_ros.node.engine import CompiledVocabulary, Engine
 from activesam_ros.node.frame_processor import ActiveVocabulary
 from activesam_ros.node.live_changes import requested_vocabulary
 from activesam_ros.node.parameters.options import NodeParameters
@@ -28,6 +28,7 @@ from activesam_ros.recordings.image_encodings import RosbagsConverter
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
+from activesam_ros.segmentation.segmenter import Segmenter
 
 WARM = {"warm_up": True}
 TIMEOUT_S = 60
@@ -51,9 +52,6 @@ class FakeSegmenter:
         self.asked()
         return iter(())
 
-    def with_bucket_size(self, bucket_size: int) -> FakeSegmenter:
-        return self
-
 
 @dataclass
 class FakeEngine:
@@ -67,7 +65,8 @@ class FakeEngine:
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         self.compiled.append(tuple(entry.name for entry in vocabulary.classes))
         level = BudgetLevel(Step.NOTHING, parameters.settings)
-        return CompiledVocabulary(vocabulary, (level,), (FakeSegmenter(self.asked),), False)
+        segmenter = cast("Segmenter", FakeSegmenter(self.asked))
+        return CompiledVocabulary(vocabulary, (level,), (segmenter,), cache_hit=False)
 
     def with_parameters(
         self, compiled: CompiledVocabulary, parameters: NodeParameters
@@ -89,7 +88,9 @@ def session_of(node: LifecycleNode, engine: FakeEngine, parameters: NodeParamete
     compiled = engine.compile(vocabulary_from_names(["road"]), parameters)
     active = ActiveVocabulary(compiled, 1, parameters)
     statistics = {"image": FrameStatistics()}
-    return Session(node, engine, active, RosbagsConverter(), statistics, Tokenizer(3))
+    return Session(
+        node, cast("Engine", engine), active, RosbagsConverter(), statistics, Tokenizer(3)
+    )
 
 
 def test_without_memory_to_warm_up_a_vocabulary_it_is_used_all_the_same(

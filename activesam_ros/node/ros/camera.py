@@ -61,7 +61,7 @@ class Camera:
         self._node = node
         self._source = source
         self._options = options
-        self._statistics = statistics
+        self.statistics = statistics
         self._limiter = RateLimiter(source.max_rate_hz)
         self._put: PutFrame | None = None
         self._changing = threading.Lock()
@@ -110,7 +110,7 @@ class Camera:
             conflicts=self._conflicts,
             running=self._put is not None,
             enabled=self._options.enabled,
-            statistics=self._statistics.snapshot(),
+            statistics=self.statistics.snapshot(),
         )
 
     def camera_info(self, stamp: int, width: int, height: int) -> Any | None:
@@ -125,7 +125,7 @@ class Camera:
     def _subscribe_if_enabled(self) -> None:
         wanted = self._put is not None and self._options.enabled
         if wanted and self._images is None:
-            self._statistics.restart()
+            self.statistics.restart()
             self._subscribe()
         elif not wanted:
             self._unsubscribe()
@@ -165,15 +165,15 @@ class Camera:
         if put is None:
             return
         frame = CameraFrame(name, message, stamp_ns(message), time.monotonic())
-        self._statistics.count_received()
+        self.statistics.count_received()
         if self._limiter.passes(frame.received_s):
             put(name, frame)
         else:
-            self._statistics.count_left_out(RATE_LIMITED)
+            self.statistics.count_left_out(RATE_LIMITED)
 
     def _count_repeated(self) -> None:
-        self._statistics.count_received()
-        self._statistics.count_left_out(REPEATED)
+        self.statistics.count_received()
+        self.statistics.count_left_out(REPEATED)
 
 
 def image_topic(node: Node, topic: str, compressed: bool) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,15 +26,6 @@ def stamp_ns(message: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-@dataclass
-class _Delivered:
-    """A message by its stamp and the time it was sent [ns], and the subscriptions that had it."""
-
-    stamp_ns: int
-    sent_ns: int | None
-    subscriptions: set[int]
-
-
 class CopyFilter:
     """Tells the copies of one message apart from messages that have the same stamp.
 
@@ -45,7 +35,8 @@ class CopyFilter:
     """
 
     def __init__(self) -> None:
-        self._delivered: deque[_Delivered] = deque(maxlen=REMEMBERED_MESSAGES)
+        # By stamp and time of sending, the oldest first: which subscriptions delivered it.
+        self._delivered_by: dict[tuple[int, int | None], set[int]] = {}
 
     def is_copy(self, subscription: int, stamp_ns: int, sent_ns: int | None) -> bool:
         """Whether another subscription has delivered this message before.
@@ -53,13 +44,13 @@ class CopyFilter:
         subscription: the number of the one that delivers it now. sent_ns: None where the middleware
         does not tell; then a copy is known by its stamp alone.
         """
-        for message in self._delivered:
-            same = message.stamp_ns == stamp_ns and message.sent_ns == sent_ns
-            if same and subscription not in message.subscriptions:
-                message.subscriptions.add(subscription)
-                return True
-        self._delivered.append(_Delivered(stamp_ns, sent_ns, {subscription}))
-        return False
+        key = (stamp_ns, sent_ns)
+        others = self._delivered_by.pop(key, set())
+        copy = bool(others) and subscription not in others
+        self._delivered_by[key] = others | {subscription} if copy else {subscription}
+        if len(self._delivered_by) > REMEMBERED_MESSAGES:
+            del self._delivered_by[next(iter(self._delivered_by))]
+        return copy
 
     def begin_change(self) -> None:
         """Another subscription is made, which only has copies of messages sent from now on.
@@ -67,8 +58,7 @@ class CopyFilter:
         So messages known by their stamp alone are forgotten. The others stay, as publishers with
         transient local durability send old messages again.
         """
-        for message in [entry for entry in self._delivered if entry.sent_ns is None]:
-            self._delivered.remove(message)
+        self._delivered_by = {key: value for key, value in self._delivered_by.items() if key[1]}
 
 
 @dataclass(frozen=True)
