@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.time import Time
 from std_srvs.srv import SetBool
 
 from activesam_ros.errors import ActiveSamError, UsageError
@@ -111,15 +111,16 @@ class SegmentNode(LifecycleNode):
         """Load network and vocabulary; after a failure the diagnostics hold the reason."""
         self._state = "configuring"
         self._failure = None
-        parameters = self._live.current
         try:
-            self._session = self._make_session(parameters)
+            self._session = self._make_session(self._live.current)
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
-            release_memory()
-            return self._fail("Configuring", "unconfigured", error)
-        settle_memory()
-        self._state = "inactive"
-        return super().on_configure(state)
+            result = self._fail("Configuring", "unconfigured", error)
+        else:
+            settle_memory()
+            self._state = "inactive"
+            return super().on_configure(state)
+        release_memory()  # after the error, whose traceback keeps tensors alive
+        return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the vocabulary and begin to segment."""
@@ -229,12 +230,12 @@ class SegmentNode(LifecycleNode):
         # The timers are not cancelled: when a thread of the executor is about to call a timer that
         # is cancelled, rclpy never releases the timer's group.
         self._ending = True
-        self._finish([self._compiling, self._watching, self._diagnosing])
+        self._stop_after([self._compiling, self._watching, self._diagnosing])
 
-    def _finish(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
-        """Report the end when no callback of ``groups`` runs: a group calls one at a time."""
+    def _stop_after(self, groups: list[MutuallyExclusiveCallbackGroup]) -> None:
+        """Report the end when the running callback of each of ``groups`` has returned."""
         if groups:
-            self._one_shot.call(lambda: self._finish(groups[1:]), groups[0])
+            self._one_shot.call(lambda: self._stop_after(groups[1:]), groups[0])
         else:
             self._stopped.set()
 
@@ -284,7 +285,7 @@ class SegmentNode(LifecycleNode):
                 f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is "
                 f"active as version {active.version}."
             )
-            response.effective_from = time_message(first_stamp_ns)
+            response.effective_from = Time(nanoseconds=first_stamp_ns).to_msg()
             self.get_logger().info(response.message)
         response.version = self._version
         return response
@@ -337,11 +338,6 @@ class SegmentNode(LifecycleNode):
             max_latency_ms=self._live.current.options.max_latency_ms,
             frames_waiting=0 if session is None else session.frames_waiting,
         )
-
-
-def time_message(nanoseconds: int) -> Time:
-    """builtin_interfaces/Time of a stamp in nanoseconds."""
-    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from activesam_ros.node.ros.subscription import CopyFilter, FollowingSubscription, stamp_ns
+
+if TYPE_CHECKING:
+    from test.node.conftest import Peer
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
@@ -160,7 +165,11 @@ def test_the_old_subscription_stays_until_the_new_one_has_delivered_for_a_while(
     assert len(rig.received) == 2
 
 
-def test_where_the_time_of_sending_is_unknown_a_copy_by_its_stamp_is_counted() -> None:
+@pytest.mark.parametrize("message_info", [True, False])
+def test_where_the_time_of_sending_is_unknown_a_copy_by_its_stamp_is_counted(
+    message_info: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activesam_ros.node.ros.subscription._TELLS_WHEN_SENT", message_info)
     rig = Rig()
     first, second, third = images(3)
     rig.deliver(0, first, sent_ns=0)
@@ -171,6 +180,52 @@ def test_where_the_time_of_sending_is_unknown_a_copy_by_its_stamp_is_counted() -
     rig.deliver(1, third, sent_ns=0)
     assert rig.received == [first, first, second, third]
     assert rig.repeated == 1
+
+
+def test_over_dds_images_without_stamps_are_handed_on_once(peer: Peer) -> None:
+    """A subscription made before its publisher switches to what the publisher offers."""
+    received: list[int] = []
+    node = Node("following", context=peer.node.context)
+    peer.executor.add_node(node)
+    topic = peer.name("image")
+    subscription = FollowingSubscription(
+        node,
+        Image,
+        topic,
+        lambda image: received.append(image.height),
+        depth=256,
+        reliability="auto",
+    )
+    publisher = peer.node.create_publisher(Image, topic, 256)
+    profiles: set[ReliabilityPolicy] = set()
+    numbers = itertools.count(1)
+
+    def publish_until(condition: Callable[[], bool]) -> None:
+        def met() -> bool:
+            publisher.publish(Image(height=next(numbers)))
+            infos = peer.node.get_subscriptions_info_by_topic(topic)
+            profiles.clear()
+            profiles.update(info.qos_profile.reliability for info in infos)
+            return condition()
+
+        peer.wait_for(met, "a change of the subscriptions")
+
+    publish_until(lambda: bool(received))
+    assert profiles == {BEST_EFFORT}
+    subscription.follow()
+    publish_until(lambda: profiles == {BEST_EFFORT, RELIABLE})
+    before = len(received)
+    publish_until(lambda: len(received) >= before + 50)
+    for _ in range(2):
+        subscription.follow()
+    publish_until(lambda: profiles == {RELIABLE})
+    last = next(numbers)
+    publisher.publish(Image(height=last))
+    peer.wait_for(lambda: received[-1] == last, "the last image")
+    assert sorted(received) == list(range(min(received), last + 1))
+    subscription.close()
+    peer.executor.remove_node(node)
+    node.destroy_node()
 
 
 def test_one_subscription_never_delivers_copies() -> None:
