@@ -27,7 +27,7 @@ def start_camera(repository: Path, golden: Path, peer: Peer) -> Iterator[StartCa
     started: list[subprocess.Popen[str]] = []
 
     def start(reliability: str) -> subprocess.Popen[str]:
-        script = repository / "test" / "node" / "camera_process.py"
+        script = repository / "test" / "node" / "over_dds" / "camera_process.py"
         picture = golden / "background.png"
         command = [sys.executable, str(script), peer.name("image"), reliability, "20", str(picture)]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
