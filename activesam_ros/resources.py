@@ -1,6 +1,6 @@
-"""Where the package's data files lie: source checkout, ROS install or pip install.
+"""The folders of data files, in a source checkout, a ROS install or a pip install.
 
-Raises MissingDependencyError when an installation has lost them.
+Each function raises MissingDependencyError if its folder is not found.
 """
 
 from __future__ import annotations
@@ -24,11 +24,6 @@ def weights_dir() -> Path:
 def messages_dir() -> Path:
     """The folder ``msg/`` with the message definitions."""
     return _data_dir("msg")
-
-
-def services_dir() -> Path:
-    """The folder ``srv/`` with the service definitions."""
-    return _data_dir("srv")
 
 
 def _data_dir(name: str) -> Path:

@@ -1,1 +1,1 @@
-"""The text side, done once per vocabulary."""
+"""The text side, once per vocabulary: files, prompt expansion, text features, cache."""

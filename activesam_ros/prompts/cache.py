@@ -1,7 +1,7 @@
 """Prompt tables on disk: one safetensors file per fingerprint, checked before it is used.
 
-Several processes may share a folder: a file appears whole or not at all. The folder is a
-convenience; where it cannot be used, prompts are compiled each time.
+Several processes may share a folder, because a file is written whole or not at all. Without a
+usable folder, prompts are compiled at every start.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 _LOG = logging.getLogger(__name__)
 
-# Of more tables than this (5 MB each for 150 queries at full size) the least recently used go.
+# Beyond this number the least recently used tables are deleted. At full size 150 queries take 5 MB.
 MAX_FILES = 64
 _SUFFIX = ".prompts.safetensors"
 
@@ -44,19 +44,19 @@ def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path | Non
 
 
 def cache_path(folder: Path, fingerprint: str) -> Path:
-    """Where the tensors of ``fingerprint`` are kept."""
+    """The file of the table ``fingerprint``."""
     return folder / f"{fingerprint}{_SUFFIX}"
 
 
 def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Tensor] | None:
-    """The tensors stored under ``fingerprint``, or None where there are none.
+    """The tensors stored under ``fingerprint``, or None if there are none.
 
-    A file that is damaged, or not of this fingerprint and layout, is reported and not used.
+    Logs a warning and returns None if the file is damaged or has another fingerprint or layout.
     """
     path = cache_path(folder, fingerprint)
     try:
         data = path.read_bytes()
-    except OSError:  # not there, or not readable: writing it anew mends that or says why not
+    except OSError:  # missing or unreadable: write_tensors() replaces it or warns
         return None
     try:
         tensors = load(data)
@@ -64,32 +64,34 @@ def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Te
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         problem = f"it is damaged ({type(error).__name__}: {error})"
     if problem:
-        _LOG.warning("The cached prompts %s are not used: %s; compiling again.", path, problem)
+        _LOG.warning(
+            "The cached prompts %s cannot be used: %s. They are compiled again.", path, problem
+        )
         return None
-    with contextlib.suppress(OSError):  # a folder that is only read stays as it is
+    with contextlib.suppress(OSError):  # a read-only folder
         os.utime(path)
     return tensors
 
 
 def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
-    """Store ``tensors`` under ``fingerprint``; where that fails, log one warning and go on."""
+    """Store ``tensors`` under ``fingerprint``, or log one warning if the folder is not writable."""
     stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
     data = save(stored, {"fingerprint": fingerprint, "digest": _digest(stored)})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_whole(cache_path(folder, fingerprint), data)
-        _forget_oldest(folder)
+        _delete_oldest(folder)
     except OSError as error:
         _LOG.warning(
-            "The prompts cannot be cached in %s (%s), so the next start compiles them again; make "
-            "the folder writable or name another in ACTIVESAM_CACHE.",
+            "The prompts cannot be cached in %s (%s), so the next start compiles them again. Make "
+            "the folder writable, or set ACTIVESAM_CACHE to another one.",
             folder,
             error.strerror,
         )
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:
-    """The header's free texts, in a file whose header was found sound."""
+    """The metadata of a safetensors file whose header is valid."""
     length = int.from_bytes(data[:8], "little")
     metadata: Mapping[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     return metadata
@@ -98,13 +100,14 @@ def _metadata(data: bytes) -> Mapping[str, str]:
 def _problem(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], fingerprint: str, layout: Layout
 ) -> str | None:
+    """Why the content of a file cannot be used, or None."""
     if metadata.get("fingerprint") != fingerprint:
         return "it belongs to other weights, words or settings"
     found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     if found != dict(layout):
         return "its tensors are not those of a prompt table"
     if metadata.get("digest") != _digest(tensors):
-        return "its content was changed"
+        return "its tensors do not match their checksum"
     return None
 
 
@@ -117,7 +120,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write ``path`` so that it is the old file or the new one, even if the power goes."""
+    """Replace ``path`` atomically: after a crash it is either the old file or the new one."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".writing")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -136,8 +139,8 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _forget_oldest(folder: Path) -> None:
-    """Remove the tables used longest ago beyond MAX_FILES; another process may do the same."""
+def _delete_oldest(folder: Path) -> None:
+    """Delete the least recently used tables beyond MAX_FILES; another process may do the same."""
     used: list[tuple[int, Path]] = []
     for path in folder.glob(f"*{_SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):

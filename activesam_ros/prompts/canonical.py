@@ -1,4 +1,4 @@
-"""Lexical canonicalisation of class names (ActiveSAM, contextual prompt expansion, step 1)."""
+"""Canonical class names (ActiveSAM, contextual prompt expansion, step 1)."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ _AMBIGUOUS = {
     "buffet": "sideboard",
 }
 
-#: From a name's key (lower case, only a-z and 0-9) to the words the text encoder reads.
+#: A name in lower case without anything but a-z and 0-9 -> the words that the text encoder reads.
 CANONICAL: Mapping[str, str] = MappingProxyType({**_COMPOUNDS, **_WORD_ORDER, **_AMBIGUOUS})
 
 _NOT_IN_KEY = re.compile("[^a-z0-9]+")
 
 
 def canonical(name: str) -> str:
-    """The words that reach the text encoder for ``name``; a name not in the table passes as is."""
+    """The words that the text encoder reads for ``name``: the name itself unless listed above."""
     return CANONICAL.get(_NOT_IN_KEY.sub("", name.lower()), name)

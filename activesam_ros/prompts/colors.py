@@ -1,4 +1,4 @@
-"""Colours for classes that bring none: from the class's name, distinct, bright enough to read."""
+"""Colours for classes without one: derived from the name, distinct, and bright."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterable, Sequence
 
 Color = tuple[int, int, int]
 
-# Lattice spacings per channel, wide first: two colours on one lattice differ by at least its
-# spacing in some channel. The last one always has room.
+# Colours lie on a lattice with one of these spacings per channel, so that two of them differ by at
+# least the spacing in some channel. The widest lattice with a free cell is used.
 _SPACINGS = (48, 32, 24, 16, 8, 4, 1)
+# Colours tried for one name on one lattice.
 _CANDIDATES = 24
 
 
 def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple[Color, ...]:
     """One RGB colour (0-255) per name, distinct from each other and from ``taken``.
 
-    A colour depends on its name; other names matter only where two would look alike, and the order
-    of the names never does.
+    A colour depends on its name, and on other names only if their colours would look alike. The
+    order of the names does not matter.
     """
     occupied = _Occupied(taken)
     chosen: dict[int, Color] = {}
@@ -28,11 +29,11 @@ def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple
 
 
 class _Occupied:
-    """The lattice cells in use, at every spacing."""
+    """The cells in use on the lattice of each spacing."""
 
     def __init__(self, colors: Iterable[Color]) -> None:
         self._cells: set[tuple[int, Color]] = set()
-        self._widest = 0  # place of the widest lattice that is not as good as full
+        self._widest = 0  # index of the widest lattice that is not yet nearly full
         for color in colors:
             self._add(color)
 
@@ -40,6 +41,7 @@ class _Occupied:
         self._cells.update((spacing, _cell(color, spacing)) for spacing in _SPACINGS)
 
     def take(self, name: str) -> Color:
+        """Choose a colour for ``name`` and occupy it."""
         while self._widest < len(_SPACINGS):
             spacing = _SPACINGS[self._widest]
             for attempt in range(_CANDIDATES):
@@ -47,7 +49,7 @@ class _Occupied:
                 if (spacing, cell) not in self._cells:
                     red, green, blue = (min(level * spacing, 255) for level in cell)
                     color = (red, green, blue)
-                    # Clipping at 255 can land on a colour of a finer lattice.
+                    # Clipped at 255, the colour may be one of a finer lattice that is in use.
                     if (1, color) not in self._cells:
                         self._add(color)
                         return color

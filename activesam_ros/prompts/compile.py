@@ -1,11 +1,11 @@
-"""From a vocabulary to the prompt table, through the cache on disk."""
+"""From a vocabulary to its prompt table: from the cache on disk, else by the text encoder."""
 
 from __future__ import annotations
 
 import enum
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from activesam_ros.prompts.context import (
     neighbor_embeddings,
     pooled_embeddings,
 )
-from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
+from activesam_ros.prompts.hypernyms import query_hypernyms
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.sam3.checkpoint import load_text_encoder, text_fingerprint
@@ -31,17 +31,15 @@ from activesam_ros.settings import Settings
 
 # Part of every fingerprint: a new number makes every table on disk stale.
 _FORMAT = 1
-# Prompts that go through the text encoder at once.
+# Prompts encoded at once.
 _BATCH = 64
-
-TextEncoderLoader = Callable[[Path, Sam3Config, torch.device, torch.dtype], TextEncoder]
 
 
 class PromptStyle(enum.Enum):
-    """What the network is asked with.
+    """What a prompt consists of.
 
-    EXPANDED: canonical words with neighbour and hypernym tokens (ActiveSAM). PLAIN: the class's
-    name as it is written, and nothing else (SegEarth-OV3 and plain SAM 3).
+    EXPANDED: the canonical name, with neighbour and hypernym tokens (ActiveSAM). PLAIN: the name as
+    it is written (SegEarth-OV3 and plain SAM 3).
     """
 
     EXPANDED = "expanded"
@@ -50,7 +48,7 @@ class PromptStyle(enum.Enum):
 
 @dataclass(frozen=True)
 class CompiledPrompts:
-    """A prompt table, and whether it came from the disk."""
+    """A prompt table, and whether it was read from the cache."""
 
     table: PromptTable
     cache_hit: bool
@@ -58,9 +56,10 @@ class CompiledPrompts:
 
 @dataclass(frozen=True)
 class PromptWords:
-    """All words the text encoder reads for K queries, as they will reach it.
+    """All that the text encoder reads for K queries.
 
-    prompts: one per query; hypernyms: per query, at most ``hypernym_count``.
+    prompts: one for each query. hypernyms: at most ``hypernym_count`` for each query.
+    neighbor_count: prompts of other queries that extend each query.
     """
 
     prompts: tuple[str, ...]
@@ -78,25 +77,22 @@ def compile_prompts(
     *,
     style: PromptStyle = PromptStyle.EXPANDED,
     device: torch.device | None = None,
-    load_encoder: TextEncoderLoader = load_text_encoder,
-    load_lookup: Callable[[], HypernymLookup] = load_wordnet,
 ) -> CompiledPrompts:
-    """The prompt table of ``vocabulary`` for the network in ``weights``.
+    """The prompt table of ``vocabulary`` for the network in ``weights``, on the CPU.
 
-    ``cache_dir`` None takes the default folder. A table found there is used without reading the
-    text encoder from the weights. Otherwise the encoder runs in float32 on ``device`` (the CPU if
-    None) and is dropped again; the table is on the CPU in either case.
+    The table is read from ``cache_dir`` (None: the default folder) if it is there. Otherwise the
+    text encoder is loaded, run in float32 on ``device`` (None: the CPU) and dropped again.
 
-    Raises CheckpointError when the weights cannot be used, VocabularyError when a prompt is longer
-    than the encoder's context.
+    Raises CheckpointError if the weights cannot be used, VocabularyError if a prompt is longer than
+    the encoder's context.
     """
-    words = prompt_words(vocabulary, settings, style, load_lookup)
+    words = prompt_words(vocabulary, settings, style)
     fingerprint = table_fingerprint(vocabulary, words, text_fingerprint(weights, config), config)
     folder = cache_dir or default_cache_dir()
     tensors = read_tensors(folder, fingerprint, _layout(words, config)) if folder else None
     cache_hit = tensors is not None
     if tensors is None:
-        encoder = load_encoder(weights, config, device or torch.device("cpu"), torch.float32)
+        encoder = load_text_encoder(weights, config, device or torch.device("cpu"), torch.float32)
         tensors = encode_words(words, encoder, Tokenizer(config.context_length))
         if folder:
             write_tensors(folder, fingerprint, tensors)
@@ -115,15 +111,14 @@ def prompt_words(
     vocabulary: Vocabulary,
     settings: Settings,
     style: PromptStyle = PromptStyle.EXPANDED,
-    load_lookup: Callable[[], HypernymLookup] = load_wordnet,
 ) -> PromptWords:
-    """The words of every query; WordNet is loaded where the vocabulary leaves hypernyms to it."""
+    """The words of every query; loads WordNet if a class has no hypernyms of its own."""
     queries = vocabulary.queries
     if style is PromptStyle.PLAIN:
         return PromptWords(
             prompts=queries, hypernyms=((),) * len(queries), neighbor_count=0, hypernym_count=0
         )
-    hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens, load_lookup)
+    hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens)
     return PromptWords(
         prompts=tuple(map(canonical, queries)),
         hypernyms=tuple(tuple(map(canonical, row)) for row in hypernyms),
@@ -135,7 +130,7 @@ def prompt_words(
 def table_fingerprint(
     vocabulary: Vocabulary, words: PromptWords, weights: str, config: Sam3Config
 ) -> str:
-    """A hexadecimal name for what decides a table; ids, colours and pins do not."""
+    """SHA-256, in hexadecimal, of all that decides a table: ids, colours and pins do not."""
     content = {
         "format": _FORMAT,
         "dtype": "float32",
@@ -160,24 +155,25 @@ def table_fingerprint(
 def encode_words(
     words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
 ) -> dict[str, Tensor]:
-    """A table's features, padding, context and context_padding, on the CPU.
+    """The features, padding, context and context_padding of a table (see PromptTable).
 
-    In the dtype of the encoder.
+    On the CPU, in the dtype of the encoder.
     """
 
     def pool(texts: Sequence[str]) -> Tensor:
         return _pooled(texts, encoder, tokenizer)
 
-    ids, padding = _tokens(words.prompts, encoder, tokenizer)
+    ids, padding = _tokens(words.prompts, encoder, tokenizer)  # [K, L] each
     features = torch.cat(
         [encoder(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)]
-    )
+    )  # [K, L, d]
     parts = (
         neighbor_embeddings(pool(words.prompts), words.neighbor_count),
         hypernym_embeddings(words.hypernyms, words.hypernym_count, pool),
     )
+    # [K, N + H, W] and bool [K, N + H]
     embeddings, missing = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-    context = encoder.project(embeddings).masked_fill(missing.unsqueeze(-1), 0)
+    context = encoder.project(embeddings).masked_fill(missing.unsqueeze(-1), 0)  # [K, N + H, d]
     return {
         "features": features.cpu(),
         "padding": padding.cpu(),
@@ -190,8 +186,8 @@ def encode_words(
 def neighbor_names(
     words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
 ) -> tuple[tuple[str, ...], ...]:
-    """The prompts whose embeddings extend each query as its neighbours, nearest first."""
-    pooled = _pooled(words.prompts, encoder, tokenizer)
+    """The neighbour prompts of each query, nearest first."""
+    pooled = _pooled(words.prompts, encoder, tokenizer)  # [K, W]
     _, indices = nearest_queries(pooled, words.neighbor_count)
     return tuple(tuple(words.prompts[index] for index in row) for row in indices.tolist())
 
@@ -199,17 +195,19 @@ def neighbor_names(
 def _tokens(
     texts: Sequence[str], encoder: TextEncoder, tokenizer: Tokenizer
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and padding of the texts, [N, L] each, on the encoder's device."""
+    """Token ids int64 and padding bool of N texts, [N, L] each, on the encoder's device."""
     ids = torch.from_numpy(tokenizer.encode(texts)).to(encoder.resizer.weight.device)
     return ids, ids == 0
 
 
 def _pooled(texts: Sequence[str], encoder: TextEncoder, tokenizer: Tokenizer) -> Tensor:
+    """The mean token embedding of each of N texts, [N, W]."""
     ids, padding = _tokens(texts, encoder, tokenizer)
     return pooled_embeddings(encoder.input_embeddings(ids), padding)
 
 
 def _layout(words: PromptWords, config: Sam3Config) -> Layout:
+    """What a cached table of ``words`` has to look like."""
     queries, length = len(words.prompts), config.context_length
     extra = words.neighbor_count + words.hypernym_count
     return {

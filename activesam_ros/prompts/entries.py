@@ -1,4 +1,4 @@
-"""A class as somebody wrote it, and the rules it has to keep, whatever it was written in."""
+"""A class as a user wrote it, and the rules that every class has to keep."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import MAX_LABEL_ID
 
 MAX_CLASSES = MAX_LABEL_ID + 1
-# No prompt of this length fits the text encoder; counting its tokens could take minutes.
+# A longer name never fits the text encoder, and counting its tokens could take minutes.
 MAX_NAME_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where classes were written: a file, or a list of names where ``file`` is None."""
+    """Where classes come from: a file, or a list of names if ``file`` is None."""
 
     file: str | None = None
 
     def place(self, line: int) -> str:
-        """Words for a line (from 1) of the file or a place in the list."""
+        """How an error names a line of the file or an entry of the list, counted from 1."""
         return f"{'name' if self.file is None else 'line'} {line}"
 
     def error(self, line: int, reason: str) -> VocabularyError:
-        """The error for ``reason`` found at ``line``."""
+        """The VocabularyError for ``reason`` at ``line``."""
         if self.file is None:
             return VocabularyError(f"{self.place(line)}: {reason}")
         return VocabularyError.at(self.file, line, reason)
@@ -35,9 +35,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ClassEntry:
-    """One class as written: ``names`` are its display name and aliases, ``line`` counts from 1.
+    """One class as written: ``names`` are its display name and its aliases.
 
-    ``id``, ``color`` and ``hypernyms`` are None where they are left to the reader.
+    line: where it is written, from 1. id, color, hypernyms: None if they are not given.
     """
 
     names: tuple[str, ...]
@@ -49,41 +49,35 @@ class ClassEntry:
 
 
 def name_key(name: str) -> str:
-    """What two names have in common when they are the same to the text encoder."""
+    """Equal for names that the text encoder cannot tell apart."""
     return " ".join(name.split()).lower()
 
 
 def split_names(text: str, line: int, origin: Origin) -> tuple[str, ...]:
-    """The comma-separated names of one class; raises VocabularyError where one is empty."""
+    """The comma-separated names of one class; raises VocabularyError if one is empty."""
     names = tuple(part.strip() for part in text.split(","))
     if names == ("",):
         raise origin.error(line, "there is no class name; remove the line or write one")
     if "" in names:
         raise origin.error(
-            line, f"{text.strip()!r} has an empty name beside a comma; remove the comma"
+            line, f"{text.strip()!r} has an empty name next to a comma; remove the comma"
         )
     return names
 
 
-def check_entries(
-    entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer | None
-) -> None:
-    """Refuse entries that make no vocabulary, naming the line.
-
-    ``tokens`` counts the canonical prompts; without it their length is not checked. Raises
-    VocabularyError.
-    """
+def check_entries(entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer) -> None:
+    """Raise VocabularyError with the line of the first entry that breaks a rule."""
     if not entries:
         raise origin.error(1, "there are no classes; write at least one")
     if len(entries) > MAX_CLASSES:
         raise origin.error(
             entries[MAX_CLASSES].line,
-            f"{len(entries):,} classes are more than the {MAX_CLASSES:,} that a label map can "
-            "tell apart; remove some",
+            f"{len(entries):,} classes are more than the {MAX_CLASSES:,} ids of a label map; "
+            "remove some",
         )
     for entry in entries:
         for name in (*entry.names, *(name for row in entry.hypernyms or () for name in row)):
-            problem = name_problem(name) or (tokenizer and length_problem(name, tokenizer))
+            problem = name_problem(name) or length_problem(name, tokenizer)
             if problem:
                 raise origin.error(entry.line, problem)
     _check_repeats(entries, origin)
@@ -92,9 +86,9 @@ def check_entries(
 def name_problem(name: str) -> str | None:
     """Why ``name`` cannot be a query, or None."""
     if not name or name != name.strip():
-        return f"the name {name!r} is empty or has blanks around it"
+        return f"the name {name!r} is empty or has spaces around it"
     if "," in name:
-        return f"the name {name!r} has a comma, which separates aliases; list them as aliases"
+        return f"the name {name!r} has a comma, which separates aliases; list the parts as aliases"
     strange = next((character for character in name if not character.isprintable()), None)
     if strange is not None:
         return (
@@ -109,19 +103,19 @@ def name_problem(name: str) -> str | None:
 
 
 def length_problem(name: str, tokenizer: Tokenizer) -> str | None:
-    """Why the prompt of ``name`` does not fit the text encoder, or None."""
+    """Why the prompt of ``name`` is too long for the text encoder, or None."""
     prompt = canonical(name)
     length = tokenizer.length(prompt)
     if length <= tokenizer.context_length:
         return None
     return (
-        f"the prompt {prompt!r} takes {length} tokens with start and end, more than the "
+        f"the prompt {prompt!r} has {length} tokens with start and end, more than the "
         f"{tokenizer.context_length} the text encoder reads; shorten it"
     )
 
 
 def first_repeat(values: Iterable[Hashable]) -> tuple[int, int] | None:
-    """Positions (later, earlier) of the first value that comes a second time, or None."""
+    """Indices (later, earlier) of the first value that occurs a second time, or None."""
     seen: dict[Hashable, int] = {}
     for position, value in enumerate(values):
         if value in seen:
@@ -138,7 +132,7 @@ def _check_repeats(entries: Sequence[ClassEntry], origin: Origin) -> None:
         raise origin.error(
             later.line,
             f"the name {name!r} is already in {origin.place(earlier.line)}; names and aliases must "
-            "differ in more than case and blanks",
+            "differ in more than case and spaces",
         )
     with_id = [entry for entry in entries if entry.id is not None]
     repeat = first_repeat(entry.id for entry in with_id)

@@ -1,5 +1,6 @@
-"""Hypernyms of class names: those a vocabulary brings, or WordNet's (contextual prompt expansion,
-step 4).
+"""Hypernyms of class names, from the vocabulary or from WordNet.
+
+ActiveSAM, contextual prompt expansion, step 4.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 
 _LOG = logging.getLogger(__name__)
 
-#: From a class name and a count M to at most M hypernym names.
+#: A class name and a count M -> at most M hypernyms.
 HypernymLookup = Callable[[str, int], tuple[str, ...]]
 
 HOW_TO_GET_WORDNET = (
-    "`make setup` installs it where the system's packages allow; elsewhere run "
+    "`make setup` installs it where it can; elsewhere run "
     "`pip install nltk && python3 -m nltk.downloader wordnet` once"
 )
 
 
 def load_wordnet() -> HypernymLookup:
-    """WordNet through nltk; reading it takes seconds, so load it once for many names.
+    """A lookup in WordNet, by nltk. Reading it takes seconds, so load it once for many names.
 
-    Nothing is ever downloaded. Raises MissingDependencyError where nltk or its data is missing or
-    damaged.
+    Nothing is downloaded. Raises MissingDependencyError if nltk or its data is missing or damaged.
     """
     try:
         from nltk.corpus import wordnet
@@ -55,18 +55,18 @@ def load_wordnet() -> HypernymLookup:
             wordnet.synset_from_pos_and_offset(wordnet.NOUN, offset).lemmas()[0].name()
             for offset in offsets[:count]
         )
-        # Two hypernyms may share their first lemma (those of "sconce" do): it counts once.
+        # Two hypernyms may share their first lemma, as those of "sconce" do: it counts once.
         return tuple(dict.fromkeys(lemma.replace("_", " ") for lemma in lemmas))
 
     return lookup
 
 
 def direct_hypernym_offsets(line: str) -> tuple[int, ...]:
-    """The direct hypernyms of a synset, in WordNet's order, from its line in ``data.noun``.
+    """Offsets of a synset's direct hypernyms, in WordNet's order, from its line in ``data.noun``.
 
-    nltk's own list comes in another order in every process. The line reads ``offset file type
-    word_count (word sense)... pointer_count (symbol offset part_of_speech ends)... | gloss``, with
-    the word count in hexadecimal.
+    nltk's own list has another order in every process. A line is ``offset file type word_count
+    (word sense)... pointer_count (symbol offset part_of_speech ends)... | gloss``, with the word
+    count in hexadecimal.
     """
     fields = line.partition("|")[0].split()
     first = 4 + 2 * int(fields[3], 16)
@@ -79,10 +79,10 @@ def query_hypernyms(
     count: int,
     load_lookup: Callable[[], HypernymLookup] = load_wordnet,
 ) -> tuple[tuple[str, ...], ...]:
-    """At most ``count`` hypernym names for every query, in the order of ``vocabulary.queries``.
+    """At most ``count`` hypernyms of every query, in the order of ``vocabulary.queries``.
 
-    WordNet is loaded only where a class leaves its hypernyms to it; where there is none, one
-    warning is logged and those queries have no hypernyms.
+    WordNet is loaded only if a class has no hypernyms of its own. Without WordNet such classes have
+    none, and one warning is logged.
     """
     if count == 0:
         return ((),) * len(vocabulary.queries)
@@ -92,8 +92,7 @@ def query_hypernyms(
             lookup = load_lookup()
         except MissingDependencyError as error:
             _LOG.warning(
-                "The prompts of the vocabulary %r go without hypernyms, which costs some accuracy: "
-                "%s",
+                "The prompts of the vocabulary %r go without hypernyms, which costs accuracy: %s",
                 vocabulary.name,
                 error,
             )
@@ -105,10 +104,9 @@ def with_hypernyms(
     count: int = 2,
     load_lookup: Callable[[], HypernymLookup] = load_wordnet,
 ) -> Vocabulary:
-    """``vocabulary`` with WordNet's hypernyms written into every class that had none.
+    """``vocabulary`` with the hypernyms of WordNet in every class that has none of its own.
 
-    What a file of the result says needs no WordNet any more. Raises MissingDependencyError where
-    there is no WordNet.
+    A file of the result can be used without WordNet. Raises MissingDependencyError without it.
     """
     lookup = load_lookup()
     return dataclasses.replace(

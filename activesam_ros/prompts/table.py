@@ -1,4 +1,4 @@
-"""The prompt table: everything the image side needs to know about the words."""
+"""The prompt table: all that the image side needs to know about the vocabulary."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 
 @dataclass(frozen=True, eq=False)
 class PromptTable:
-    """The prompts of K queries: L text tokens each, N neighbour and H hypernym tokens.
+    """The prompts of K queries: L text tokens, N neighbour tokens and H hypernym tokens each.
 
-    Made on the CPU in float32. ``fingerprint`` names the weights, the words and the settings that
-    made it. Raises VocabularyError where a tensor's shape contradicts the vocabulary.
-
-    features: [K, L, d_model] text features, in the order of ``vocabulary.queries``.
+    fingerprint: names the weights, words and settings that decide the tensors.
+    features: [K, L, d], text features in the order of ``vocabulary.queries``.
     padding: bool [K, L], True = padding.
-    context: [K, N + H, d_model] neighbour, then hypernym tokens; zero where missing.
+    context: [K, N + H, d], neighbour tokens, then hypernym tokens; zero where missing.
     context_padding: bool [K, N + H], True = missing.
+
+    Raises VocabularyError if the shapes contradict the vocabulary.
     """
 
     vocabulary: Vocabulary

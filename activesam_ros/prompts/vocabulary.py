@@ -1,4 +1,4 @@
-"""The vocabulary: classes with stable ids, and the queries the network is asked."""
+"""The vocabulary: classes with stable ids, and their names, which are the queries."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True, slots=True)
 class VocabularyClass:
-    """One class: ``names`` are its queries, the first one its display name; ``color`` is RGB 0-255.
+    """One class: ``names`` are its queries, the first is its display name; ``color`` is RGB 0-255.
 
-    ``hypernyms`` gives, per query, the hypernym names written in the vocabulary's file, or None
-    where they are to be looked up in WordNet. Raises VocabularyError when a value is out of range.
+    pinned: whether the class is never pruned. hypernyms: the hypernyms of each name, or None to
+    look them up in WordNet. Raises VocabularyError if a value is out of range.
     """
 
     id: int
@@ -51,8 +51,8 @@ class VocabularyClass:
             )
         if self.hypernyms is not None and len(self.hypernyms) != len(self.names):
             raise VocabularyError(
-                f"The class {self.name!r} has {len(self.names)} names and hypernyms for "
-                f"{len(self.hypernyms)}; give them for each name."
+                f"The class {self.name!r} has {len(self.names)} names but hypernyms for "
+                f"{len(self.hypernyms)}; give hypernyms for every name."
             )
 
     @property
@@ -62,10 +62,10 @@ class VocabularyClass:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Classes in file order. Ids are stable; they never depend on what is active.
+    """Classes in the order of the file. Ids are stable: they do not depend on the active set.
 
-    Raises VocabularyError when there is no class, or an id or a name (but for case and blanks) is
-    there twice.
+    Raises VocabularyError if there is no class, or if two classes share an id or a name (ignoring
+    case and spaces).
     """
 
     name: str
@@ -90,12 +90,12 @@ class Vocabulary:
 
     @cached_property
     def queries(self) -> tuple[str, ...]:
-        """Every class's names one after the other, in class order."""
+        """The names of all classes, in the order of the classes."""
         return tuple(name for entry in self.classes for name in entry.names)
 
     @cached_property
     def query_class(self) -> tuple[int, ...]:
-        """For each query the *index* (not the id) of its class."""
+        """For each query, the index (not the id) of its class."""
         return tuple(index for index, entry in enumerate(self.classes) for _ in entry.names)
 
     @cached_property
@@ -109,34 +109,27 @@ class Vocabulary:
             for query, index in zip(self.queries, self.query_class, strict=True)
         }
 
-    def class_with_id(self, class_id: int) -> VocabularyClass:
-        """The class whose id is ``class_id``; raises VocabularyError where there is none."""
-        index = self._index_of_id.get(class_id)
-        if index is None:
-            raise VocabularyError(f"The vocabulary {self.name!r} has no class with id {class_id}.")
-        return self.classes[index]
-
     def class_named(self, name: str) -> VocabularyClass:
-        """The class with the name or alias ``name``, whatever its case.
+        """The class with the name or alias ``name``, ignoring case.
 
-        Raises VocabularyError naming those that come close.
+        Raises VocabularyError naming the closest names.
         """
         index = self._index_of_name.get(name_key(name))
         if index is None:
             close = difflib.get_close_matches(name_key(name), self._index_of_name)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "check its name."
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "check the name."
             raise VocabularyError(f"The vocabulary {self.name!r} has no class {name!r}; {hint}")
         return self.classes[index]
 
     @property
     def palette(self) -> dict[int, Color]:
-        """Colour of each id."""
+        """The colour of each id."""
         return {entry.id: entry.color for entry in self.classes}
 
     def pinned_queries(self, names: Iterable[str] = ()) -> tuple[int, ...]:
-        """Ascending indices of the queries of every pinned class and of the classes ``names``.
+        """Indices, ascending, of the queries of all pinned classes and of the classes ``names``.
 
-        Raises VocabularyError when one of ``names`` is not a class.
+        Raises VocabularyError if one of ``names`` is not a class.
         """
         pinned = {entry.id for entry in self.classes if entry.pinned}
         pinned.update(self.class_named(name).id for name in names)
@@ -152,14 +145,14 @@ def vocabulary_from_names(
     previous: Vocabulary | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Vocabulary:
-    """The vocabulary of a request at run time: one class per text, aliases after commas.
+    """The vocabulary of a list of names: one class a text, with aliases after commas.
 
-    Ids start at 1, for 0 is what unlabelled pixels carry; a class named background has 0. A class
-    with a name of ``previous`` keeps that class's id, colour and pin, and its hypernyms where it
-    keeps all its names; new classes take ids that ``previous`` does not use. ``tokens`` counts the
-    prompts' tokens, the network's tokenizer if None.
+    Ids start at 1, because unlabelled pixels have 0; a class named background has 0. A class that
+    shares a name with one of ``previous`` keeps its id, colour and pin, and its hypernyms if all of
+    its names were there; other classes take ids that ``previous`` does not use. ``tokenizer``
+    checks the length of prompts; None makes the full-size network's.
 
-    Raises VocabularyError naming the text (from 1) that cannot be used.
+    Raises VocabularyError naming the text, counted from 1, that cannot be used.
     """
     origin = Origin()
     classes = [split_names(text, place, origin) for place, text in enumerate(names, start=1)]
@@ -181,9 +174,9 @@ def vocabulary_from_names(
 
 
 def vocabulary_of_entries(
-    name: str, entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer | None
+    name: str, entries: Sequence[ClassEntry], origin: Origin, tokenizer: Tokenizer
 ) -> Vocabulary:
-    """Check ``entries`` (which carry ids) and give those without a colour one of their own.
+    """Check ``entries``, and give a colour to those that have none.
 
     Raises VocabularyError with the line in ``origin``.
     """
@@ -210,11 +203,11 @@ def vocabulary_of_entries(
 
 
 def keep_ids(vocabulary: Vocabulary, previous: Vocabulary) -> Vocabulary:
-    """``vocabulary`` with the id and colour of ``previous`` where a class's name stays.
+    """``vocabulary`` with the ids and colours of the classes that it shares with ``previous``.
 
-    Classes that are new keep their own id if ``previous`` did not use it, and take a free one
-    otherwise: a consumer that still holds an old mask never reads a new class into it. Only when
-    every other id is in use are those of classes that went away taken.
+    A new class keeps its own id unless ``previous`` used it, and takes a free one otherwise, so
+    that a consumer with an old mask never reads a new class into it. The ids of removed classes are
+    reused only if all others are taken.
     """
     kept = _kept_classes(vocabulary, previous)
     used = {entry.id for entry in kept.values()}
@@ -245,9 +238,9 @@ def keep_ids(vocabulary: Vocabulary, previous: Vocabulary) -> Vocabulary:
 
 
 def _kept_classes(vocabulary: Vocabulary, previous: Vocabulary) -> dict[int, VocabularyClass]:
-    """For the index of each class that stays, the class of ``previous`` it goes on from.
+    """Index of each class that stays -> the class of ``previous`` that it continues.
 
-    The same display name comes before a name shared with an alias; no class is gone on from twice.
+    An equal display name comes before a name shared with an alias. No class is continued twice.
     """
     kept: dict[int, VocabularyClass] = {}
     claimed: set[int] = set()
@@ -264,7 +257,7 @@ def _kept_classes(vocabulary: Vocabulary, previous: Vocabulary) -> dict[int, Voc
 
 
 def _recolored(classes: list[VocabularyClass], kept: set[int]) -> tuple[VocabularyClass, ...]:
-    """A new class whose colour one that stayed already has gets an automatic colour."""
+    """Give an automatic colour to each new class whose colour belongs to a class that stays."""
     kept_colors: set[Color] = {classes[index].color for index in kept}
     clashing = [
         index
@@ -283,7 +276,7 @@ def _recolored(classes: list[VocabularyClass], kept: set[int]) -> tuple[Vocabula
 
 
 def _inherit(entry: VocabularyClass, previous: Vocabulary) -> VocabularyClass:
-    """The pin of the class in ``previous`` that ``entry`` goes on from, and known hypernyms."""
+    """``entry`` with the pin and the known hypernyms of the class of ``previous`` it continues."""
     index = previous._index_of_id.get(entry.id)
     if index is None:
         return entry

@@ -1,4 +1,7 @@
-"""Vocabularies by preset name, from text files and from YAML."""
+"""Vocabularies by preset name, from YAML, and from text files.
+
+A text file has one class a line, aliases after commas, and ids from 0.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,23 @@ import difflib
 from pathlib import Path
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.entries import Origin
+from activesam_ros.prompts.entries import ClassEntry, Origin, split_names
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_of_entries
-from activesam_ros.prompts.vocabulary_text import read_text
 from activesam_ros.prompts.vocabulary_yaml import read_yaml
 from activesam_ros.resources import config_dir
 from activesam_ros.sam3.tokenizer import Tokenizer
 
 _YAML_SUFFIXES = (".yaml", ".yml")
 _FILE_SUFFIXES = (*_YAML_SUFFIXES, ".txt")
-# The largest vocabulary of sensible prompts is a tenth of this; a weights file is far above.
+# Ten times the largest vocabulary; a weights file given by mistake is far larger.
 MAX_FILE_BYTES = 64 * 2**20
 
 
 def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vocabulary:
-    """The preset ``name_or_path``, or the vocabulary in that file: YAML by its suffix, else text.
+    """The preset or the file ``name_or_path``: YAML by its suffix, else text.
 
-    A name without a folder or suffix is a preset where there is one. ``tokens`` counts the prompts'
-    tokens, the network's tokenizer if None. Raises VocabularyError with file and line.
+    A name without a folder or suffix is a preset if there is one. ``tokenizer`` checks the length
+    of prompts; None makes the full-size network's. Raises VocabularyError with file and line.
     """
     path = _find(name_or_path)
     origin = Origin(str(path))
@@ -38,8 +40,19 @@ def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vo
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names of the bundled vocabularies, sorted."""
+    """Names of the bundled vocabularies, sorted."""
     return tuple(sorted(path.stem for path in _preset_dir().glob("*.yaml")))
+
+
+def read_text(text: str, origin: Origin) -> tuple[ClassEntry, ...]:
+    """The classes of a text file; raises VocabularyError for an empty line or name."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()  # the last newline ends a line, it does not begin one
+    return tuple(
+        ClassEntry(names=split_names(line, number, origin), line=number, id=number - 1)
+        for number, line in enumerate(lines, start=1)
+    )
 
 
 def _preset_dir() -> Path:
@@ -55,10 +68,10 @@ def _find(name_or_path: str) -> Path:
         if path.is_file():
             return path
         is_there = path.exists()
-    except (OSError, ValueError) as error:  # a name that no file system takes
+    except (OSError, ValueError) as error:  # not a valid path
         raise VocabularyError(f"{name_or_path!r} cannot be a vocabulary: {error}.") from None
     if is_there and name_or_path:
-        kind = "a folder" if path.is_dir() else "no regular file"
+        kind = "a folder" if path.is_dir() else "not a regular file"
         raise VocabularyError(f"The vocabulary {name_or_path} is {kind}; give a text or YAML file.")
     known = preset_names()
     close = difflib.get_close_matches(name_or_path, known)
@@ -74,7 +87,7 @@ def _read_utf8(path: Path, origin: Origin) -> str:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise VocabularyError(
-                f"{path} has {size:,} bytes, more than the {MAX_FILE_BYTES:,} of the largest "
+                f"{path} has {size:,} bytes, more than the {MAX_FILE_BYTES:,} allowed for a "
                 "vocabulary; give a text or YAML file of class names."
             )
         data = path.read_bytes()
@@ -83,7 +96,7 @@ def _read_utf8(path: Path, origin: Origin) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # With a byte-order mark the position counts from behind it.
+        # The position counts from behind a byte-order mark.
         start = error.start + (len(data) - len(error.object))
         raise origin.error(
             data.count(b"\n", 0, start) + 1,

@@ -1,4 +1,4 @@
-"""A vocabulary as YAML that reads well: a class a line where it fits, a block elsewhere."""
+"""A vocabulary as readable YAML: one line a class where it fits, else a block."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 _LINE_WIDTH = 120
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*([ _/.'-]+[A-Za-z0-9]+)*")
 
-#: Key and YAML text, or key and the lines of a mapping.
+#: A key with its YAML text, or with the lines of a mapping.
 _Value = tuple[str, str | list[str]]
 
 
 def vocabulary_to_yaml(vocabulary: Vocabulary, comment: str = "") -> str:
-    """The text of a YAML file that reads back as ``vocabulary``, under ``comment``."""
+    """The text of a YAML file that loads as ``vocabulary``; ``comment`` stands at its top."""
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += [f"name: {_text(vocabulary.name)}", "classes:"]
     for entry in vocabulary.classes:
@@ -69,7 +69,7 @@ def _texts(texts: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """The YAML scalar: bare where YAML reads that as the same text, else in quotes."""
+    """A YAML scalar: plain if YAML reads it as the same text, else quoted."""
     if _PLAIN.fullmatch(text):
         node = yaml.compose(text, yaml.SafeLoader)
         if node is not None and node.tag == "tag:yaml.org,2002:str":

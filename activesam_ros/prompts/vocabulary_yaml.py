@@ -1,13 +1,13 @@
 """Vocabularies in YAML.
 
-    name: my_robot                 # optional, the file's name otherwise
+    name: my_robot                 # optional, default: the name of the file
     classes:
       - {id: 1, name: road, color: [128, 64, 128], hypernyms: [way]}
       - {id: 2, name: tree, aliases: [hedge], pinned: true,
          hypernyms: {tree: [woody plant], hedge: [fence]}}
 
-Only ``name`` is needed in a class. ``id`` is its place in the list (from 0) otherwise, ``color``
-(or ``colour``) is RGB 0-255 or chosen from the name, and ``hypernyms`` are looked up in WordNet.
+A class needs only its ``name``. Its ``id`` defaults to its place in the list, from 0; ``color`` (or
+``colour``), RGB 0-255, to a colour derived from the name; ``hypernyms`` to those of WordNet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLASS_KEYS = ("id", "name", "aliases", "color", "colour", "pinned", "hypernyms"
 
 
 def read_yaml(text: str, origin: Origin) -> tuple[str | None, tuple[ClassEntry, ...]]:
-    """The vocabulary's name, where it has one, and its classes; raises VocabularyError."""
+    """The name of the vocabulary, if given, and its classes; raises VocabularyError."""
     reader = _Reader(origin)
     top = reader.mapping(_compose(text, origin), "the file", ("name", "classes"))
     if "classes" not in top:
@@ -46,7 +46,7 @@ def _compose(text: str, origin: Origin) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         raise origin.error(
             text.count("\n", 0, error.position) + 1,
-            f"the character U+{ord(text[error.position]):04X} cannot stand in YAML; remove it",
+            f"the character U+{ord(text[error.position]):04X} is not allowed in YAML; remove it",
         ) from None
     except RecursionError:
         raise origin.error(1, "this YAML is nested too deeply to be a vocabulary") from None
@@ -98,7 +98,7 @@ def _hypernyms(
 
 
 class _Reader:
-    """Takes values out of YAML nodes, refusing those of the wrong type with their line."""
+    """Reads values from YAML nodes; raises VocabularyError with the line for a wrong type."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -136,7 +136,7 @@ class _Reader:
             raise self.error(node, f"{what} must be text, not {_describe(node)}{hint}")
         text: str = node.value.strip()
         if not text:
-            raise self.error(node, f"{what} is empty; write it or leave the key out")
+            raise self.error(node, f"{what} is empty; write it or remove the key")
         return text
 
     def texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def test_driving_has_all_of_cityscapes_behind_the_unlabelled_zero() -> None:
     driving, cityscapes = load_vocabulary("driving"), load_vocabulary("cityscapes")
     assert [entry.id for entry in driving.classes] == list(range(1, len(driving.classes) + 1))
     for entry in cityscapes.classes:
-        twin = driving.class_with_id(entry.id + 1)
+        twin = next(other for other in driving.classes if other.id == entry.id + 1)
         assert twin.color == entry.color
         keys = [name.replace(" ", "") for name in twin.names]
         assert [name.replace(" ", "") for name in entry.names] == keys[: len(entry.names)]

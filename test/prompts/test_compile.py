@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from activesam_ros.errors import MissingDependencyError, VocabularyError
+from activesam_ros.errors import VocabularyError
+from activesam_ros.prompts import compile as compile_module
 from activesam_ros.prompts.cache import cache_path
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.compile import (
@@ -19,7 +21,6 @@ from activesam_ros.prompts.compile import (
     compile_prompts,
     prompt_words,
 )
-from activesam_ros.prompts.hypernyms import HypernymLookup
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.config import Sam3Config
@@ -63,8 +64,6 @@ class Compiler:
             self.config,
             self.cache_dir,
             style=style,
-            load_encoder=self.load_encoder,
-            load_lookup=no_wordnet,
         )
 
     def load_encoder(
@@ -80,13 +79,23 @@ class Compiler:
         return self.encoder
 
 
-def no_wordnet() -> HypernymLookup:
-    raise MissingDependencyError("there is no WordNet in this test.")
+@pytest.fixture(autouse=True)
+def no_wordnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nltk", None)
+    monkeypatch.setitem(sys.modules, "nltk.corpus", None)
 
 
 @pytest.fixture
-def compiler(tmp_path: Path, weights: Path, config: Sam3Config, encoder: TextEncoder) -> Compiler:
-    return Compiler(weights, config, encoder, tmp_path / "cache")
+def compiler(
+    tmp_path: Path,
+    weights: Path,
+    config: Sam3Config,
+    encoder: TextEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Compiler:
+    made = Compiler(weights, config, encoder, tmp_path / "cache")
+    monkeypatch.setattr(compile_module, "load_text_encoder", made.load_encoder)
+    return made
 
 
 def assert_same_tensors(one: PromptTable, other: PromptTable) -> None:
@@ -174,7 +183,7 @@ def test_plain_prompts_are_the_names_as_written(compiler: Compiler, encoder: Tex
 
 def test_plain_prompts_need_no_wordnet(caplog: pytest.LogCaptureFixture) -> None:
     vocabulary = Vocabulary("bare", (VocabularyClass(0, ("road",), RED),))
-    words = prompt_words(vocabulary, Settings(), PromptStyle.PLAIN, no_wordnet)
+    words = prompt_words(vocabulary, Settings(), PromptStyle.PLAIN)
     assert words.hypernyms == ((),)
     assert not caplog.records
 
@@ -302,13 +311,5 @@ def test_no_folder_means_the_default_one(
     compiler: Compiler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ACTIVESAM_CACHE", str(tmp_path / "default"))
-    compiled = compile_prompts(
-        STREET,
-        Settings(),
-        compiler.weights,
-        compiler.config,
-        None,
-        load_encoder=compiler.load_encoder,
-        load_lookup=no_wordnet,
-    )
+    compiled = compile_prompts(STREET, Settings(), compiler.weights, compiler.config, None)
     assert cache_path(tmp_path / "default", compiled.table.fingerprint).exists()

@@ -88,7 +88,7 @@ def test_other_encodings_are_refused_with_their_line(
 ) -> None:
     found = refusal(write(name, content), tokenizer)
     if name == "v.yaml" and "name" in message:
-        message = ":1: the character U+0000 cannot stand in YAML"
+        message = ":1: the character U+0000 is not allowed in YAML"
     assert found.startswith(message)
 
 
@@ -169,7 +169,7 @@ YAML_REFUSALS = [
     ("classes: [\t{]\n", 1, "this is not YAML"),
     ("a: 1\n---\nb: 2\n", 2, "this is not YAML"),
     ("classes: *nowhere\n", 1, "this is not YAML"),
-    ("classes:\n- {name: \x00}\n", 2, "the character U+0000 cannot stand in YAML"),
+    ("classes:\n- {name: \x00}\n", 2, "the character U+0000 is not allowed in YAML"),
     ("[" * 5000, 1, "this YAML is nested too deeply"),
     ("classes: &a [*a]\n", 1, "a class must be a mapping"),
     ("classes: !!python/object/apply:os.getcwd []\n", 1, "'classes' is empty"),
@@ -216,7 +216,7 @@ def test_a_folder_and_a_pipe_are_refused(tmp_path: Path, tokenizer: Tokenizer) -
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(VocabularyError, match="is a folder"):
         load_vocabulary(str(tmp_path), tokenizer)
-    with pytest.raises(VocabularyError, match="no regular file"):
+    with pytest.raises(VocabularyError, match="not a regular file"):
         load_vocabulary(str(tmp_path / "pipe.txt"), tokenizer)
 
 

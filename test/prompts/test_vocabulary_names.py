@@ -48,7 +48,7 @@ def test_the_networks_own_tokenizer_counts_where_none_is_given() -> None:
         ([], "no classes"),
         (["road", ""], "name 2: there is no class name"),
         (["road", "  "], "name 2: there is no class name"),
-        (["tree,,hedge"], "name 1: .*empty name beside a comma"),
+        (["tree,,hedge"], "name 1: .*empty name next to a comma"),
         (["road", "ROAD"], "name 2: the name 'ROAD' is already in name 1"),
         (["tree, bush", "car, Bush "], "name 2: the name 'Bush' is already in name 1"),
         (["a\x00b"], r"U\+0000"),

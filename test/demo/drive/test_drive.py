@@ -95,7 +95,7 @@ def test_class_ids_are_those_of_the_vocabulary() -> None:
     vocabulary = load_vocabulary(VOCABULARY_NAME)
     assert [entry.id for entry in vocabulary.classes] == list(range(CLASS_COUNT))
     for class_id in (ClassId.ROAD, ClassId.SKY, ClassId.PERSON, ClassId.BICYCLE):
-        assert vocabulary.class_with_id(class_id).name == class_id.name.lower()
+        assert vocabulary.classes[class_id].name == class_id.name.lower()
 
 
 def test_every_class_occurs_and_the_active_set_changes(
