@@ -1,6 +1,7 @@
-"""Play a recording to the node activesam, both on the recording's time, until it ends.
+"""Play a recording to the node activesam and end when all its images are segmented.
 
-Takes the arguments of segment.launch.py too; ``--show-args`` lists them all.
+Node and playback run on the recording's time. The arguments of segment.launch.py may be given too;
+``--show-args`` lists all of them.
 """
 
 import sys
@@ -22,22 +23,22 @@ from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.playback.replayed_camera import ReplayedCamera, replayed_camera
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-# Name, default, description; without a default the argument has to be given.
+# Name, default, description. An argument without a default is required.
 ARGUMENTS = (
-    ("bag", None, "Recording: .mcap, .db3, or a rosbag2 folder."),
-    ("image_topic", "", "Image topic of the recording; needless where there is one camera."),
+    ("bag", None, "Recording to play: .mcap, .db3, or a rosbag2 folder."),
+    ("image_topic", "", "Image topic of the recording; may be left out if there is one camera."),
     ("rate", "1.0", "Recorded seconds per second."),
-    ("loop", "false", "Whether the recording begins anew at its end, until Ctrl-C."),
-    ("await_timeout", "600.0", "Seconds the recording waits for the node to become active."),
+    ("loop", "false", "Whether to play the recording again and again, until Ctrl-C."),
+    ("await_timeout", "600.0", "Seconds to wait for the node to become active."),
 )
 SWITCHES = ("loop",)
 SWITCH_VALUES = ("true", "false", "True", "False")
-# Launch configurations that hold the chosen camera; the last two reach segment.launch.py.
+# Launch configurations with the chosen camera; the last two are passed to segment.launch.py.
 RECORDED, TOPIC, TRANSPORT = "recorded_topic", "replayed_topic", "replayed_transport"
 
 
 def choose_camera(context: LaunchContext) -> None:
-    """Find the recorded camera; raises RuntimeError where there is none, or several."""
+    """Choose the recorded camera; raises RuntimeError if there is none, or several."""
     value = context.launch_configurations
     try:
         camera = replayed_camera(Path(value["bag"]).expanduser(), value["image_topic"])
@@ -47,7 +48,7 @@ def choose_camera(context: LaunchContext) -> None:
 
 
 def playback_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The playback, which ends when the node has segmented all it was sent."""
+    """The playback, which ends when the node has segmented all images that it was sent."""
     value = context.launch_configurations
     camera = ReplayedCamera(value[RECORDED], value[TOPIC], value[TRANSPORT])
     node = "/".join(["", *filter(None, value["namespace"].split("/")), value["node_name"]])
@@ -62,14 +63,14 @@ def playback_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def end_of_playback(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
-    """What follows the end of the playback; raises RuntimeError where it failed."""
+    """End the launch after the playback; raises RuntimeError if the playback failed."""
     if event.returncode != 0 and not context.is_shutdown:
         raise RuntimeError(f"the playback failed with exit status {event.returncode}, see above")
     return Shutdown(reason="the recording has ended")
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What ``ros2 launch`` runs."""
+    """The launch description that ``ros2 launch`` runs."""
     declared = [
         DeclareLaunchArgument(
             name,
@@ -89,5 +90,5 @@ def generate_launch_description() -> LaunchDescription:
         ],
     )
     chosen, played = (OpaqueFunction(function=make) for make in (choose_camera, playback_action))
-    # The node first: its arguments, with their defaults, name what the playback waits for.
+    # The node comes first, because the playback waits for it by name, which is its argument.
     return LaunchDescription([*declared, chosen, node, played])

@@ -1,6 +1,6 @@
-"""Start the node activesam on a camera; ``--show-args`` lists what can be set.
+"""Start the node activesam for a camera; ``--show-args`` lists the arguments.
 
-The node configures and activates itself, and so does one that is started again after a crash.
+The node configures and activates itself, also when it is started again after a crash.
 """
 
 from pathlib import Path
@@ -11,37 +11,41 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
-# Name, default, description. An empty default leaves the matter to params_file and to the node.
+# Name, default, description. If the default is empty, params_file or the node sets the value.
 ARGUMENTS = (
-    ("image_topic", "image", "Topic of the camera's images; relative names are in the namespace."),
-    ("image_transport", "", "raw, or compressed to subscribe to IMAGE_TOPIC/compressed."),
-    ("vocabulary", "", "Bundled vocabulary, or path of a YAML or text file."),
+    ("image_topic", "image", "Topic of the camera's images; a relative name is in the namespace."),
+    ("image_transport", "", "raw, or compressed, which subscribes to IMAGE_TOPIC/compressed."),
+    ("vocabulary", "", "Name of a bundled vocabulary, or path of a YAML or text file."),
     ("weights", "", "Path of the network's weights, sam3.pt or a safetensors file."),
     ("method", "", "activesam, full, segearth or sam3."),
     ("device", "", "auto, cpu, cuda or cuda:N."),
-    ("params_file", "", "YAML file of parameters, as config/activesam.yaml; arguments go over it."),
+    (
+        "params_file",
+        "",
+        "Parameter file, such as config/activesam.yaml; arguments override it.",
+    ),
     ("namespace", "", "Namespace of the node and its topics."),
-    ("node_name", "activesam", "Name of the node, which its topics and services begin with."),
-    ("autostart", "true", "Whether the node configures and activates itself, after a crash too."),
-    ("use_sim_time", "false", "true takes the time from /clock, as with recordings."),
+    ("node_name", "activesam", "Name of the node, with which its topics and services begin."),
+    ("autostart", "true", "Whether the node configures and activates itself, also after a crash."),
+    ("use_sim_time", "false", "Whether the node takes the time from /clock, as with recordings."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
-    ("respawn", "true", "Whether the node is started again when it ends by itself."),
-    ("respawn_delay", "2.0", "Seconds between its end and a new start."),
-    ("rviz", "false", "true opens RViz with the image, the overlay and the mask."),
+    ("respawn", "true", "Whether to start the node again if it ends by itself."),
+    ("respawn_delay", "2.0", "Seconds from its end to the new start."),
+    ("rviz", "false", "Whether to open RViz with the image, the overlay and the mask."),
 )
-# Arguments that are parameters of the same name.
+# Arguments that set the parameter of the same name.
 PARAMETERS = ("image_transport", "vocabulary", "weights", "method", "device")
 SWITCHES = ("autostart", "use_sim_time", "respawn", "rviz")
 SWITCH_VALUES = ("true", "false", "True", "False")
-# On Ctrl-C the node ends when the frame in work is done, which takes a CPU long.
+# On Ctrl-C the node finishes its frame and then ends; on a CPU a frame takes long [s].
 FRAME_IN_WORK_S = "30"
 RVIZ_FILE = "config/rviz/activesam.rviz"
-# Topics of RVIZ_FILE that belong to the node, relative to it.
+# The node's topics in RVIZ_FILE, relative to the node.
 RVIZ_OUTPUTS = ("overlay", "overlay/compressed", "semantic_mask", "semantic_mask/compressed")
 
 
 def node_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node with the arguments that were given; without respawning its end ends the launch."""
+    """The node; without respawn its end ends the launch."""
     value = context.launch_configurations
     switch = {name: value[name].lower() == "true" for name in SWITCHES}
     parameters: list[object] = [value["params_file"]] if value["params_file"] else []
@@ -67,7 +71,7 @@ def node_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def rviz_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """RViz on the node's topics where it is asked for; raises RuntimeError without rviz2."""
+    """RViz with the node's topics, if requested; raises RuntimeError if rviz2 is missing."""
     value = context.launch_configurations
     if value["rviz"].lower() != "true":
         return []
@@ -95,7 +99,7 @@ def rviz_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What ``ros2 launch`` runs."""
+    """The launch description that ``ros2 launch`` runs."""
     declared = [
         DeclareLaunchArgument(
             name,
@@ -105,6 +109,6 @@ def generate_launch_description() -> LaunchDescription:
         )
         for name, default, description in ARGUMENTS
     ]
-    # RViz first: where it is missing nothing is started.
+    # RViz comes first: if it is missing, nothing is started.
     actions = [OpaqueFunction(function=make) for make in (rviz_action, node_action)]
     return LaunchDescription([*declared, *actions])

@@ -1,8 +1,8 @@
-"""What the node says about itself on /diagnostics, and by which limits.
+"""What the node reports on /diagnostics, and when it warns.
 
-Limits: a state worth a warning is WARN at once and ERROR when it has lasted ``error_after_s``; a
-failed configuration, a publisher whose quality of service keeps every image away, and an image lost
-in spite of keep_all are ERROR at once; degradation for the latency budget stays a WARN.
+A state that deserves a warning is WARN at once, and ERROR when it has lasted ``error_after_s``.
+These are ERROR at once: configuring failed; the quality of service of a publisher keeps every image
+away; an image is lost in spite of keep_all. A step of the latency budget stays a WARN.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from activesam_ros.node.statistics import StatisticsSnapshot
 
 
 class Severity(enum.IntEnum):
-    """The levels of diagnostic_msgs/DiagnosticStatus."""
+    """The ``level`` of a diagnostic_msgs/DiagnosticStatus."""
 
     OK = 0
     WARN = 1
@@ -34,7 +34,7 @@ class Severity(enum.IntEnum):
 
 
 class CameraState(enum.Enum):
-    """What a camera's images are doing."""
+    """Whether images of a camera arrive and are segmented."""
 
     INACTIVE = "inactive"
     DISABLED = "disabled"
@@ -46,11 +46,10 @@ class CameraState(enum.Enum):
 
 @dataclass(frozen=True)
 class CameraView:
-    """A camera as the diagnostics see it.
+    """What the diagnostics know about a camera.
 
-    name: the camera's own; topic: the image topic as resolved; publishers: how many publish it;
-    conflicts: sentences about endpoints that cannot reach each other; running: whether the node is
-    active.
+    topic: the resolved image topic. publishers: number of its publishers. conflicts: a sentence for
+    each endpoint that cannot be reached. running: whether the node is active.
     """
 
     name: str
@@ -64,10 +63,11 @@ class CameraView:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """Network and vocabulary as the diagnostics see them; None where nothing is loaded.
+    """What the diagnostics know about network and vocabulary; None if nothing is loaded.
 
-    level: what is left out to keep the latency budget; bucket_size: in use, by the memory there is;
-    frames_waiting: of all cameras, those in work among them.
+    failure: why configuring or activating failed. budget_level: the step of the latency budget in
+    force. bucket_size: the size in use, which lack of memory makes smaller. frames_waiting: frames
+    of all cameras that wait or are being segmented.
     """
 
     state: str
@@ -80,7 +80,7 @@ class NetworkView:
     vocabulary_size: int
     cache_hit: bool | None
     converter: str
-    level: degradation.BudgetLevel | None = None
+    budget_level: degradation.BudgetLevel | None = None
     bucket_size: int = 0
     max_latency_ms: float = 0.0
     frames_waiting: int = 0
@@ -88,38 +88,38 @@ class NetworkView:
 
 @dataclass(frozen=True)
 class Health:
-    """One status: its level, state, a sentence, and what was measured."""
+    """One status: severity, state, a sentence about it, and keys with their values."""
 
-    level: Severity
+    severity: Severity
     state: str
     message: str
     values: tuple[tuple[str, str], ...]
 
 
 class Escalation:
-    """Turns a warning into an error when it has lasted."""
+    """Makes an error of a warning that lasts."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._warning_since: float | None = None
 
     def apply(self, health: Health, error_after_s: float) -> Health:
-        """``health``, at ERROR where warnings came without a break for ``error_after_s``."""
-        if health.level is Severity.OK:
+        """``health``, with ERROR if it has been at least WARN for ``error_after_s`` on end."""
+        if health.severity is Severity.OK:
             self._warning_since = None
             return health
         now = self._clock()
         if self._warning_since is None:
             self._warning_since = now
-        if health.level is Severity.WARN and now - self._warning_since >= error_after_s:
-            return replace(health, level=Severity.ERROR)
+        if health.severity is Severity.WARN and now - self._warning_since >= error_after_s:
+            return replace(health, severity=Severity.ERROR)
         return health
 
 
 def camera_health(view: CameraView, options: NodeOptions) -> Health:
-    """State and level of a camera, before escalation."""
-    level, state, message = _judge_camera(view, options)
-    return Health(level, state.value, message, _camera_values(view, state))
+    """The status of a camera, before escalation."""
+    severity, state, message = _judge_camera(view, options)
+    return Health(severity, state.value, message, _camera_values(view, state))
 
 
 def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, CameraState, str]:
@@ -127,11 +127,15 @@ def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, Cam
     if not view.running:
         return Severity.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
     if not view.enabled:
-        return Severity.OK, CameraState.DISABLED, "disabled: call the service enable to go on"
+        return (
+            Severity.OK,
+            CameraState.DISABLED,
+            "disabled: call the service enable to go on",
+        )
     silent = _longer_than(statistics.since_received_s, statistics.running_s, options)
     if silent is not None:
         return _judge_silence(view, silent)
-    if NO_ROOM in statistics.problems:  # an evaluation that lost an image is not whole again
+    if NO_ROOM in statistics.problems:  # a lost image makes an evaluation incomplete for good
         return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
     if statistics.last_drop is not None:
         problem = statistics.problems[statistics.last_drop]
@@ -149,7 +153,7 @@ def _judge_silence(view: CameraView, silent_s: float) -> tuple[Severity, CameraS
     if view.publishers == 0:
         reason = "nobody publishes it; start the camera or set the image topic"
     else:
-        reason = f"it has {view.publishers} publishers, which send nothing"
+        reason = f"its publishers ({view.publishers}) send nothing; check the camera"
     return Severity.WARN, state, f"no image on {view.topic} for {silent_s:.1f} s: {reason}"
 
 
@@ -172,7 +176,7 @@ def _judge_flow(view: CameraView, options: NodeOptions) -> tuple[Severity, Camer
 
 
 def _longer_than(since_s: float | None, running_s: float, options: NodeOptions) -> float | None:
-    """The time since an event, or since the start, where it is over the time-out."""
+    """The time since an event, or since the start if there was none, if it exceeds the timeout."""
     elapsed = running_s if since_s is None else since_s
     return elapsed if elapsed > options.image_timeout_s else None
 
@@ -207,8 +211,8 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
 
 
 def network_health(view: NetworkView) -> Health:
-    """State and level of network and vocabulary."""
-    step = None if view.level is None else view.level.step
+    """The status of network and vocabulary."""
+    step = None if view.budget_level is None else view.budget_level.step
     values = (
         (STATE, view.state),
         ("device", view.device or "none"),
@@ -230,14 +234,14 @@ def network_health(view: NetworkView) -> Health:
     )
     if view.failure is not None:
         return Health(Severity.ERROR, view.state, view.failure, values)
-    if view.level is not None and view.level.step is not degradation.Step.NOTHING:
-        text = f"to keep max_latency_ms={view.max_latency_ms:g}: {view.level.describe()}"
+    if view.budget_level is not None and view.budget_level.step is not degradation.Step.NOTHING:
+        text = f"to keep max_latency_ms={view.max_latency_ms:g}: {view.budget_level.describe()}"
         return Health(Severity.WARN, view.state, text, values)
     return Health(Severity.OK, view.state, view.state, values)
 
 
 def memory_values(device: str | None) -> tuple[tuple[str, str], ...]:
-    """Memory of the process and, on a GPU, what the network holds there [MiB]."""
+    """Memory of the process and, with a GPU, memory that PyTorch uses there [MiB]."""
     values = [("memory_mib", f"{_resident_bytes() / 2**20:.0f}")]
     if device is not None and device.startswith("cuda"):
         allocated = torch.cuda.memory_allocated(device) / 2**20
@@ -250,7 +254,7 @@ def memory_values(device: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _resident_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell."""
+    """Resident memory of this process; 0 on a system without /proc."""
     statm = Path("/proc/self/statm")
     if not statm.is_file():
         return 0
@@ -260,7 +264,7 @@ def _resident_bytes() -> int:
 def status_message(name: str, hardware_id: str, health: Health) -> DiagnosticStatus:
     """``health`` as a diagnostic_msgs/DiagnosticStatus."""
     return DiagnosticStatus(
-        level=bytes([health.level]),
+        level=bytes([health.severity]),
         name=name,
         message=health.message,
         hardware_id=hardware_id,

@@ -333,7 +333,7 @@ class SegmentNode(LifecycleNode):
             vocabulary_size=0 if compiled is None else len(compiled.vocabulary.classes),
             cache_hit=None if compiled is None else compiled.cache_hit,
             converter=self._converter.name,
-            level=None if session is None else session.processor.level,
+            budget_level=None if session is None else session.processor.level,
             bucket_size=0 if session is None else session.processor.bucket_size,
             max_latency_ms=self._live.current.options.max_latency_ms,
             frames_waiting=0 if session is None else session.frames_waiting,

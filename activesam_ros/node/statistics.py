@@ -1,4 +1,4 @@
-"""What happened to the frames of one camera: counts, rates, latencies and causes of drops."""
+"""Counts, rates and latencies of the frames of one camera, and why frames were dropped."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ class Percentiles:
 
 @dataclass(frozen=True)
 class StatisticsSnapshot:
-    """The statistics at one moment; times are seconds before it, None where nothing happened yet.
+    """The statistics at one moment.
 
-    latency_ms: per stage; "latency" is from receiving an image to publishing its mask.
-    problems: for each cause of a drop the last message about it.
-    output_failures: for each output beside the mask how often it could not be published.
-    output_problems: for each of these outputs the last message about it.
+    drops: number of dropped frames by cause. problems: the last message of each cause for which
+    frames could not be used. latency_ms: by stage; "latency" is from receiving an image to
+    publishing its mask. since_received_s, since_segmented_s: time since the last frame, None if
+    there was none. last_drop: the cause for which the last frame could not be used, None if a frame
+    was segmented after it. output_failures: how often each output beside the mask could not be
+    published. output_problems: the last message about each of them.
     """
 
     received: int
@@ -47,16 +49,12 @@ class StatisticsSnapshot:
 
     @property
     def dropped(self) -> int:
-        """Frames received and never segmented, those still waiting not among them."""
+        """Number of frames that were received and will not be segmented."""
         return sum(self.drops.values())
 
 
 class FrameStatistics:
-    """Counters of one camera, safe to use from several threads.
-
-    ``last_drop`` of a snapshot is the cause for which the last unusable frame was dropped, None
-    once a later one was segmented; a frame that was left out was not unusable.
-    """
+    """The counters of one camera; any thread may use them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -69,33 +67,33 @@ class FrameStatistics:
         self.restart()
 
     def restart(self) -> None:
-        """Images begin to be expected: times, rates and problems start anew, counts go on."""
+        """Begin to expect images: reset times, rates and problems, and keep the counts."""
         with self._lock:
             self._started = self._clock()
             self._problems: dict[str, str] = {}
             self._output_problems: dict[str, str] = {}
-            self._in: deque[float] = deque()
-            self._out: deque[float] = deque()
+            self._received_times: deque[float] = deque()
+            self._segmented_times: deque[float] = deque()
             self._latencies: dict[str, deque[float]] = {}
             self._last_received: float | None = None
             self._last_segmented: float | None = None
             self._last_drop: str | None = None
 
     def count_received(self) -> None:
-        """A frame arrived."""
+        """Count a frame that arrived."""
         with self._lock:
             self._last_received = self._clock()
             self._received += 1
-            self._in.append(self._last_received)
-            _forget(self._in, self._last_received)
+            self._received_times.append(self._last_received)
+            _forget_old(self._received_times, self._last_received)
 
     def count_left_out(self, cause: str) -> None:
-        """A frame was not segmented though nothing is wrong with it."""
+        """Count a usable frame that is not segmented."""
         with self._lock:
             self._drops[cause] += 1
 
     def count_dropped(self, cause: str, message: str) -> bool:
-        """A frame could not be segmented; True when it is the first for that cause."""
+        """Count a frame that cannot be segmented; True if it is the first one of that cause."""
         with self._lock:
             first = cause not in self._problems
             self._drops[cause] += 1
@@ -104,7 +102,7 @@ class FrameStatistics:
             return first
 
     def count_output_failure(self, output: str, message: str) -> bool:
-        """A mask was published but ``output`` beside it was not; True when it is the first."""
+        """Count a failure of an output beside the mask; True if it is the first of this output."""
         with self._lock:
             first = output not in self._output_problems
             self._output_failures[output] += 1
@@ -112,33 +110,33 @@ class FrameStatistics:
             return first
 
     def count_segmented(self, timings_ms: Mapping[str, float], active_classes: int) -> None:
-        """A frame's mask was published; ``timings_ms`` has "latency" beside the stages."""
+        """Count a frame whose mask is published; ``timings_ms`` holds "latency" and the stages."""
         with self._lock:
             now = self._clock()
             self._last_segmented = now
             self._last_drop = None
             self._segmented += 1
             self._active_classes = active_classes
-            self._out.append(now)
-            _forget(self._out, now)
+            self._segmented_times.append(now)
+            _forget_old(self._segmented_times, now)
             for stage, value in timings_ms.items():
                 values = self._latencies.setdefault(stage, deque(maxlen=LATENCY_WINDOW_FRAMES))
                 values.append(value)
 
     def snapshot(self) -> StatisticsSnapshot:
-        """Everything at this moment."""
+        """The statistics now."""
         with self._lock:
             now = self._clock()
             running = now - self._started
-            for times in (self._in, self._out):
-                _forget(times, now)
+            for times in (self._received_times, self._segmented_times):
+                _forget_old(times, now)
             return StatisticsSnapshot(
                 received=self._received,
                 segmented=self._segmented,
                 drops=dict(self._drops),
                 problems=dict(self._problems),
-                rate_in_hz=_rate(self._in, running),
-                rate_out_hz=_rate(self._out, running),
+                rate_in_hz=_rate(self._received_times, running),
+                rate_out_hz=_rate(self._segmented_times, running),
                 latency_ms={
                     stage: percentiles(values) for stage, values in self._latencies.items()
                 },
@@ -153,19 +151,19 @@ class FrameStatistics:
 
 
 def percentiles(values: Sequence[float] | deque[float]) -> Percentiles:
-    """Median and 95th percentile, each one of the values (nearest rank); ``values`` not empty."""
+    """Median and 95th percentile by nearest rank; ``values`` must not be empty."""
     ordered = sorted(values)
     last = len(ordered) - 1
     return Percentiles(p50=ordered[round(0.5 * last)], p95=ordered[round(0.95 * last)])
 
 
-def _forget(times: deque[float], now: float) -> None:
+def _forget_old(times: deque[float], now: float) -> None:
     while times and times[0] < now - RATE_WINDOW_S:
         times.popleft()
 
 
 def _rate(times: deque[float], running_s: float) -> float:
-    """Events per second in the window, or since the start where that is shorter."""
+    """Events per second in the window, or since the start if that is shorter."""
     window = min(running_s, RATE_WINDOW_S)
     return len(times) / window if window > 0 else 0.0
 

@@ -107,7 +107,7 @@ REJECTING = replace(
 )
 def test_levels(view: CameraView, level: Severity, state: str, message: str) -> None:
     health = camera_health(view, OPTIONS)
-    assert (health.level, health.state) == (level, state)
+    assert (health.severity, health.state) == (level, state)
     assert message in health.message
     assert dict(health.values)["state"] == state
 
@@ -115,7 +115,7 @@ def test_levels(view: CameraView, level: Severity, state: str, message: str) -> 
 def test_a_limit_of_zero_never_warns() -> None:
     slow = replace(FLOWING, latency_ms={"latency": Percentiles(1e6, 1e6)})
     health = camera_health(replace(VIEW, statistics=slow), NodeOptions(warn_latency_ms=0.0))
-    assert health.level is Severity.OK
+    assert health.severity is Severity.OK
 
 
 def test_values_tell_rates_drops_and_latencies() -> None:
@@ -133,13 +133,13 @@ def test_a_warning_that_lasts_becomes_an_error() -> None:
     escalation = Escalation(lambda: now_s)
     warning = Health(Severity.WARN, "stale", "no image", ())
     fine = Health(Severity.OK, "active", "", ())
-    assert escalation.apply(warning, 10.0).level is Severity.WARN
+    assert escalation.apply(warning, 10.0).severity is Severity.WARN
     now_s = 9.9
-    assert escalation.apply(warning, 10.0).level is Severity.WARN
+    assert escalation.apply(warning, 10.0).severity is Severity.WARN
     now_s = 10.0
-    assert escalation.apply(warning, 10.0).level is Severity.ERROR
+    assert escalation.apply(warning, 10.0).severity is Severity.ERROR
     assert escalation.apply(fine, 10.0) == fine
-    assert escalation.apply(warning, 10.0).level is Severity.WARN
+    assert escalation.apply(warning, 10.0).severity is Severity.WARN
     error = Health(Severity.ERROR, "waiting_image", "qos", ())
     assert escalation.apply(error, 100.0) == error
 
@@ -161,7 +161,7 @@ NETWORK = NetworkView(
 def test_network_values() -> None:
     health = network_health(NETWORK)
     values = dict(health.values)
-    assert health.level is Severity.OK
+    assert health.severity is Severity.OK
     assert values["vocabulary"] == "driving"
     assert values["vocabulary_version"] == "2"
     assert values["cache_hit"] == "true"
@@ -171,7 +171,7 @@ def test_network_values() -> None:
 
 def test_a_failed_configuration_is_an_error_with_its_reason() -> None:
     health = network_health(replace(NETWORK, state="unconfigured", failure="no such file"))
-    assert (health.level, health.message) == (Severity.ERROR, "no such file")
+    assert (health.severity, health.message) == (Severity.ERROR, "no such file")
 
 
 def test_the_message_has_level_name_and_values() -> None:

@@ -1,1 +1,1 @@
-"""The bag player and the recorder: processes beside the node."""
+"""Processes beside the node that play recordings to it and record its topics."""

@@ -1,4 +1,4 @@
-"""``python -m activesam_ros.node.playback BAG`` plays a recording."""
+"""``python -m activesam_ros.node.playback BAG`` plays the recording BAG."""
 
 import sys
 

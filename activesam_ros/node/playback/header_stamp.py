@@ -18,7 +18,7 @@ def begins_with_header(message_class: Any) -> bool:
 
 
 def read_stamp_ns(data: bytes) -> int | None:
-    """The stamp of a CDR message that begins with a header [ns]; None where it is too short."""
+    """The stamp [ns] of a CDR message that begins with a header; None if it is too short."""
     if len(data) < _STAMP_END:
         return None
     seconds, nanoseconds = struct.unpack_from(_layout(data), data, _ENCAPSULATION_BYTES)
@@ -26,7 +26,7 @@ def read_stamp_ns(data: bytes) -> int | None:
 
 
 def with_stamp(data: bytes, stamp_ns: int) -> bytes:
-    """The same message with another stamp; as it is where it is too short to have one."""
+    """The message with another stamp; unchanged if it is too short to have one."""
     if len(data) < _STAMP_END:
         return data
     changed = bytearray(data)

@@ -1,6 +1,6 @@
-"""A recording as playback needs it: serialised messages, and the quality of service of each topic.
+"""Read a recording for playback: serialised messages, and the quality of service of each topic.
 
-Reads rosbag2 folders and single .mcap and .db3 files with ``rosbags``.
+``rosbags`` reads rosbag2 folders and single .mcap and .db3 files.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from activesam_ros.recordings.find_files import METADATA, find_files
 
 DEFAULT_DEPTH = 10
 MAX_DEPTH = 1 << 16
-# Topics that are latched by convention, for recordings that do not tell.
+# Topics that are latched by convention, in case the recording does not state a profile.
 _LATCHED_TOPICS = ("/tf_static", "/robot_description")
 
 
 @dataclass(frozen=True)
 class BagTopic:
-    """A topic of the recording: its type, ``package/msg/Name``, and the profile to offer."""
+    """A recorded topic: its type ``package/msg/Name``, and the profile with which to publish it."""
 
     name: str
     message_type: str
@@ -42,7 +42,7 @@ class BagTopic:
 
 
 class PlayedBag:
-    """An opened recording of one file or several."""
+    """An open recording of one file or several."""
 
     def __init__(self, path: Path, readers: Sequence[Reader]) -> None:
         self.path = path
@@ -50,15 +50,15 @@ class PlayedBag:
         self.topics = _topics([entry for reader in readers for entry in reader.connections])
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-        """Topic, recorded time [ns] and CDR bytes of each message, in order of time.
+        """Topic, recorded time [ns] and CDR bytes of each message of ``topics``, ordered by time.
 
-        Raises RecordingError on coming to a damaged place.
+        Raises RecordingError where the recording is damaged.
         """
         try:
             for reader in self._readers:
                 chosen = [entry for entry in reader.connections if entry.topic in topics]
                 if not chosen:
-                    continue  # rosbags takes no connections for all
+                    continue  # rosbags reads all topics if it is given none
                 for entry, time_ns, data in reader.messages(chosen):
                     yield entry.topic, time_ns, decompressed(bytes(data), CDR)
         except ReaderError as error:
@@ -67,9 +67,9 @@ class PlayedBag:
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[PlayedBag]:
-    """The opened recording; a folder without metadata is read file by file.
+    """Open the recording; a folder without metadata is read file by file.
 
-    Raises RecordingError when it cannot be read.
+    Raises RecordingError if it cannot be read.
     """
     whole = not path.is_dir() or (path / METADATA).is_file()
     files = (path,) if whole else find_files(path).files
@@ -84,7 +84,7 @@ def open_bag(path: Path) -> Iterator[PlayedBag]:
 
 
 def _topics(connections: Sequence[Connection]) -> dict[str, BagTopic]:
-    """Topics by name; one that changed its type is what it was first."""
+    """Topics by name; a topic with several types has the first one."""
     grouped: dict[str, list[Connection]] = {}
     for entry in connections:
         group = grouped.setdefault(entry.topic, [])
@@ -107,9 +107,9 @@ def _recorded(connection: Connection) -> list[Qos]:
 
 
 def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:
-    """The profile to publish ``topic`` with: what was recorded, the strongest of several.
+    """The profile with which to publish ``topic``: the strongest of those that were recorded.
 
-    Reliable serves subscribers that ask for best effort too, and transient local those that do not.
+    Reliable publishers also serve best-effort subscribers, and transient local ones volatile ones.
     """
     reliable = not recorded or any(
         qos.reliability != QosReliability.BEST_EFFORT for qos in recorded
@@ -120,7 +120,7 @@ def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:
     keep_all = any(qos.history == QosHistory.KEEP_ALL for qos in recorded)
     return QoSProfile(
         history=HistoryPolicy.KEEP_ALL if keep_all else HistoryPolicy.KEEP_LAST,
-        # several latched publishers become one, which has to keep what each kept
+        # one latched publisher replaces several, so it keeps as many messages as all of them
         depth=min((sum if latched else max)(depths), MAX_DEPTH) if depths else DEFAULT_DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,

@@ -1,4 +1,4 @@
-"""Which images of a recording a replay gives to the node, and under which topic."""
+"""The camera of a recording whose images a replay publishes, for launch/replay.launch.py."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class ReplayedCamera:
 
     @property
     def subscribed_topic(self) -> str:
-        """What the node subscribes to; compressed images always have their suffix there."""
+        """The topic to which the node subscribes; it ends in /compressed for compressed images."""
         compressed = self.transport == "compressed"
         return self.image_topic + (COMPRESSED_SUFFIX if compressed else "")
 
 
 def replayed_camera(bag: Path, topic: str) -> ReplayedCamera:
-    """The camera ``topic`` of the recording, or its only one where ``topic`` is empty.
+    """The camera with the image topic ``topic``, or the only camera if ``topic`` is empty.
 
-    Raises RecordingError when there is no such topic, or several cameras to choose from.
+    Raises RecordingError if there is no such topic, or if ``topic`` is empty and there are several.
     """
     recording = open_recording(bag)
     names = chosen_topics(recording, [topic] if topic else [])
     if len(names) > 1:
         raise RecordingError(
-            f"{bag} has several cameras, {', '.join(names)}; say which with image_topic."
+            f"{bag} has several cameras, {', '.join(names)}; choose one with image_topic."
         )
     chosen = recording.image_topic(names[0])
     compressed = chosen.message_type == COMPRESSED_IMAGE

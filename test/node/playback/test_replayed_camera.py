@@ -65,7 +65,7 @@ def test_the_only_camera_is_taken(
 
 def test_of_several_cameras_one_has_to_be_named(tmp_path: Path) -> None:
     bag = recording(tmp_path, left=IMAGE, right=IMAGE)
-    with pytest.raises(RecordingError, match=r"/left, /right; say which with image_topic"):
+    with pytest.raises(RecordingError, match=r"/left, /right; choose one with image_topic"):
         replayed_camera(bag, "")
     assert replayed_camera(bag, "/right").image_topic == "/right"
     with pytest.raises(RecordingError, match="/middle"):
