@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# All that docs/performance.md and docs/sparse.md want from a GPU, in one go: about 10 minutes.
+# Make all measurements that docs/performance.md and docs/sparse.md need from a GPU: 10 minutes.
 #
 #   scripts/measure_on_gpu.sh FOLDER
 #
-# A part that fails is named at the end and does not keep the others from running. ROS is not needed,
-# nor Meta's sam3: without the extra [reference] that engine is left out. To try the script itself
-# without a GPU: DEVICE=cpu WEIGHTS=random-demo SHARE=50 (a fiftieth of the frames).
+# If a part fails, the others still run, and its name is printed at the end. ROS is not needed. The
+# engine "reference" runs if Meta's sam3 is installed (the extra [reference]). To try the script
+# without a GPU, set DEVICE=cpu WEIGHTS=random-demo SHARE=50 (a fiftieth of the frames).
 set -uo pipefail
 [ $# = 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 device=${DEVICE:-cuda} weights=${WEIGHTS:-random-full} share=${SHARE:-1}

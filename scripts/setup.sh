@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes .venv/ (pinned packages, a real ROS 2 Jazzy, WordNet) and builds this package into install/.
 #
-# Every step leaves a stamp with a digest of what it was made from, so a second run takes seconds.
-# PYTHON=... picks the interpreter (3.10 to 3.13), TORCH=... the PyTorch to install: anything
-# `pip install` takes, for example TORCH="torch==2.13.0 --index-url ...".
+# Each step writes a stamp with the digest of its inputs, so a second run takes seconds.
+# PYTHON=... chooses the interpreter (3.10 to 3.13). TORCH=... chooses the PyTorch to install: any
+# arguments of `pip install`, for example TORCH="torch==2.13.0 --index-url ...".
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,14 +20,14 @@ fail() {
   exit 1
 }
 
-# A sourced ROS distribution or another environment must not leak into this one.
+# Keep a sourced ROS distribution or another environment out of this one.
 unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH \
   LD_LIBRARY_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONNOUSERSITE=1
 
 digest() { sha256sum | cut -d ' ' -f 1; }
 
-# is_fresh STEP DIGEST: was the step done with these inputs?
+# is_fresh STEP DIGEST: whether the step was done with these inputs
 is_fresh() { [ -f "$stamps/$1" ] && [ "$(cat "$stamps/$1")" = "$2" ]; }
 
 stamp() { printf '%s\n' "$2" >"$stamps/$1"; }
@@ -87,7 +87,7 @@ install_torch() {
     key=$(printf '%s' "$TORCH" | digest)
     is_fresh torch "$key" && return
     say "installing $TORCH"
-    # Word splitting is wanted: TORCH may hold options of pip.
+    # Split into words on purpose: TORCH may hold options of pip.
     # shellcheck disable=SC2086
     "$python" -m pip install --quiet $TORCH
   else
@@ -114,7 +114,7 @@ relocate_ros() {
   say "pointing the CMake files of ROS at this Python"
   include=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
   numpy=$("$python" -c 'import numpy; print(numpy.get_include())')
-  # none is left where a changed lock file left the ROS packages as they were
+  # grep finds none if the lock file changed and the ROS packages did not
   { grep --recursive --files-with-matches --null --include='*.cmake' '/opt/python/cp3' "$venv/share" || true; } |
     xargs --null --no-run-if-empty sed --in-place --regexp-extended \
       -e "s#/opt/python/cp3[^;\"]*/site-packages/numpy/_core/include#$numpy#g" \
@@ -127,17 +127,17 @@ install_wordnet() {
   if "$root/scripts/wordnet.sh" "$venv/nltk_data"; then
     say "WordNet 3.0 is in .venv/nltk_data"
   else
-    say "WordNet could not be had here, so vocabularies of your own go without hypernyms;" \
-      "to add it: .venv/bin/python -m nltk.downloader -d .venv/nltk_data wordnet"
+    say "WordNet is not available here, so your own vocabularies get no hypernyms;" \
+      "to add it, run .venv/bin/python -m nltk.downloader -d .venv/nltk_data wordnet"
   fi
 }
 
-# What the compiled part of the build is made from; after a change it is built from nothing.
+# The inputs of the compiled part of the build; if they change, everything is built again.
 interface_inputs() {
   (cd "$root" && cat "$stamps/packages" CMakeLists.txt package.xml msg/*.msg srv/*.srv)
 }
 
-# What is only linked into install/: names suffice, and folders of the module are linked whole.
+# The files that install/ only links to: their names suffice. Folders of the module are links.
 linked_names() {
   (
     cd "$root"
@@ -156,8 +156,8 @@ build_overlay() {
     return
   fi
   say "building the ROS package into install/"
-  # CMake exports no include folder (NumPy's, in .venv) that lies below the source folder, so the
-  # source is reached through a link beside it, as a package of a workspace.
+  # CMake does not export an include folder below the source folder, as NumPy's in .venv is.
+  # So the source is a package of a workspace, through a link.
   mkdir -p "$workspace/src" "$root/log"
   ln -sfn "$root" "$workspace/src/activesam_ros"
   (
@@ -172,7 +172,7 @@ build_overlay() {
     tail -n 60 "$root/log/setup_build.log" >&2
     fail "the colcon build failed; its output is in log/setup_build.log"
   }
-  # links to what has been removed since the last build
+  # remove links to files that no longer exist
   find "$root/install" -type l ! -exec test -e {} \; -delete
   stamp interfaces "$interfaces"
   stamp build "$key"

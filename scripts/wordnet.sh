@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Puts WordNet 3.0 from the system's Debian or Ubuntu packages into an NLTK data folder; no root.
+# Put WordNet 3.0 from Debian or Ubuntu packages into an NLTK data folder, without root.
 #
-#   wordnet.sh NLTK_DATA_FOLDER      exits 1 where the packages cannot be had
+#   wordnet.sh NLTK_DATA_FOLDER      exits with 1 if the packages are not available
 set -euo pipefail
 
 target=$1/corpora/wordnet
@@ -16,7 +16,7 @@ download() {
     download "${packages[@]}") >/dev/null 2>&1
 }
 
-# Where the package lists were never fetched, fetch them into a folder of our own.
+# Fetch the package lists into a folder of our own, in case the system has none.
 download_with_own_lists() {
   local own=(-o "Dir::State::Lists=$scratch/lists" -o "Dir::Cache=$scratch/cache")
   mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
@@ -51,7 +51,8 @@ lexnames() {
   done
 }
 
-# NLTK follows no link out of its data folder, so the files are copied; the folder appears whole.
+# NLTK follows no link out of its data folder, so copy the files. Rename a complete folder, so that
+# no other process sees a part of it.
 mkdir -p "$(dirname "$target")"
 staged=$(mktemp -d "$(dirname "$target")/.wordnet.XXXXXX")
 cp -L "$source_dir"/* "$staged/"

@@ -102,6 +102,13 @@ def test_a_word_may_stand_for_a_number() -> None:
         Settings().replace({"bucket_size": "Auto"})
 
 
+def test_a_large_bound_is_written_out_and_no_integer_is_too_large_to_be_refused() -> None:
+    row = Setting("memory", "int", 1, "Memory.", minimum=1, maximum=1_048_576, unit="MiB")
+    assert row.bounds == "1 to 1048576 MiB"
+    with pytest.raises(SettingsError, match="out of range; give an integer from 1 to 1048576 MiB"):
+        row.check(10**400)
+
+
 def test_nothing_changes_when_one_value_is_bad() -> None:
     before = Settings(bucket_size=8)
     with pytest.raises(SettingsError):

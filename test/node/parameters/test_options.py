@@ -1,16 +1,13 @@
-"""The table of parameters and what is generated from it."""
+"""The table of parameters, and values that the node refuses."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from activesam_ros.errors import SettingsError
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS, CameraInput, CameraOptions
-from activesam_ros.node.parameters.files import main, parameter_table, params_file
 from activesam_ros.node.parameters.options import (
     OPTIONS,
     PARAMETERS,
@@ -121,33 +118,6 @@ def test_what_shapes_the_network_does_not_change_while_it_runs() -> None:
         assert rows[name].change is Change.UNCONFIGURED
     for name in ("confidence_threshold", "max_active", "pinned", "enabled", "overlay_opacity"):
         assert rows[name].change is Change.LIVE
-
-
-def test_the_params_file_is_generated_from_the_table(repository: Path) -> None:
-    text = (repository / "config" / "activesam.yaml").read_text("utf-8")
-    assert text == params_file(), (
-        "run: python -m activesam_ros.node.parameters.files yaml > config/activesam.yaml"
-    )
-
-
-def test_the_params_file_holds_the_defaults() -> None:
-    values = yaml.safe_load(params_file())["/**"]["ros__parameters"]
-    assert list(values) == [row.name for row in PARAMETERS]
-    assert NodeParameters.from_mapping(values) == NodeParameters()
-
-
-def test_the_documentation_has_the_table(repository: Path) -> None:
-    text = (repository / "docs" / "node.md").read_text("utf-8")
-    assert parameter_table() in text, (
-        "run: python -m activesam_ros.node.parameters.files markdown, and put it into docs/node.md"
-    )
-
-
-def test_the_texts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["yaml"]) == 0
-    assert capsys.readouterr().out == params_file()
-    assert main(["pdf"]) == 2
-    assert "yaml, markdown" in capsys.readouterr().err
 
 
 def test_options_are_checked_when_made() -> None:
