@@ -1,7 +1,8 @@
 """The command line: ``activesam COMMAND ...``.
 
-A command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; only the one that was
-asked for is imported. Exit codes: 0 on success, 2 on bad input with one clear line, 130 on Ctrl-C.
+Each command is a module of ``commands/`` with ``add_arguments(parser)`` and ``run(args) -> int``,
+and its docstring is its description in the help. Only the given command's module is imported.
+Exit codes: 0 for success, 2 for bad input (after one line that says why), 130 for Ctrl-C.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ EXIT_BROKEN_PIPE = 141
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The words of a command, the module that runs it, and its line in the help."""
+    """The words of a command, its module in ``commands/``, and its line in the overview."""
 
     words: tuple[str, ...]
     module: str
@@ -35,23 +36,19 @@ class Command:
 
 
 COMMANDS = (
-    Command(("segment",), "commands.segment", "segment images"),
-    Command(("replay",), "commands.replay", "segment every frame of a recording, offline"),
-    Command(("evaluate", "bag"), "commands.evaluate_bag", "accuracy and speed on a recording"),
-    Command(("evaluate", "compare"), "commands.evaluate_compare", "two runs side by side, for CI"),
-    Command(("evaluate", "dataset"), "commands.evaluate_dataset", "accuracy on a benchmark"),
-    Command(("vocabulary", "show"), "commands.vocabulary_show", "prompts as the network sees them"),
-    Command(("vocabulary", "compile"), "commands.vocabulary_compile", "fill the cache on disk"),
-    Command(("demo", "drive"), "commands.demo_drive", "write the synthetic driving log"),
-    Command(
-        ("demo", "run"), "commands.demo_run", "play a drive through the node and look at the result"
-    ),
-    Command(("verify",), "commands.verify", "compare with Meta's sam3 package on your weights"),
-    Command(("doctor",), "commands.doctor", "what is installed, what is missing, how to get it"),
+    Command(("segment",), "segment", "segment images"),
+    Command(("replay",), "replay", "segment every frame of a recording"),
+    Command(("evaluate", "bag"), "evaluate_bag", "measure accuracy and speed on a recording"),
+    Command(("evaluate", "dataset"), "evaluate_dataset", "measure accuracy on a benchmark"),
+    Command(("evaluate", "compare"), "evaluate_compare", "compare two evaluations, for CI"),
+    Command(("vocabulary", "show"), "vocabulary_show", "show the prompts of a vocabulary"),
+    Command(("vocabulary", "compile"), "vocabulary_compile", "compile a vocabulary into the cache"),
+    Command(("demo", "drive"), "demo_drive", "write a synthetic drive as a recording"),
+    Command(("demo", "run"), "demo_run", "play a drive through the node and measure its masks"),
+    Command(("verify",), "verify", "compare the network with Meta's sam3 package"),
+    Command(("doctor",), "doctor", "report what is installed and what is missing"),
 )
-
-
-# Commands that are no longer here, and where what they did has gone.
+# Former commands -> what does their work now.
 MOVED: Mapping[tuple[str, ...], str] = {
     ("demo", "train"): "python -m training",
     ("demo", "measure"): "python -m training.measure",
@@ -59,14 +56,14 @@ MOVED: Mapping[tuple[str, ...], str] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports wrong arguments as every other bad input is reported: in one line."""
+    """Raises UsageError for wrong arguments, so that they are reported like other bad input."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; '{self.prog} --help' lists the arguments.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that ``argv`` (default: the process's arguments) names."""
+    """Run the command that ``argv`` names (default: the arguments of the process)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     moved = MOVED.get(tuple(arguments[:2]))
@@ -80,16 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _find(arguments)
     if command is None:
         return _overview(arguments)
-    module = importlib.import_module(f"activesam_ros.{command.module}")
+    module = importlib.import_module(f"activesam_ros.commands.{command.module}")
     program = " ".join(("activesam", *command.words))
     return run_command(module, program, arguments[len(command.words) :])
 
 
 def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> int:
-    """Run the command in ``module`` and return its exit code; ``program`` is its name in the help.
-
-    The module has ``add_arguments(parser)`` and ``run(args) -> int``.
-    """
+    """Run the command in ``module``, called ``program`` in the help, and return its exit code."""
     keep_freed_memory()
     parser = _Parser(prog=program, description=module.__doc__)
     module.add_arguments(parser)
@@ -102,7 +96,7 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
     except KeyboardInterrupt:
         print("activesam: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever reads our output has had enough, as `head` does
+    except BrokenPipeError:  # the reader of our output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     return code
@@ -116,7 +110,7 @@ def _find(arguments: Sequence[str]) -> Command | None:
 
 
 def _overview(arguments: Sequence[str]) -> int:
-    """Answer --help and --version, a group's name alone, and what is no command at all."""
+    """Answer --help, --version, the name of a group alone, and words that are no command."""
     words = [word for word in arguments if not word.startswith("-")]
     if "--version" in arguments:
         print(__version__)
@@ -127,9 +121,10 @@ def _overview(arguments: Sequence[str]) -> int:
     if not shown:
         print(f"activesam: there is no command {' '.join(words)!r}.", file=sys.stderr)
         shown = list(COMMANDS)
-    print("usage: activesam COMMAND [options]; each command takes --help\n", file=stream)
+    print("usage: activesam COMMAND [options]\n", file=stream)
     for command in shown:
         print(f"  {' '.join(command.words):20} {command.summary}", file=stream)
+    print("\n'activesam COMMAND --help' describes a command and its options.", file=stream)
     return 0 if stream is sys.stdout else EXIT_BAD_INPUT
 
 

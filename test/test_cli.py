@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from activesam_ros import __version__
-from activesam_ros.cli import COMMANDS, main
+from activesam_ros.cli import COMMANDS, MOVED, main
 
 
 @pytest.fixture
@@ -185,3 +185,26 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert "ade20k" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("words", "command"), MOVED.items())
+def test_a_moved_command_says_where_it_is(
+    words: tuple[str, ...],
+    command: str,
+    repository: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*words, "--steps=3"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"run '{command}' from the root of the repository" in error
+    module = command.split()[-1].replace(".", "/")
+    assert (repository / f"{module}.py").is_file() or (
+        repository / module / "__main__.py"
+    ).is_file()
+
+
+def test_every_module_of_commands_is_a_command(repository: Path) -> None:
+    folder = repository / "activesam_ros" / "commands"
+    modules = {path.stem for path in folder.glob("*.py") if "def add_arguments" in path.read_text()}
+    assert modules == {command.module for command in COMMANDS}

@@ -1,4 +1,7 @@
-"""Say what is installed, which device and weights there are, what is missing and how to get it."""
+"""Report what is installed, which device and weights there are, what is missing and how to get it.
+
+"--" marks what is missing but optional. "!!" marks what is needed; the command then exits with 1.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 import torch
 
 from activesam_ros import __version__
+from activesam_ros.commands.options.network import add_weights_arguments
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.pipeline import read_config, resolve_device, resolve_dtype
 from activesam_ros.prompts.cache import default_cache_dir
@@ -24,13 +28,13 @@ from activesam_ros.resources import config_dir, weights_dir
 from activesam_ros.sam3.checkpoint import check_weights
 
 WIDTH = 22
-# What PyTorch and Triton look for.
+# The compilers that PyTorch and Triton look for.
 COMPILERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report; ``needed`` ones that are missing make the exit code 1."""
+    """One line of the report. The exit code is 1 if something ``needed`` is missing."""
 
     what: str
     found: str
@@ -40,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A Python package, what it is for, and how to get it."""
+    """A Python package, its purpose, and how to get it."""
 
     name: str
     module: str
@@ -67,7 +71,7 @@ PACKAGES = (
     ),
     Package("vision_msgs", "vision_msgs", "~/label_info", "a ROS 2 distribution"),
     Package("launch_ros", "launch_ros", "the launch file", "a ROS 2 distribution"),
-    Package("triton", "triton", "kernels of a GPU", "comes with a CUDA build of PyTorch"),
+    Package("triton", "triton", "GPU kernels", "comes with a CUDA build of PyTorch"),
     Package("scipy", "scipy", "evaluate --corruption", "pip install 'activesam_ros[corruptions]'"),
     Package("ray", "ray", "evaluate --executor ray", "pip install 'activesam_ros[ray]'"),
     Package("sam3", "sam3", "activesam verify", "pip install 'activesam_ros[reference]'"),
@@ -76,12 +80,11 @@ PACKAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam doctor``."""
-    parser.add_argument("--weights", type=Path, metavar="PATH", help="also check this file, whole")
-    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
+    add_weights_arguments(parser, required=False, purpose="check this file instead of weights/")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 1 where something needed is missing, else 0."""
+    """Print the findings; return 1 if something needed is missing, else 0."""
     findings = [
         *_system(),
         *_compiler(),
@@ -116,7 +119,7 @@ def _system() -> Iterator[Finding]:
 
 def _compiler() -> Iterator[Finding]:
     found = next(filter(None, map(shutil.which, COMPILERS)), None)
-    text = found or "missing, for kernels of a GPU and compile=always: a package such as gcc"
+    text = found or "missing, for GPU kernels and compile=always: install a package such as gcc"
     yield Finding("C compiler", text, missing=found is None)
 
 
@@ -134,7 +137,7 @@ def _version(package: Package) -> str:
     try:
         return metadata.version(candidates[0])
     except metadata.PackageNotFoundError:
-        return "there"
+        return "found"
 
 
 def _ros() -> Iterator[Finding]:
@@ -153,12 +156,12 @@ def _ros() -> Iterator[Finding]:
 def _data() -> Iterator[Finding]:
     try:
         load_wordnet()
-        yield Finding("WordNet", "there (hypernyms of new class names)")
+        yield Finding("WordNet", "found (hypernyms of new class names)")
     except ActiveSamError as error:
         yield Finding("WordNet", str(error), missing=True)
     folder = default_cache_dir()
     if folder is None:
-        yield Finding("prompt cache", "no folder to keep it in", missing=True)
+        yield Finding("prompt cache", "no folder: set ACTIVESAM_CACHE", missing=True)
         return
     files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
     size_mib = sum(path.stat().st_size for path in files) / 2**20

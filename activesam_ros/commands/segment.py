@@ -1,4 +1,4 @@
-"""Segment images: labels, an overlay and a summary for each."""
+"""Segment images, and write the labels, an overlay and a summary of each."""
 
 from __future__ import annotations
 
@@ -36,13 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-scores",
         action="store_true",
-        help="also write STEM.scores.npy: float16 [classes, height, width]",
+        help="also write the scores: STEM.scores.npy, float16 [classes, height, width]",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for STEM.labels.png, STEM.overlay.png and STEM.json of each image",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every image; one that cannot be used is reported and the others go on."""
+    """Segment every image. Reports those that cannot be read, and returns 2 if there are any."""
     _check_inputs(args.images, args.output)
     method = method_from(args)
     settings = settings_from(args, method)

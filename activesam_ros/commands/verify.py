@@ -1,7 +1,8 @@
-"""Compare this package's network with Meta's own on your weights and images.
+"""Compare the outputs of this package's network with those of Meta's, on your weights and images.
 
-Needs the extra [reference] and a CUDA device. Both networks run in float32 on the same pixels; the
-table shows the largest difference of each output over its largest value.
+Needs the extra [reference] and a CUDA device. Both networks run in float32 on the same pixels. The
+table shows each output's largest difference, relative to its largest value. Exits with 1 if one
+exceeds the tolerance.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from activesam_ros.commands.options.network import add_device_argument, add_weights_arguments
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import UsageError
@@ -37,20 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="*", type=Path, metavar="IMAGE", help="default: a synthetic street scene"
     )
-    parser.add_argument("--weights", type=Path, required=True, metavar="PATH")
-    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
-    parser.add_argument("--prompts", default=DEFAULT_PROMPTS, metavar="NAME[,NAME]...")
-    parser.add_argument("--device", default="auto", metavar="DEVICE")
+    add_weights_arguments(parser)
+    parser.add_argument(
+        "--prompts",
+        default=DEFAULT_PROMPTS,
+        metavar="NAME[,NAME]...",
+        help="default: %(default)s",
+    )
+    add_device_argument(parser)
     parser.add_argument(
         "--tolerance",
         type=float,
         default=1e-2,
+        metavar="SHARE",
         help="largest relative difference that passes (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; 1 where a difference exceeds the tolerance."""
+    """Print the table; return 1 if a difference exceeds the tolerance, else 0."""
     prompts = [name.strip() for name in args.prompts.split(",") if name.strip()]
     if not prompts or not args.tolerance > 0:
         raise UsageError("Give at least one prompt and a tolerance above 0.")
@@ -71,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 def encode_prompts(
     weights: Path, config: Sam3Config, prompts: Sequence[str], device: torch.device
 ) -> Prompts:
-    """Our features of the prompts, as they are written."""
+    """The text features of the prompts as they are written, by our text encoder."""
     encoder = load_text_encoder(weights, config, device, torch.float32)
     ids = torch.from_numpy(Tokenizer(config.context_length).encode(prompts)).to(device)
     with torch.inference_mode():
@@ -82,7 +89,7 @@ def encode_prompts(
 def compare(
     model: Sam3ImageModel, prompts: Prompts, expected: ReferenceOutputs, pixels: Tensor
 ) -> dict[str, float]:
-    """Largest difference over largest value, for each of :data:`OUTPUTS`."""
+    """The relative difference of each of :data:`OUTPUTS` from ``expected``."""
     detections = model.detect(model.encode_image(pixels), prompts)
     masks = [detections.masks(0, index, slice(None)) for index in range(len(prompts))]
     ours = ReferenceOutputs(
@@ -104,11 +111,11 @@ def relative_difference(value: Tensor, expected: Tensor) -> float:
 
 
 def report(rows: Sequence[tuple[str, dict[str, float]]], tolerance: float) -> int:
-    """Print one line an image and a verdict; 0 where all pass, else 1."""
+    """Print one line for each image, and the verdict; return 0 if all pass, else 1."""
     lines: list[tuple[str, ...]] = [("image", *OUTPUTS)]
     lines += [(name, *(f"{differences[key]:.1e}" for key in OUTPUTS)) for name, differences in rows]
     print(text_table(lines))
-    # torch's max() is NaN where a value is; Python's would pass over it.
+    # torch's max() is NaN if a value is; Python's max() may skip it.
     worst = float(torch.tensor([[row[key] for key in OUTPUTS] for _, row in rows]).double().max())
     passed = worst <= tolerance
     verdict = "equal within" if passed else "DIFFERENT: above"

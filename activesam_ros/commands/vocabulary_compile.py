@@ -1,14 +1,20 @@
-"""Compile a vocabulary for some weights into the cache on disk, so that a node starts at once."""
+"""Compile a vocabulary into the cache on disk, so that a node starts without compiling it.
+
+The prompts depend on the vocabulary, the method, the settings neighbor_tokens and hypernym_tokens,
+and the weights of the text encoder.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 from activesam_ros.commands.options.network import (
+    add_cache_argument,
+    add_device_argument,
     add_method_argument,
     add_vocabulary_arguments,
+    add_weights_arguments,
     method_from,
     settings_from,
     vocabulary_from,
@@ -21,18 +27,17 @@ from activesam_ros.prompts.cache import cache_path, default_cache_dir
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam vocabulary compile``."""
     add_vocabulary_arguments(parser, positional=True)
-    parser.add_argument("--weights", type=Path, required=True, metavar="PATH")
-    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
-    parser.add_argument("--device", default="auto", metavar="DEVICE")
-    parser.add_argument("--cache-dir", type=Path, metavar="DIR")
+    add_weights_arguments(parser)
+    add_device_argument(parser)
+    add_cache_argument(parser)
     add_method_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fill the cache and say where the table lies."""
+    """Compile the prompts and print where their file is."""
     folder = args.cache_dir or default_cache_dir()
     if folder is None:
-        raise UsageError("There is no cache folder to fill; give --cache-dir DIR.")
+        raise UsageError("There is no cache folder, as the user has no home; give --cache-dir DIR.")
     method = method_from(args)
     begin_s = time.perf_counter()
     compiled = compile_vocabulary(

@@ -1,4 +1,4 @@
-"""Show a vocabulary as the network will see it: classes, prompts and what extends them."""
+"""Show a vocabulary as the network reads it: classes, prompts, hypernyms and neighbours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import torch
 
-from activesam_ros.commands.options.network import add_vocabulary_arguments, vocabulary_from
+from activesam_ros.commands.options.network import (
+    add_vocabulary_arguments,
+    add_weights_arguments,
+    vocabulary_from,
+)
 from activesam_ros.pipeline import read_config
 from activesam_ros.prompts.compile import neighbor_names, prompt_words
 from activesam_ros.prompts.hypernyms import with_hypernyms
@@ -24,17 +28,14 @@ HEADER = ("id", "class", "query", "prompt", "tokens", "hypernyms", "neighbours",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam vocabulary show``."""
     add_vocabulary_arguments(parser, positional=True)
+    add_weights_arguments(parser, required=False, purpose="show neighbours too, which they decide")
     parser.add_argument(
-        "--weights", type=Path, metavar="PATH", help="show neighbours too, which weights decide"
-    )
-    parser.add_argument("--config", type=Path, metavar="JSON", help="the network's dimensions")
-    parser.add_argument(
-        "--yaml", action="store_true", help="print a YAML vocabulary file, hypernyms included"
+        "--yaml", action="store_true", help="print a YAML file of the vocabulary, with hypernyms"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table, or with --yaml a file that loads as the same vocabulary."""
+    """Print a table, or with --yaml a file of the same vocabulary."""
     vocabulary = vocabulary_from(args)
     settings = Settings().assign(args.assignments)
     if args.yaml:
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     )
     _print_table([HEADER, *_rows(vocabulary, settings, args.weights, args.config)])
     if args.weights is None:
-        print("Which queries are neighbours depends on the weights: --weights PATH shows them.")
+        print("The neighbours of a query depend on the weights; --weights PATH shows them.")
     return 0
 
 

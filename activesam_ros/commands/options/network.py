@@ -1,4 +1,4 @@
-"""Command-line options that several commands share, and what they mean."""
+"""Options that several commands share: weights, device, vocabulary, settings, method."""
 
 from __future__ import annotations
 
@@ -19,8 +19,28 @@ def add_network_arguments(
     parser: argparse.ArgumentParser, *, vocabulary_required: bool = True
 ) -> None:
     """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
+    add_weights_arguments(parser)
+    add_device_argument(parser)
     parser.add_argument(
-        "--weights", type=Path, required=True, metavar="PATH", help="sam3.pt or a safetensors file"
+        "--dtype",
+        default="auto",
+        choices=DTYPES,
+        help="precision (default: bfloat16 on a GPU, float32 on a CPU)",
+    )
+    add_cache_argument(parser)
+    add_vocabulary_arguments(parser, required=vocabulary_required)
+
+
+def add_weights_arguments(
+    parser: argparse.ArgumentParser, *, required: bool = True, purpose: str = ""
+) -> None:
+    """--weights and --config; ``purpose`` says what optional weights are for."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        required=required,
+        metavar="PATH",
+        help="sam3.pt or a safetensors file" + (f": {purpose}" if purpose else ""),
     )
     parser.add_argument(
         "--config",
@@ -28,20 +48,32 @@ def add_network_arguments(
         metavar="JSON",
         help="the network's dimensions (default: config.json beside the weights, else full size)",
     )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """--device."""
     parser.add_argument(
-        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:N"
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N (default: a GPU if there is one)",
     )
-    parser.add_argument("--dtype", default="auto", choices=DTYPES)
+
+
+def add_cache_argument(parser: argparse.ArgumentParser) -> None:
+    """--cache-dir."""
     parser.add_argument(
-        "--cache-dir", type=Path, metavar="DIR", help="where compiled vocabularies are kept"
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="where compiled prompts are kept (default: the user's cache folder)",
     )
-    add_vocabulary_arguments(parser, required=vocabulary_required)
 
 
 def add_vocabulary_arguments(
     parser: argparse.ArgumentParser, *, positional: bool = False, required: bool = True
 ) -> None:
-    """--vocabulary, or the vocabulary as a bare word, and --set."""
+    """--vocabulary, or the vocabulary as a positional argument, and --set."""
     description = "a bundled vocabulary, a YAML file, or a text file with one class a line"
     if positional:
         parser.add_argument("vocabulary", metavar="NAME|FILE", help=description)
@@ -60,13 +92,19 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a setting: " + ", ".join(setting.name for setting in SETTINGS),
+        help="change a setting; may be given several times: "
+        + ", ".join(setting.name for setting in SETTINGS),
     )
 
 
 def add_method_argument(parser: argparse.ArgumentParser) -> None:
     """--method with one method."""
-    parser.add_argument("--method", choices=METHODS, default=Method.ACTIVESAM.value)
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default=Method.ACTIVESAM.value,
+        help="default: %(default)s; full prunes no class, segearth is SegEarth-OV3, sam3 is plain",
+    )
 
 
 def add_methods_argument(parser: argparse.ArgumentParser) -> None:
@@ -75,12 +113,12 @@ def add_methods_argument(parser: argparse.ArgumentParser) -> None:
         "--method",
         default=Method.ACTIVESAM.value,
         metavar="METHOD[,METHOD]...",
-        help=f"one or more of {', '.join(METHODS)}",
+        help=f"one or more of {', '.join(METHODS)} (default: %(default)s)",
     )
 
 
 def network_options(args: argparse.Namespace) -> NetworkOptions:
-    """What add_network_arguments read about the network."""
+    """The network that the options of add_network_arguments describe."""
     return NetworkOptions(
         weights=args.weights,
         config=args.config,
@@ -96,7 +134,7 @@ def vocabulary_from(args: argparse.Namespace) -> Vocabulary:
 
 
 def settings_from(args: argparse.Namespace, method: Method) -> Settings:
-    """The method's settings with every --set on top; raises SettingsError."""
+    """The default settings of the method, changed by every --set; raises SettingsError."""
     return default_settings(method).assign(args.assignments)
 
 
