@@ -91,7 +91,7 @@ def _warn_unknown(node: Node, names: Iterable[str], known: set[str]) -> None:
             continue
         owner, _, field = name.rpartition(".")
         if owner and field in camera_fields:
-            hint = f"; to make {owner} a camera, add it to the parameter cameras."
+            hint = f"; if {owner} is a camera, name {owner} in cameras."
         elif owner:
             continue  # a plugin's
         else:

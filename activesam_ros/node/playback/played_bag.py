@@ -109,7 +109,8 @@ def _recorded(connection: Connection) -> list[Qos]:
 def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:
     """The profile with which to publish ``topic``: the strongest of those that were recorded.
 
-    Reliable publishers also serve best-effort subscribers, and transient local ones volatile ones.
+    A reliable publisher also serves best-effort subscribers, and a transient local publisher also
+    serves volatile ones.
     """
     reliable = not recorded or any(
         qos.reliability != QosReliability.BEST_EFFORT for qos in recorded

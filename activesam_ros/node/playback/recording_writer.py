@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile
 from activesam_ros import __version__
 from activesam_ros.errors import RecordingError
 
-# The depth to state for a profile that does not tell its own.
+# The depth to write for a profile that does not state one.
 UNKNOWN_DEPTH = 100
 _FOREVER = {"sec": 9223372036, "nsec": 854775807}
 _SEPARATOR = "=" * 80

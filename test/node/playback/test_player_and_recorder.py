@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
     Qos,
@@ -31,7 +33,7 @@ from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.node_status import NodeStatus
 from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.playback.played_bag import offered_profile, open_bag
-from activesam_ros.node.playback.player import PlaybackOptions, main
+from activesam_ros.node.playback.player import Playback, PlaybackOptions, main
 from activesam_ros.node.playback.recording_writer import message_definition
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
@@ -219,9 +221,32 @@ def test_everything_played_is_recorded_byte_for_byte(tmp_path: Path, processes: 
     assert all(sent_at[stamp] < got_at[stamp] for stamp in stamps)
     assert Counter(r.event for r in heard)[PlaybackEvent.SUBSCRIBED] == len(topics)
     assert told[-1].event is PlaybackEvent.FINISHED
-    # never before its time
-    moments = [sent_at[stamp] - sent_at[stamps[0]] for stamp in stamps]
-    assert all(moment >= index * PERIOD_NS - 10_000_000 for index, moment in enumerate(moments))
+
+
+class Waits(StopFlag):
+    """Notes the moments for which the player waits, and does not wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments_s: list[float] = []
+
+    def wait_until(self, moment_s: float) -> bool:
+        self.moments_s.append(moment_s)
+        return True
+
+
+@pytest.mark.parametrize("rate", [1.0, 4.0])
+def test_each_message_waits_for_its_time(tmp_path: Path, rate: float) -> None:
+    played = write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    context, waits = rclpy.Context(), Waits()
+    rclpy.init(args=[], context=context)
+    node = Node("player", context=context)
+    with open_bag(tmp_path / "bag") as bag:
+        Playback(node, bag, PlaybackOptions(rate=rate)).play(waits)
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    elapsed_s = [moment_s - waits.moments_s[0] for moment_s in waits.moments_s]
+    assert elapsed_s == pytest.approx([(ns - START_NS) / 1e9 / rate for _, ns, _ in played])
 
 
 def test_ctrl_c_ends_both_and_the_file_is_whole(tmp_path: Path, processes: Processes) -> None:
@@ -260,6 +285,36 @@ def test_ctrl_c_ends_both_and_the_file_is_whole(tmp_path: Path, processes: Proce
         counts = {entry.topic: entry.msgcount for entry in reader.connections}
     assert counts["/camera/image_raw"] >= len(stamps)
     assert counts["/clock"] >= ticks
+
+
+def test_the_recorder_tells_what_a_node_says_about_itself(
+    tmp_path: Path, processes: Processes
+) -> None:
+    kind = "diagnostic_msgs/msg/DiagnosticArray"
+    types = TYPES.types
+    values = {"state": "unconfigured", "frames_waiting": "2"}
+    status = types["diagnostic_msgs/msg/DiagnosticStatus"](
+        level=2,
+        name="front/activesam: network",
+        message="Configuring failed: no weights",
+        hardware_id="none",
+        values=[types["diagnostic_msgs/msg/KeyValue"](*pair) for pair in values.items()],
+    )
+    stamp = types["builtin_interfaces/msg/Time"](sec=1, nanosec=0)
+    array = types[kind](header=types["std_msgs/msg/Header"](stamp, ""), status=[status])
+    with Writer(tmp_path / "bag", version=8) as writer:
+        topic = writer.add_connection("/diagnostics", kind, typestore=TYPES)
+        writer.write(topic, START_NS, TYPES.serialize_cdr(array, kind))
+    recorder = processes.start(
+        "playback.recorder", "-o", str(tmp_path / "recorded.mcap"), "--topic", "/diagnostics"
+    )
+    processes.start("playback", str(tmp_path / "bag"), "--await-subscriber", "/diagnostics")
+    told = next(r for r in reports(recorder) if r.event is PlaybackEvent.NODE_STATUS)
+    assert told.stamp_ns == 1_000_000_000
+    assert told.status == NodeStatus(
+        "/front/activesam", "unconfigured", "Configuring failed: no weights", 2, 0
+    )
+    assert interrupt(recorder) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
