@@ -137,14 +137,16 @@ def setting(
     default: Any,
     description: str,
     *,
-    minimum: float | None = None,
-    maximum: float | None = None,
+    between: tuple[float | None, float | None] = (None, None),
     unit: str = "",
     choices: tuple[str, ...] = (),
     change: Change = Change.LIVE,
 ) -> Any:
-    """A dataclass field that is a setting; its name and annotation complete the row."""
-    row = Setting("", "text", default, description, minimum, maximum, unit, choices, change)
+    """A dataclass field that is a setting; its name and annotation complete the row.
+
+    between: minimum and maximum of a number.
+    """
+    row = Setting("", "text", default, description, *between, unit, choices, change)
     return field(default=default, metadata={"setting": row})
 
 
@@ -181,8 +183,7 @@ class Settings:
         0,
         "Side length of the square to which an image is resized for decoding; 0 takes the "
         "network's own.",
-        minimum=0,
-        maximum=4032,
+        between=(0, 4032),
         unit="px",
         change=Change.UNCONFIGURED,
     )
@@ -190,8 +191,7 @@ class Settings:
         0,
         "Side length of the square to which an image is resized for the preview; 0 takes two "
         "thirds of resolution.",
-        minimum=0,
-        maximum=4032,
+        between=(0, 4032),
         unit="px",
         change=Change.UNCONFIGURED,
     )
@@ -199,8 +199,7 @@ class Settings:
         AUTO,
         "Number of queries that are decoded at once; a smaller number needs less memory. auto "
         "takes 32 on a CPU; on a GPU it takes up to 32, as the free memory allows.",
-        minimum=1,
-        maximum=1024,
+        between=(1, 1024),
         unit="queries",
         choices=(AUTO,),
     )
@@ -221,59 +220,51 @@ class Settings:
     confidence_threshold: float = setting(
         0.3,
         "An object contributes its mask if its probability is higher than this.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     quantile_alpha: float = setting(
         0.2,
         "Share of the vocabulary that the preview keeps: the queries with scores at or above the "
         "(1 - alpha) quantile.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     max_active: int = setting(
         40,
         "Largest number of queries that are decoded in a frame, not counting pinned ones. A "
         "vocabulary with no more queries than this is decoded whole, without a preview.",
-        minimum=1,
-        maximum=65535,
+        between=(1, 65535),
         unit="queries",
     )
     neighbor_tokens: int = setting(
         2,
         "Number of other queries, the nearest ones, whose pooled embeddings are added to each "
         "prompt.",
-        minimum=0,
-        maximum=16,
+        between=(0, 16),
         unit="tokens",
         change=Change.UNCONFIGURED,
     )
     hypernym_tokens: int = setting(
         2,
         "Number of WordNet hypernyms whose pooled embeddings are added to each prompt.",
-        minimum=0,
-        maximum=16,
+        between=(0, 16),
         unit="tokens",
         change=Change.UNCONFIGURED,
     )
     background_threshold: float = setting(
         0.0,
         "A pixel whose score is below this gets background_id; 0 turns background calibration off.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     background_id: int = setting(
         0,
         "Label of background pixels: the id of a class of the vocabulary, or an id that no class "
         "has.",
-        minimum=0,
-        maximum=MAX_LABEL_ID,
+        between=(0, MAX_LABEL_ID),
     )
     mabc_exponent: float = setting(
         1.25,
         "Exponent that margin-aware background calibration applies to background_threshold.",
-        minimum=0.1,
-        maximum=10.0,
+        between=(0.1, 10.0),
     )
     pinned: tuple[str, ...] = setting(
         (),
@@ -284,22 +275,19 @@ class Settings:
         1.0,
         "Share of the keys to which every query of the image encoder attends, in addition to the "
         "keys of its own block; 1 is dense attention.",
-        minimum=0.1,
-        maximum=1.0,
+        between=(0.1, 1.0),
     )
     encoder_mlp_density: float = setting(
         1.0,
         "Share of the tokens that go through the MLP in the window blocks of the image encoder; "
         "the other tokens skip it.",
-        minimum=0.1,
-        maximum=1.0,
+        between=(0.1, 1.0),
     )
     encoder_sparse_from_block: int = setting(
         -1,
         "First block of the image encoder that may be sparse; -1 takes the block after the first "
         "one with global attention, which is block 8 in SAM 3.",
-        minimum=-1,
-        maximum=1023,
+        between=(-1, 1023),
     )
     stripe_order: str = setting(
         "content",
@@ -311,15 +299,13 @@ class Settings:
         1.0,
         "Share of the keys to which every image token attends in the fusion encoder, in addition "
         "to the keys of its own block; 1 is dense attention.",
-        minimum=0.1,
-        maximum=1.0,
+        between=(0.1, 1.0),
     )
     fusion_mlp_density: float = setting(
         1.0,
         "Share of the image tokens that go through the MLP in each layer of the fusion encoder "
         "except the last; the other tokens skip it.",
-        minimum=0.1,
-        maximum=1.0,
+        between=(0.1, 1.0),
     )
     preview_encoding: str = setting(
         "separate",
@@ -337,51 +323,44 @@ class Settings:
         8,
         "With streaming: every class is previewed at least once in this many frames; 1 previews "
         "all inactive classes in every frame.",
-        minimum=1,
-        maximum=1000,
+        between=(1, 1000),
         unit="frames",
     )
     enter_threshold: float = setting(
         0.3,
         "With streaming: a class becomes active if its presence in the preview is at least this.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     leave_threshold: float = setting(
         0.1,
         "With streaming: a frame has evidence for an active class if the filtered presence of the "
         "class is at least this, or its presence in this frame is at least enter_threshold.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     hold_frames: int = setting(
         5,
         "With streaming: a class stops being active after this many consecutive frames without "
         "evidence.",
-        minimum=1,
-        maximum=1000,
+        between=(1, 1000),
         unit="frames",
     )
     presence_gain: float = setting(
         0.5,
         "With streaming: weight of the newest frame in the filtered presence; 1 turns the filter "
         "off.",
-        minimum=0.01,
-        maximum=1.0,
+        between=(0.01, 1.0),
     )
     scene_change_threshold: float = setting(
         0.2,
         "With streaming: the whole vocabulary is previewed if the frame's thumbnail differs from "
         "the previous one by more than this; 0 turns the comparison off.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     max_gap_s: float = setting(
         2.0,
         "With streaming: the whole vocabulary is previewed if the frame's stamp is more than this "
         "after the previous one, or is earlier.",
-        minimum=0.01,
-        maximum=3600.0,
+        between=(0.01, 3600.0),
         unit="s",
     )
 

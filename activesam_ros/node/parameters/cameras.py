@@ -39,8 +39,7 @@ class CameraOptions:
         0.0,
         "Largest number of images per second that are taken from this camera; 0 takes the node's "
         "max_rate_hz.",
-        minimum=0.0,
-        maximum=MAX_RATE_HZ,
+        between=(0.0, MAX_RATE_HZ),
         unit="Hz",
     )
 

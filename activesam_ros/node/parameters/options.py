@@ -90,8 +90,7 @@ class NodeOptions:
         0,
         "Number of CPU threads that the network may use; 0 takes all cores but one, which is left "
         "to other processes.",
-        minimum=0,
-        maximum=1024,
+        between=(0, 1024),
         unit="threads",
         change=Change.UNCONFIGURED,
     )
@@ -112,16 +111,14 @@ class NodeOptions:
         1,
         "Largest number of images, each of another camera, that are encoded at once when several "
         "wait.",
-        minimum=1,
-        maximum=MAX_CAMERAS,
+        between=(1, MAX_CAMERAS),
         unit="images",
         change=Change.UNCONFIGURED,
     )
     max_rate_hz: float = setting(
         0.0,
         "Largest number of images per second that are taken from a camera; 0 sets no limit.",
-        minimum=0.0,
-        maximum=MAX_RATE_HZ,
+        between=(0.0, MAX_RATE_HZ),
         unit="Hz",
     )
     image_transport: str = setting(
@@ -153,8 +150,7 @@ class NodeOptions:
         1024,
         "With keep_all: memory for waiting images. An image that does not fit is dropped and "
         "counted, and the diagnostics report an error.",
-        minimum=1,
-        maximum=1_048_576,
+        between=(1, 1_048_576),
         unit="MiB",
         change=Change.UNCONFIGURED,
     )
@@ -162,32 +158,28 @@ class NodeOptions:
         0.0,
         "Latency budget, from receiving an image to its mask. When frames take longer, the node "
         "does less, one step at a time, and goes back to full quality later. 0 sets no budget.",
-        minimum=0.0,
-        maximum=600_000.0,
+        between=(0.0, 600_000.0),
         unit="ms",
     )
     budget_preview_interval: int = setting(
         8,
         "First step of the latency budget: each class is previewed only once in this many frames; "
         "with streaming, preview_interval is multiplied by this. 1 skips the step.",
-        minimum=1,
-        maximum=1000,
+        between=(1, 1000),
         unit="frames",
     )
     budget_max_active: int = setting(
         10,
         "Second step of the latency budget: largest number of active queries, not counting pinned "
         "ones. A value of max_active or more skips the step.",
-        minimum=1,
-        maximum=65535,
+        between=(1, 65535),
         unit="queries",
     )
     budget_resolution: int = setting(
         0,
         "Third step of the latency budget: side length of the square that is decoded. 0 takes two "
         "thirds of resolution; a value of resolution or more skips the step.",
-        minimum=0,
-        maximum=4032,
+        between=(0, 4032),
         unit="px",
         change=Change.UNCONFIGURED,
     )
@@ -195,37 +187,32 @@ class NodeOptions:
         0.0,
         "An image is dropped and counted if its stamp is older than this when its turn comes; 0 "
         "accepts any age. Set use_sim_time to use this with recordings.",
-        minimum=0.0,
-        maximum=3_600_000.0,
+        between=(0.0, 3_600_000.0),
         unit="ms",
     )
     image_timeout_s: float = setting(
         2.0,
         "The diagnostics warn if no usable image has come for this long.",
-        minimum=0.05,
-        maximum=3600.0,
+        between=(0.05, 3600.0),
         unit="s",
     )
     warn_latency_ms: float = setting(
         1000.0,
         "The diagnostics warn if the 95th percentile of the latency is above this; 0 turns the "
         "warning off.",
-        minimum=0.0,
-        maximum=600_000.0,
+        between=(0.0, 600_000.0),
         unit="ms",
     )
     error_after_s: float = setting(
         10.0,
         "The diagnostics report an error if a warning lasts this long.",
-        minimum=0.0,
-        maximum=3600.0,
+        between=(0.0, 3600.0),
         unit="s",
     )
     diagnostics_period_s: float = setting(
         1.0,
         "Time between two diagnostics messages.",
-        minimum=0.05,
-        maximum=60.0,
+        between=(0.05, 60.0),
         unit="s",
     )
     enabled: bool = setting(
@@ -235,14 +222,12 @@ class NodeOptions:
     overlay_opacity: float = setting(
         0.5,
         "Opacity of the class colours over the image in the overlay.",
-        minimum=0.0,
-        maximum=1.0,
+        between=(0.0, 1.0),
     )
     overlay_jpeg_quality: int = setting(
         80,
         "JPEG quality of the compressed overlay.",
-        minimum=1,
-        maximum=100,
+        between=(1, 100),
     )
     autostart: bool = setting(
         True,
