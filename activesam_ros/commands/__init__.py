@@ -1,1 +1,1 @@
-"""Commands of `activesam` that belong to no single room."""
+"""The subcommands of `activesam`, one file each."""

@@ -1,16 +1,15 @@
-"""Accuracy and speed of the methods on a recording, with ground truth or without."""
+"""Evaluate methods on a recording: accuracy and speed, with or without ground truth."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from activesam_ros.commands.evaluate_shared import (
     Content,
     EvaluationInput,
-    add_common_arguments,
+    add_shared_arguments,
     evaluate,
     options_from,
 )
@@ -32,10 +31,12 @@ SHOWN_PROBLEMS = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam evaluate bag``."""
-    parser.add_argument("bag", type=Path, metavar="BAG", help="a recording's file or folder")
-    parser.add_argument("--image-topic", required=True, metavar="T")
+    parser.add_argument("bag", type=Path, metavar="BAG", help="file or folder of a recording")
+    parser.add_argument("--image-topic", required=True, metavar="T", help="the images to segment")
     parser.add_argument(
-        "--label-topic", metavar="L", help="ground truth: images of class ids with the same stamps"
+        "--label-topic",
+        metavar="L",
+        help="ground truth: images of class ids, with the stamps of the images",
     )
     add_network_arguments(parser)
     parser.add_argument(
@@ -43,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=DEFAULT_AGREEMENT_EVERY,
         metavar="N",
-        help="compare with the unpruned method on every N-th frame where full is not among the "
-        "methods; 0 does not (default: %(default)s)",
+        help="compare with the unpruned method on every N-th frame, unless full is among the "
+        "methods; 0 for never (default: %(default)s)",
     )
-    add_common_arguments(parser)
+    add_shared_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--agreement-every {args.agreement_every} must be 0 or more.")
     if args.label_topic == args.image_topic:
         raise UsageError(
-            f"--label-topic {args.label_topic} is the image topic; give a topic of its own whose "
-            "pixels are class ids, or leave it out."
+            f"--label-topic {args.label_topic} is the image topic; give a topic whose pixels are "
+            "class ids, or leave the option out."
         )
     recording = open_recording(args.bag)
     topics = [topic for topic in (args.image_topic, args.label_topic) if topic is not None]
@@ -67,14 +68,14 @@ def run(args: argparse.Namespace) -> int:
     meaning = (
         None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
     )
-    compared = Method.FULL not in options.methods and args.agreement_every
+    compare_with_full = Method.FULL not in options.methods and args.agreement_every > 0
     source = BagSource(args.bag, args.image_topic, args.label_topic)
     task = options.task(
         source,
         vocabulary,
         {method: settings_from(args, method) for method in options.methods},
         meaning.ids if meaning else None,
-        (settings_from(args, Method.FULL), args.agreement_every) if compared else None,
+        (settings_from(args, Method.FULL), args.agreement_every) if compare_with_full else None,
     )
     images = recording.message_count(topics[:1])
     read = EvaluationInput(recording.files, {"topics": ", ".join(topics)}, images, "frame")
@@ -113,17 +114,13 @@ def _report_problems(count: SourceCount, meaning: LabelMeaning | None) -> None:
     lines: list[str] = [f"{note}." for note in count.notes]
     if meaning is not None and meaning.unknown:
         lines.append(
-            f"the labels {', '.join(meaning.unknown)} are no classes of the vocabulary; their "
-            "pixels do not count."
+            f"the labels {', '.join(meaning.unknown)} are not in the vocabulary; their pixels do "
+            "not count."
         )
     if count.images_without_labels:
-        lines.append(f"{count.images_without_labels} images have no labels of their stamp.")
+        lines.append(f"{count.images_without_labels} images have no labels of the same stamp.")
     if count.labels_without_image:
-        lines.append(f"{count.labels_without_image} label images have no image of their stamp.")
-    lines += _counted(list(count.problems.most_common(SHOWN_PROBLEMS)))
+        lines.append(f"{count.labels_without_image} label images have no image of the same stamp.")
+    lines += [f"{times} x {text}" for text, times in count.problems.most_common(SHOWN_PROBLEMS)]
     for line in lines:
         print(f"activesam: {line}", file=sys.stderr)
-
-
-def _counted(problems: Sequence[tuple[str, int]]) -> list[str]:
-    return [f"{times} x {problem}" for problem, times in problems]

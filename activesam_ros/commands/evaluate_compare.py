@@ -1,4 +1,4 @@
-"""Two runs side by side; exits 1 when a stated metric got worse by more than a stated amount."""
+"""Compare two runs; exit with 1 when a stated metric got worse by more than a stated amount."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam evaluate compare``."""
     for run, role in (("A", "before"), ("B", "after")):
         parser.add_argument(
-            run.lower(), type=Path, metavar=run, help=f"the run {role}: results.json or its folder"
+            run.lower(), type=Path, metavar=run, help=f"the run {role}: results.json, or its folder"
         )
     parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="LIMIT",
-        help="METRIC:AMOUNT or METHOD/METRIC:AMOUNT: exit 1 when the metric is worse in B by more "
-        "than AMOUNT in its own unit or, with a per cent sign, by more than that share of A's "
-        "value; may be given several times (miou:0.01, activesam/latency_ms.p95:10%%, "
+        help="METRIC:AMOUNT or METHOD/METRIC:AMOUNT: exit with 1 when the metric is worse in B by "
+        "more than AMOUNT, in its own unit or, with a per cent sign, as a share of A's value; may "
+        "be given several times (miou:0.01, activesam/latency_ms.p95:10%%, "
         "per_class_iou.person:0.02)",
     )
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def difference_table(found: Sequence[Difference]) -> str:
-    """A line a metric; of the classes those SHOWN_CLASSES of each method that changed most."""
+    """One line per metric; of classes, the SHOWN_CLASSES per method that changed most."""
     classes = [entry for entry in found if entry.metric.startswith(CLASS_PREFIX)]
     changed = sorted(classes, key=lambda entry: -abs(entry.worsening or 0.0))
     shown = {

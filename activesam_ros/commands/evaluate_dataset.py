@@ -1,4 +1,4 @@
-"""Accuracy of the methods on one of the eight benchmarks, beside the published figures."""
+"""Evaluate methods on one of the eight benchmarks, beside the published figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from activesam_ros.commands.evaluate_shared import (
     EvaluationInput,
-    add_common_arguments,
+    add_shared_arguments,
     evaluate,
     options_from,
 )
@@ -40,16 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="the dataset's folder, or mmsegmentation's data folder that holds it",
+        help="folder of the dataset, or mmsegmentation's data folder that contains it",
     )
     parser.add_argument(
         "--n-images",
         type=int,
         metavar="N",
-        help="this many images, evenly spread over the validation set (default: all)",
+        help="number of images, at even distances in the validation set (default: all)",
     )
     add_network_arguments(parser, vocabulary_required=False)
-    add_common_arguments(parser)
+    add_shared_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def benchmark_vocabulary(benchmark: Benchmark, name_or_path: str | None) -> Vocabulary:
-    """The given vocabulary, else the benchmark's own.
+    """The given vocabulary, else the one of the benchmark.
 
-    Raises UsageError when it has not as many classes as the benchmark, whose order it must follow.
+    Its classes must follow the order of the benchmark. Raises UsageError when their numbers differ.
     """
     vocabulary = load_vocabulary(name_or_path or benchmark.name)
     if len(vocabulary.classes) != benchmark.classes:
@@ -110,18 +110,27 @@ def benchmark_vocabulary(benchmark: Benchmark, name_or_path: str | None) -> Voca
 def benchmark_settings(
     benchmark: Benchmark, method: Method, vocabulary: Vocabulary, assignments: Iterable[str]
 ) -> Settings:
-    """A method's settings as published for the benchmark, with ``assignments`` on top."""
+    """The published settings of a method for the benchmark, changed by ``assignments``.
+
+    Raises SettingsError, and UsageError for streaming: images of a benchmark are no stream.
+    """
     values: dict[str, object] = {}
     if benchmark.background_threshold:
         values["background_threshold"] = benchmark.background_threshold
         values["background_id"] = vocabulary.classes[0].id
     if method in benchmark.confidence:
         values["confidence_threshold"] = benchmark.confidence[method]
-    return default_settings(method).replace(values).assign(assignments)
+    settings = default_settings(method).replace(values).assign(assignments)
+    if settings.streaming:
+        raise UsageError(
+            f"streaming=true cannot be used with {benchmark.name!r}: its images do not follow each "
+            "other in time; evaluate a recording, or leave streaming out."
+        )
+    return settings
 
 
 def published_table(benchmark: Benchmark, measured: Mapping[str, Any]) -> str:
-    """Measured and published figures side by side, a line for each method of either."""
+    """Measured and published figures side by side, one line per method."""
     names = [*measured, *(m.value for m in benchmark.published if m.value not in measured)]
     rows = [("method", "mIoU %", "published", "frames/s", "published (RTX 5090)")]
     for name in names:

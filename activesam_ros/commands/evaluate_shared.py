@@ -1,4 +1,4 @@
-"""What ``evaluate bag`` and ``evaluate dataset`` have in common: options, the run, its results."""
+"""What ``evaluate bag`` and ``evaluate dataset`` share: options, running, and writing results."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.commands.options.corruptions import (
-    add_corruption_arguments,
-    corruption_plan,
-    corruption_results,
-    corruption_table,
-)
+from activesam_ros.commands.options.corruptions import add_corruption_arguments, corruption_plan
 from activesam_ros.commands.options.executors import add_executor_arguments, executor_from
 from activesam_ros.commands.options.network import (
     add_methods_argument,
     methods_from,
     network_options,
 )
-from activesam_ros.commands.options.report import (
-    add_report_argument,
-    check_report,
-    write_report_of,
-)
 from activesam_ros.evaluation.corruptions.catalogue import CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
+from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.execution.executors import Executor
 from activesam_ros.evaluation.execution.journaled_run import evaluation_job, journaled_run
 from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.evaluation.scoring.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
     about_vocabulary,
@@ -49,7 +41,7 @@ Content = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What the common options say; network, corruptions and threads as in :class:`Task`."""
+    """The shared options; network, corruptions and threads as in :class:`Task`."""
 
     methods: tuple[Method, ...]
     network: NetworkOptions
@@ -67,7 +59,7 @@ class EvaluationOptions:
         label_ids: IdMap | None,
         reference: tuple[Settings, int] | None = None,
     ) -> Task:
-        """The evaluation of ``source`` that they ask for."""
+        """The evaluation of ``source`` with these options."""
         return Task(
             source,
             self.network,
@@ -85,8 +77,8 @@ class EvaluationOptions:
 class EvaluationInput:
     """What a source reads.
 
-    files: all of them; identity: what else tells it from others. images: how many it seems to have,
-    None where that is not known; unit: what one is called.
+    files: all files. identity: what else identifies the source. images: their estimated number,
+    None when unknown. unit: what the progress bar calls an image.
     """
 
     files: Sequence[Path]
@@ -95,19 +87,31 @@ class EvaluationInput:
     unit: str
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """All that both take but the network's arguments, which they put in other places."""
+def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    """The shared arguments without those of the network, which differ between the commands."""
     add_methods_argument(parser)
     add_corruption_arguments(parser)
     add_executor_arguments(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    add_report_argument(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for results.json, and for what an interrupted evaluation keeps",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="folder for a report: a page (index.html), results.json and CSV files",
+    )
 
 
 def options_from(args: argparse.Namespace) -> EvaluationOptions:
-    """Read and check them, before any work is done; raises ActiveSamError."""
+    """Read and check the shared options before any work; raises ActiveSamError."""
     check_output(args.output)
-    check_report(args.report)
+    if args.report is not None:
+        check_output(args.report, "--report")
     return EvaluationOptions(
         methods_from(args),
         network_options(args),
@@ -128,8 +132,8 @@ def evaluate(
 ) -> None:
     """Run ``task``, write its results and the report, and print tables.
 
-    about: what results.json says of the source, given what became of its images; where it raises,
-    nothing is written. more_tables: made from results.json's content. Raises ActiveSamError.
+    about: given the count of the source, its entries in results.json; if it raises, nothing is
+    written. more_tables: made from the content of results.json. Raises ActiveSamError.
     """
     job = evaluation_job(task, read.files, read.identity)
     with journaled_run(
@@ -155,4 +159,15 @@ def evaluate(
         for table in tables:
             print(table(content))
         print(f"{path} written.")
-        write_report_of(options.report, content, task.vocabulary, tallies)
+        if options.report is not None:
+            _write_report(options.report, content, task.vocabulary, tallies)
+
+
+def _write_report(folder: Path, content: Content, vocabulary: Vocabulary, tallies: Tallies) -> None:
+    # Imported here, because only a report needs a template engine.
+    from activesam_ros.evaluation.report.write_report import Evaluated, write_report
+
+    assert tallies.pictures is not None  # a task with a report keeps pictures
+    frames = {method.value: tally.figures for method, tally in tallies.clean.items()}
+    path = write_report(folder, Evaluated(content, vocabulary, frames, tallies.pictures))
+    print(f"{path} written.")

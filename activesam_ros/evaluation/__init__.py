@@ -1,1 +1,1 @@
-"""Recordings, benchmarks and metrics."""
+"""Evaluate methods on recordings and benchmarks."""

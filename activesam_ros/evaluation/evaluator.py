@@ -1,4 +1,4 @@
-"""Run methods side by side over samples and tally what each does."""
+"""Run methods side by side over samples and tally the results of each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from activesam_ros.streaming.streams import StreamingSegmenter
 
 @dataclass(frozen=True)
 class Reference:
-    """The method without pruning, run on every ``every``-th image to see what pruning costs."""
+    """The unpruned method, run on every ``every``-th image to measure what pruning costs."""
 
     segmenter: ImageSegmenter
     every: int
@@ -37,11 +37,10 @@ class Reference:
 
 @dataclass
 class Tallies:
-    """What each method did, in the order in which methods were asked for.
+    """The results of each method, in the order in which methods run.
 
-    clean: on the images as they are. corrupted: on each of their corruptions. clean_agreement: the
-    pixels whose label a corruption left as it was. pictures: of a few frames; None where none were
-    asked for.
+    clean: on the unchanged images. corrupted: under each corruption. clean_agreement: share of
+    pixels that keep the label of the clean image. pictures: a few frames, None if not requested.
     """
 
     clean: dict[Method, MethodTally]
@@ -50,7 +49,7 @@ class Tallies:
     pictures: KeptPictures | None = None
 
     def extend(self, later: Tallies) -> None:
-        """Add the tallies of the samples that follow."""
+        """Add the tallies of the following samples."""
         for method, tally in self.clean.items():
             tally.extend(later.clean[method])
         for corruption, tallies in self.corrupted.items():
@@ -63,11 +62,12 @@ class Tallies:
 
 
 class Evaluator:
-    """Segments every sample, and its corruptions where a corrupter is given, by every method.
+    """Segments every sample by every method, clean and under each corruption of ``corrupter``.
 
-    Where ``full`` is among the methods the others are compared with it on every sample, else with
-    ``reference`` where it runs. The very first sample is segmented once unmeasured, as a warm-up.
-    pictures: keep pictures of the worst, median and best frames by :func:`ranking_method`.
+    If ``full`` is among the methods, the others are compared with it on every sample; otherwise
+    with ``reference`` on the samples where that runs. The first sample is also segmented once
+    before any measurement, as a warm-up. pictures: keep the worst, median and best frames by
+    :func:`ranking_method`.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Evaluator:
     def run(self, samples: Iterable[Sample], advance: Callable[[], object]) -> Tallies:
         """Segment and tally ``samples``; ``advance`` is called after each.
 
-        With streaming they are the frames of one camera, and begin a stream; of
-        each corruption another.
+        With streaming, the samples are consecutive frames of one camera. Clean images and each
+        corruption are streams of their own, which start here.
         """
         for segmenter in self._segmenters.values():
             if isinstance(segmenter, StreamingSegmenter):
@@ -146,9 +146,11 @@ class Evaluator:
         pictures: KeptPictures | None = None,
         stream: str = "",
     ) -> dict[Method, LabelMap]:
-        """Segment the sample's image and tally that; each method's labels."""
+        """Segment and tally one image; returns the labels [H, W] of each method."""
         measured = {
-            method: measure(_next(segmenter, stream, sample), sample.image, self._memory)
+            method: measure(
+                for_frame(segmenter, stream, sample.stamp_ns), sample.image, self._memory
+            )
             for method, segmenter in self._segmenters.items()
         }
         full = self._full_labels(sample, measured)
@@ -182,10 +184,3 @@ class Evaluator:
         if self._reference is not None and sample.place % self._reference.every == 0:
             return self._reference.segmenter.segment(sample.image).labels
         return None
-
-
-def _next(segmenter: ImageSegmenter, stream: str, sample: Sample) -> ImageSegmenter:
-    """What segments the sample: samples without times are no stream."""
-    if sample.stamp_ns is None:
-        return segmenter
-    return for_frame(segmenter, stream, sample.stamp_ns)

@@ -1,1 +1,1 @@
-"""What cameras recorded: files, messages, frames."""
+"""Read recordings: files of every format, messages, image topics, pixels."""

@@ -1,10 +1,10 @@
-"""What every kind of recording file gives: channels and serialised messages."""
+"""What a reader of a recording file gives, whatever the file's format: channels and messages."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import zstandard
 
@@ -17,15 +17,15 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class DamageError(RecordingError):
-    """A file is intact up to a place that was reached while reading it."""
+    """A reader reached a damaged place; everything before it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A topic as one file has it.
+    """A topic in one file.
 
-    message_type: ``package/msg/Type``, whatever spelling the file uses. encoding: ``cdr``, ``ros1``
-    or what else the file says. messages: how many the file holds, None where it does not say.
+    message_type: always ``package/msg/Type``. encoding: ``cdr``, ``ros1`` or another name from the
+    file. messages: their number, None when the file does not tell.
     """
 
     topic: str
@@ -36,7 +36,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A serialised message and the time it was recorded at, in nanoseconds since the epoch."""
+    """A serialized message and its time of recording in nanoseconds since the epoch."""
 
     channel: Channel
     log_time_ns: int
@@ -44,7 +44,7 @@ class RawMessage:
 
 
 class FileReader(Protocol):
-    """One open_file file of a recording. ``damage`` says where its tail is damaged, if known."""
+    """An open recording file. ``damage`` describes a damaged tail, None if none is known."""
 
     @property
     def channels(self) -> tuple[Channel, ...]: ...
@@ -53,21 +53,30 @@ class FileReader(Protocol):
     def damage(self) -> str | None: ...
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages of ``topics`` by log time; raises DamageError on coming to a damaged place."""
+        """Messages on ``topics`` in order of log time; raises DamageError at a damaged place."""
 
     def close(self) -> None: ...
 
 
 def full_type_name(name: str) -> str:
-    """``sensor_msgs/Image`` and ``sensor_msgs/msg/Image`` -> ``sensor_msgs/msg/Image``."""
+    """``sensor_msgs/Image`` and ``sensor_msgs/msg/Image`` both give ``sensor_msgs/msg/Image``."""
     parts = name.split("/")
     return "/".join((parts[0], "msg", parts[1])) if len(parts) == 2 else name
 
 
-def decompressed(data: bytes, encoding: str) -> bytes:
-    """A CDR message as it was before rosbag2's message compression, which only it could start with.
+def read_exactly(stream: BinaryIO, length: int) -> bytes:
+    """``length`` bytes of ``stream``; raises EOFError when it is shorter."""
+    data = stream.read(length)
+    if len(data) != length:
+        raise EOFError(f"{length - len(data)} bytes are missing")
+    return data
 
-    Raises RecordingError when the compressed message is damaged.
+
+def decompressed(data: bytes, encoding: str) -> bytes:
+    """Undo rosbag2's compression of single messages.
+
+    No CDR message starts with zstd's magic number, so the number identifies a compressed message.
+    Raises RecordingError when the compressed data is damaged.
     """
     if encoding != CDR or data[:4] != _ZSTD_MAGIC:
         return data

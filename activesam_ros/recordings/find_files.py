@@ -1,4 +1,4 @@
-"""Where a recording's files lie: one file, or a folder with or without its metadata."""
+"""Find and open the files of a recording: one file, or a folder with or without metadata."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _OPENERS: dict[str, Callable[[Path], FileReader]] = {
     ".bag": open_ros1,
 }
 _ZSTD = ".zstd"
-_ACTIVE = ".active"  # what a ROS 1 recorder that was killed leaves at the end of the name
+_ACTIVE = ".active"  # the suffix that a killed ROS 1 recorder leaves
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingFiles:
-    """The files of a recording in the order they were written, and what is odd about them."""
+    """The files of a recording in the order of writing. notes: irregularities, one each."""
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class RecordingFiles:
 def find_files(path: Path) -> RecordingFiles:
     """The files of the recording at ``path``, a file or a folder.
 
-    Raises RecordingError when there is none.
+    Raises RecordingError when ``path`` is no recording.
     """
     if not path.exists():
         raise RecordingError(f"There is no recording {path}.")
@@ -52,14 +52,16 @@ def find_files(path: Path) -> RecordingFiles:
     metadata = path / METADATA
     if metadata.is_file():
         return _from_metadata(path, metadata)
-    return RecordingFiles(_listed(path), (f"{path} has no {METADATA}; its files are read by name",))
+    return RecordingFiles(
+        _listed(path), (f"{path} has no {METADATA}; its files are read in order of name",)
+    )
 
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[FileReader]:
-    """The file at ``path``, decompressed into a temporary one where it ends in .zstd.
+    """A reader of the file at ``path``; a .zstd file is first decompressed to a temporary file.
 
-    Raises RecordingError when it cannot be read.
+    Raises RecordingError when the file cannot be read.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -77,9 +79,10 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         return RecordingFiles(
-            _listed(folder), (f"{metadata} cannot be used ({reason}); files by name",)
+            _listed(folder),
+            (f"{metadata} cannot be used ({reason}); files are read in order of name",),
         )
-    # Old versions write the folder into the names, which is wrong once it was renamed.
+    # Old versions of rosbag2 include the folder, whose name may have changed since.
     named = [folder / PurePosixPath(name).name for name in names]
     present = tuple(file for file in named if file.is_file())
     missing = [file.name for file in named if not file.is_file()]
@@ -88,7 +91,7 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     if not present:
         raise RecordingError(
             f"{metadata} names {', '.join(missing)}, and {folder} has none of them; "
-            f"copy them there, or remove {METADATA} to read the files that are there."
+            f"copy them there, or remove {METADATA} to read the files that exist."
         )
     return RecordingFiles(
         present,
@@ -102,12 +105,12 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
 def _names(metadata: Any) -> list[str]:
     names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
     if not isinstance(names, list) or not names:
-        raise TypeError("relative_file_paths is no list of files")
+        raise TypeError("relative_file_paths is not a list of files")
     return [str(name) for name in names]
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:
-    """The recording files in ``folder``, numbers in their names compared as numbers."""
+    """The recording files in ``folder`` by name; numbers in names compare as numbers."""
     files = sorted(
         (file for file in folder.iterdir() if file.is_file() and _suffix(file) in _OPENERS),
         key=lambda file: [
@@ -117,13 +120,13 @@ def _listed(folder: Path) -> tuple[Path, ...]:
     )
     if not files:
         raise RecordingError(
-            f"{folder} has no {', '.join(_OPENERS)} file; give a recording's file or folder."
+            f"{folder} has no {', '.join(_OPENERS)} file; give the file or folder of a recording."
         )
     kinds = {_suffix(file) for file in files}
     if len(kinds) > 1:
         raise RecordingError(
-            f"{folder} has no {METADATA}, and files of the kinds {', '.join(sorted(kinds))}; "
-            "give one of the files."
+            f"{folder} has no {METADATA}, but files of several formats "
+            f"({', '.join(sorted(kinds))}); give one of the files."
         )
     return tuple(files)
 
@@ -141,7 +144,7 @@ def _kind(path: Path) -> str:
     if suffix not in _OPENERS:
         raise RecordingError(
             f"{path} is no recording: its name must end in {', '.join(_OPENERS)} "
-            f"(with {_ZSTD} after it where it is compressed)."
+            f"(followed by {_ZSTD} when it is compressed)."
         )
     return suffix
 
@@ -157,5 +160,7 @@ def _decompressed(path: Path) -> Iterator[Path]:
                 )
                 shutil.copyfileobj(reader, decompressed)
             except zstandard.ZstdError as error:
-                raise RecordingError(f"{path} is damaged zstd: {error}.") from error
+                raise RecordingError(
+                    f"The zstd compression of {path} is damaged: {error}."
+                ) from error
         yield target

@@ -1,4 +1,4 @@
-"""Recorded frames to what is computed on: RGB pixels, or the ids of a label image."""
+"""Decode a recorded frame to RGB pixels, or to the class ids of a label image."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
 
 
 def rgb_decoder() -> RgbDecoder:
-    """The node's own conversion: a frame -> uint8 RGB [H, W, 3].
+    """A function that decodes a frame to uint8 RGB [H, W, 3], as the node decodes images.
 
-    The decoder raises ImageError for a frame that cannot be used; this function raises
-    MissingDependencyError where no conversion library is installed.
+    The decoder raises ImageError for an unusable frame. This function raises
+    MissingDependencyError when no conversion library is installed.
     """
     converter = load_converter()
 
@@ -42,7 +42,7 @@ def rgb_decoder() -> RgbDecoder:
 def label_map(frame: RecordedFrame) -> LabelMap:
     """The class ids of a label image, uint8 or uint16 [H, W].
 
-    Reads mono8, 8UC1, mono16 and 16UC1, and PNG; raises ImageError for anything else.
+    Reads mono8, 8UC1, mono16, 16UC1 and PNG; raises ImageError for any other encoding.
     """
     if frame.message is None:
         raise ImageError(frame.problem or "the message cannot be read")
@@ -53,8 +53,8 @@ def label_map(frame: RecordedFrame) -> LabelMap:
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if is_png else None
     if pixels is None or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
-            f"a label image on {frame.topic} (format {frame.message.format!r}) is no PNG with one "
-            "channel; lossy or coloured labels cannot be used"
+            f"a label image on {frame.topic} (format {frame.message.format!r}) is not a PNG of one "
+            "channel; lossy or colored labels cannot be used"
         )
     return pixels  # type: ignore[return-value]
 

@@ -1,8 +1,8 @@
-"""Image messages to RGB pixels: the only place that knows encodings, steps, byte orders and codecs.
+"""Decode image messages to RGB pixels. No other module knows encodings, steps or byte orders.
 
-Everything about a message is checked before its pixels are touched. Colour conversion goes through
-cv_bridge where it works and through rosbags-image elsewhere; both get the same packed eight-bit
-image, so both give the same pixels.
+To add an encoding, add a row to ``_ENCODINGS``. Every field of a message is checked before its
+pixels are read. cv_bridge converts colors where it works, else rosbags-image does. Both receive
+the same packed eight-bit image, so both return the same pixels.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from PIL import Image as PillowImage
 from activesam_ros.errors import ImageError, MissingDependencyError
 
 MAX_COMPRESSED_PIXELS = 1 << 26
-"""A compressed image that claims more pixels than this is refused before it is decoded."""
+"""A compressed image with more pixels in its header is refused before decoding."""
 
-# No encoding or format that exists has a longer name.
-MAX_QUOTED = 60
+MAX_QUOTED = 60  # characters; no known encoding or format has a longer name
 
 
 class Cause(enum.Enum):
-    """Why an image message cannot be used."""
+    """Why an image message is unusable."""
 
     UNKNOWN_ENCODING = "unknown_encoding"
     ZERO_SIZE = "zero_size"
@@ -40,7 +39,7 @@ class Cause(enum.Enum):
 
 
 class RejectedImageError(ImageError):
-    """An image message that cannot be used; ``cause`` is the same for every frame of one fault."""
+    """An unusable image message. ``cause`` identifies the fault across frames."""
 
     def __init__(self, cause: Cause, message: str) -> None:
         super().__init__(message)
@@ -48,7 +47,7 @@ class RejectedImageError(ImageError):
 
 
 class ImageMessage(Protocol):
-    """The fields of sensor_msgs/Image that are read."""
+    """The fields of sensor_msgs/Image that this module reads."""
 
     height: int
     width: int
@@ -59,7 +58,7 @@ class ImageMessage(Protocol):
 
 
 class CompressedImageMessage(Protocol):
-    """The fields of sensor_msgs/CompressedImage that are read."""
+    """The fields of sensor_msgs/CompressedImage that this module reads."""
 
     format: str
     data: Any
@@ -78,23 +77,23 @@ class PackedImage:
 
 
 class Converter(Protocol):
-    """Colour conversion of a packed eight-bit image."""
+    """Converts the colors of a packed eight-bit image."""
 
     @property
     def name(self) -> str:
-        """The library that does it."""
+        """The library that converts."""
 
     def to_rgb(self, image: PackedImage) -> NDArray[np.uint8]:
-        """Pixels as RGB [H, W, 3]."""
+        """The pixels as uint8 RGB [H, W, 3]."""
 
 
 class CvBridgeConverter:
-    """Conversion by cv_bridge; raises MissingDependencyError where it is absent or broken."""
+    """Conversion by cv_bridge; raises MissingDependencyError when it is absent or broken."""
 
     name = "cv_bridge"
 
     def __init__(self) -> None:
-        # A cv_bridge built for another numpy fails in different ways, some only when it is used.
+        # A cv_bridge built for another NumPy may fail on import or only in use, so use it once.
         try:
             from cv_bridge import CvBridge
 
@@ -109,7 +108,7 @@ class CvBridgeConverter:
 
 
 class RosbagsConverter:
-    """Conversion by rosbags-image; raises MissingDependencyError where it is absent."""
+    """Conversion by rosbags-image; raises MissingDependencyError when it is absent."""
 
     name = "rosbags-image"
 
@@ -126,7 +125,7 @@ class RosbagsConverter:
 
 
 def load_converter() -> Converter:
-    """cv_bridge where it works, else rosbags-image; raises MissingDependencyError without both."""
+    """cv_bridge if it works, else rosbags-image; raises MissingDependencyError without either."""
     try:
         return CvBridgeConverter()
     except MissingDependencyError as no_bridge:
@@ -141,13 +140,13 @@ def load_converter() -> Converter:
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """How an encoding stores a pixel, and the eight-bit encoding the converter is told."""
+    """How an encoding stores pixels. packed: the eight-bit encoding passed to the converter."""
 
     channels: int
     bits: int
     packed: str
-    chroma_rows: bool = False  # half as many rows of chroma follow the luma rows
-    even: bool = False  # two pixels share their chroma
+    chroma_rows: bool = False  # the luma rows are followed by half as many rows of chroma
+    even: bool = False  # pairs of pixels share chroma, so the width must be even
 
 
 _BAYER = ("rggb", "bggr", "gbrg", "grbg")
@@ -174,28 +173,24 @@ _ENCODINGS: dict[str, _Encoding] = {
     "nv21": _Encoding(1, 8, "nv21", chroma_rows=True, even=True),
 }
 
-# The message type has no room for the chroma rows, so converters disagree on these two.
+# The message type does not describe chroma rows, and converters disagree; OpenCV converts these.
 _SEMI_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 
 
-def supported_encodings() -> tuple[str, ...]:
-    """Every ``encoding`` of sensor_msgs/Image that :func:`to_rgb` reads."""
-    return tuple(_ENCODINGS)
-
-
 def to_rgb(message: ImageMessage, converter: Converter) -> NDArray[np.uint8]:
-    """The pixels of a sensor_msgs/Image as RGB uint8 [H, W, 3]; 16 bit is scaled to 8.
+    """The pixels of a sensor_msgs/Image as uint8 RGB [H, W, 3]; 16 bits are scaled to 8.
 
-    rgb8 is a view of the message's buffer. Raises RejectedImageError naming the wrong field.
+    The result of rgb8 is a view of the message's buffer. Raises RejectedImageError naming the
+    wrong field.
     """
     encoding = _known_encoding(message.encoding)
     height, width, step = message.height, message.width, message.step
     _check_geometry(message, encoding)
     rows = height + height // 2 if encoding.chroma_rows else height
     row_bytes = width * encoding.channels * encoding.bits // 8
-    pixels = np.frombuffer(message.data, np.uint8).reshape(rows, step)
+    pixels = np.frombuffer(message.data, np.uint8).reshape(rows, step)  # [rows, step]
     if step != row_bytes:
-        pixels = np.ascontiguousarray(pixels[:, :row_bytes])
+        pixels = np.ascontiguousarray(pixels[:, :row_bytes])  # [rows, row_bytes]
     if encoding.bits == 16:
         order = ">" if message.is_bigendian else "<"
         pixels = _to_eight_bits(pixels.view(f"{order}u2"))
@@ -209,7 +204,7 @@ def to_rgb(message: ImageMessage, converter: Converter) -> NDArray[np.uint8]:
     try:
         return _checked_color(converter.to_rgb(packed))
     except (cv2.error, TypeError, ValueError) as error:
-        # cv_bridge's own error is a TypeError
+        # cv_bridge's error is a TypeError.
         raise RejectedImageError(
             Cause.CORRUPT_DATA,
             f"{converter.name} cannot convert this {width}x{height} {message.encoding} image: "
@@ -222,13 +217,13 @@ def _known_encoding(name: str) -> _Encoding:
     if encoding is not None:
         return encoding
     hint = (
-        "it does not say what its channels mean"
+        "it does not name its channels"
         if name[:1].isdigit()
         else f"known are {', '.join(_ENCODINGS)}"
     )
     raise RejectedImageError(
         Cause.UNKNOWN_ENCODING,
-        f"encoding {quoted(name)} cannot be turned into colours: {hint}; publish rgb8 or bgr8.",
+        f"encoding {quoted(name)} cannot be converted to RGB: {hint}; publish rgb8 or bgr8.",
     )
 
 
@@ -241,8 +236,8 @@ def _check_geometry(message: ImageMessage, encoding: _Encoding) -> None:
     if encoding.even and (width % 2 or (encoding.chroma_rows and height % 2)):
         raise RejectedImageError(
             Cause.ODD_SIZE,
-            f"{message.encoding} pixels share their colour in pairs, so an image of "
-            f"{width}x{height} pixels cannot be; its sides must be even.",
+            f"pairs of {message.encoding} pixels share chroma, so an image of {width}x{height} "
+            "pixels is impossible; its sides must be even.",
         )
     row_bytes = width * encoding.channels * encoding.bits // 8
     if step < row_bytes:
@@ -260,7 +255,7 @@ def _check_geometry(message: ImageMessage, encoding: _Encoding) -> None:
 
 
 def _to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 in any byte order -> uint8, the full range scaled, rounded."""
+    """uint16 of either byte order to uint8; the full range is scaled and rounded."""
     native = words.astype(np.uint16, copy=False)
     return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0).astype(np.uint8, copy=False)
 
@@ -268,15 +263,15 @@ def _to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
 def _checked_color(pixels: Any) -> NDArray[np.uint8]:
     result = np.ascontiguousarray(pixels, dtype=np.uint8)
     if result.ndim != 3 or result.shape[2] != 3:
-        raise ValueError(f"got an array of shape {result.shape} for a colour image")
+        raise ValueError(f"got an array of shape {result.shape} for a color image")
     return result
 
 
 def compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
-    """The pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as RGB uint8 [H, W, 3].
+    """The pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as uint8 RGB [H, W, 3].
 
-    16 bit is scaled to 8, alpha is dropped, an EXIF rotation is not applied: the mask has the size
-    that is stored. Raises RejectedImageError where the data is no whole JPEG or PNG.
+    16 bits are scaled to 8 and alpha is dropped. An EXIF rotation is not applied, so that the mask
+    has the stored size. Raises RejectedImageError unless the data is a complete JPEG or PNG.
     """
     data = np.frombuffer(message.data, np.uint8)
     height, width = _compressed_size(message.format, memoryview(data.data))
@@ -294,13 +289,13 @@ def compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
     return _checked_color(cv2.cvtColor(pixels, code))
 
 
-# How a complete file of each format ends; bytes after that are a camera's padding.
+# The end of a complete file of each format. Cameras may add padding after it.
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _MAX_PADDING_BYTES = 1 << 16
 
 
 def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
-    """(height, width) from the header of a JPEG or PNG that has its end."""
+    """(height, width) from the header of a complete JPEG or PNG."""
     if not len(data):
         raise RejectedImageError(Cause.WRONG_LENGTH, "the compressed image has no bytes.")
     try:
@@ -309,12 +304,12 @@ def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
         raise RejectedImageError(Cause.TOO_LARGE, f"the compressed image: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise _corrupt(format_name, len(data), "it is no JPEG or PNG") from error
+        raise _corrupt(format_name, len(data), "it is not a JPEG or PNG") from error
     if width * height > MAX_COMPRESSED_PIXELS:
         raise RejectedImageError(
             Cause.TOO_LARGE,
-            f"the compressed image claims {width}x{height} pixels; at most "
-            f"{MAX_COMPRESSED_PIXELS} are decoded.",
+            f"the header of the compressed image says {width}x{height} pixels; at most "
+            f"{MAX_COMPRESSED_PIXELS} pixels are decoded.",
         )
     ending = _ENDINGS["PNG" if kind == "PNG" else "JPEG"]
     if bytes(data[-_MAX_PADDING_BYTES:]).rfind(ending) < 0:
@@ -323,7 +318,7 @@ def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
 
 
 def quoted(name: str) -> str:
-    """A name from a message as it may stand in a sentence: a broken one can be endless."""
+    """A name from a message, quoted for an error; a corrupt name is cut to MAX_QUOTED."""
     return repr(name if len(name) <= MAX_QUOTED else name[:MAX_QUOTED] + "...")
 
 
@@ -331,5 +326,5 @@ def _corrupt(format_name: str, length: int, reason: str) -> RejectedImageError:
     return RejectedImageError(
         Cause.CORRUPT_DATA,
         f"the compressed image (format {quoted(format_name)}, {length} bytes) cannot be decoded: "
-        f"{reason}; only whole JPEG and PNG images are read.",
+        f"{reason}; only complete JPEG and PNG images are read.",
     )

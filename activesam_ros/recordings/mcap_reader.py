@@ -1,7 +1,7 @@
-"""MCAP files of any profile, with or without an index, up to a damaged tail.
+"""Read MCAP files of any profile, with or without an index, up to a damaged tail.
 
-rosbags reads only intact files of the profile ros2; this reader works on the records that the
-``mcap`` package parses. Its index is the file's own summary, or what one pass over the file finds.
+rosbags reads only intact files of the profile ros2. This reader uses the records that the ``mcap``
+package parses. Its index comes from the file's summary, or from one pass over the file.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from activesam_ros.recordings.file_reader import (
     DamageError,
     RawMessage,
     full_type_name,
+    read_exactly,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
 
 _HEAD = struct.Struct("<BQ")  # opcode and length of a record
 _MESSAGE_TIMES = struct.Struct("<HIQ")  # channel, sequence and log time of a message record
-_MAX_LOOSE_BYTES = 1 << 20  # messages outside chunks are read about this many bytes at a time
+_MAX_LOOSE_BYTES = 1 << 20  # size of a span of messages outside chunks
 _DAMAGE = (
     McapError,
     CRCValidationError,
     zstandard.ZstdError,
-    RuntimeError,  # lz4's own
+    RuntimeError,  # raised by lz4
     struct.error,
     EOFError,
     ValueError,
@@ -51,9 +52,10 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A chunk record, or a run of loose message records, and when its first message was logged.
+    """A chunk record, or consecutive message records outside chunks.
 
-    channel_ids: the channels that have messages in it, None where that is not known.
+    start_time_ns: log time of the first message. channel_ids: channels with messages in the span,
+    None when unknown.
     """
 
     start_time_ns: int
@@ -65,7 +67,7 @@ class _Span:
 
 @dataclass
 class _Index:
-    """Where a file's messages are. ``counts``: messages by channel id, None where unknown."""
+    """Where a file has its messages. counts: messages by channel id, None when unknown."""
 
     schemas: dict[int, records.Schema] = field(default_factory=dict)
     channels: dict[int, records.Channel] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class _Index:
     damage: str | None = None
 
     def add(self, record: records.McapRecord) -> None:
-        """Take note of a schema or a channel; other records are no concern of the index."""
+        """Store a schema or a channel; the index needs no other records."""
         if isinstance(record, records.Schema):
             self.schemas[record.id] = record
         elif isinstance(record, records.Channel):
@@ -82,7 +84,7 @@ class _Index:
 
 
 class McapReader:
-    """An open_file MCAP file; raises RecordingError when it is none."""
+    """An open MCAP file; raises RecordingError when the file is not MCAP."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,7 +92,7 @@ class McapReader:
         try:
             if self._stream.read(len(MAGIC)) != MAGIC:
                 raise RecordingError(
-                    f"{path} does not begin as an MCAP file does; check that it was copied whole."
+                    f"{path} does not begin like an MCAP file; check that the copy is complete."
                 )
             index = _summary_index(self._stream)
             self._index = _scan(self._stream) if index is None else index
@@ -111,14 +113,14 @@ class McapReader:
         self._stream.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages of ``topics`` by log time; raises DamageError on coming to a damaged place.
+        """Messages on ``topics`` in order of log time; raises DamageError at a damaged place.
 
-        Only spans that overlap in time are in memory together.
+        Memory holds only spans that overlap in time.
         """
         wanted = {id for id, channel in self._by_id.items() if channel.topic in topics}
         if not wanted:
             return
-        # (log time, place in the file, place in the span) orders spans before their messages
+        # (log time, offset in the file, index in the span) sorts a span before its messages
         queue: list[tuple[int, int, int, _Span | records.Message]] = [
             (span.start_time_ns, span.offset, -1, span)
             for span in self._index.spans
@@ -153,7 +155,7 @@ class McapReader:
 
 
 def _summary_index(stream: BinaryIO) -> _Index | None:
-    """The index in the file's summary; None where there is none to be trusted."""
+    """The index in the file's summary; None when it is missing or incomplete."""
     stream.seek(0)
     try:
         summary = SeekingReader(stream).get_summary()
@@ -179,17 +181,17 @@ def _summary_index(stream: BinaryIO) -> _Index | None:
 
 
 def _scan(stream: BinaryIO) -> _Index:
-    """The index that one pass over the file gives, up to where the file is damaged."""
+    """Build the index in one pass over the file, up to the first damaged place."""
     index = _Index()
     size = stream.seek(0, os.SEEK_END)
     offset = len(MAGIC)
     try:
         while offset < size:
             stream.seek(offset)
-            opcode, length = _HEAD.unpack(_exactly(stream, _HEAD.size))
+            opcode, length = _HEAD.unpack(read_exactly(stream, _HEAD.size))
             end = offset + _HEAD.size + length
             if end > size:
-                raise EOFError(f"a record of {length} bytes goes beyond the file's end")
+                raise EOFError(f"a record of {length} bytes exceeds the end of the file")
             if opcode in (Opcode.DATA_END, Opcode.FOOTER):
                 return index
             _add_record(index, stream, opcode, offset, end)
@@ -201,7 +203,7 @@ def _scan(stream: BinaryIO) -> _Index:
 
 
 def _add_record(index: _Index, stream: BinaryIO, opcode: int, offset: int, end: int) -> None:
-    """Add the record from ``offset`` to ``end``; its head has been read already."""
+    """Add the record from ``offset`` to ``end``, whose head has been read."""
     assert index.counts is not None
     if opcode == Opcode.CHUNK:
         span = _Span(0, offset, end - offset, True)
@@ -213,7 +215,7 @@ def _add_record(index: _Index, stream: BinaryIO, opcode: int, offset: int, end: 
                 index.counts[record.channel_id] += 1
         index.spans.append(_Span(min(times, default=0), offset, end - offset, True))
     elif opcode == Opcode.MESSAGE:
-        channel_id, _, time_ns = _MESSAGE_TIMES.unpack(_exactly(stream, _MESSAGE_TIMES.size))
+        channel_id, _, time_ns = _MESSAGE_TIMES.unpack(read_exactly(stream, _MESSAGE_TIMES.size))
         index.counts[channel_id] += 1
         index.spans.append(_Span(time_ns, offset, end - offset, False))
         _join_loose(index.spans)
@@ -223,7 +225,7 @@ def _add_record(index: _Index, stream: BinaryIO, opcode: int, offset: int, end: 
 
 
 def _join_loose(spans: list[_Span]) -> None:
-    """Make one span of the last two where they are neighbouring loose messages and small."""
+    """Merge the last two spans when both are small, adjacent and outside chunks."""
     if len(spans) < 2:
         return
     first, last = spans[-2:]
@@ -237,21 +239,14 @@ def _join_loose(spans: list[_Span]) -> None:
 
 
 def _records_of(stream: BinaryIO, span: _Span) -> list[records.McapRecord]:
-    """The schemas, channels and messages of a span; raises one of _DAMAGE."""
+    """The schemas, channels and messages of a span; raises an error of _DAMAGE."""
     stream.seek(span.offset)
-    data = _exactly(stream, span.length)
+    data = read_exactly(stream, span.length)
     if span.is_chunk:
         chunk = records.Chunk.read(ReadDataStream(io.BytesIO(data[_HEAD.size :])))
         return list(breakup_chunk(chunk, validate_crc=True))
     loose = records.Chunk("", data, 0, 0, 0, len(data))
     return list(breakup_chunk(loose))
-
-
-def _exactly(stream: BinaryIO, length: int) -> bytes:
-    data = stream.read(length)
-    if len(data) != length:
-        raise EOFError(f"{length - len(data)} bytes are missing")
-    return data
 
 
 def _damage(offset: int, error: BaseException) -> str:

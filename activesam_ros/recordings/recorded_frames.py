@@ -1,6 +1,6 @@
-"""Recordings: every image of chosen topics, in order, none dropped, in constant memory.
+"""Read a recording: its topics, and every image of chosen topics in order, in constant memory.
 
-Reads rosbag2 recordings (.mcap, .db3; split, zstd-compressed by file or by message) and ROS 1 bags.
+Reads rosbag2 recordings (.mcap and .db3; split; zstd by file or by message) and ROS 1 bags.
 """
 
 from __future__ import annotations
@@ -14,12 +14,7 @@ from typing import Any
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.file_reader import Channel, DamageError, RawMessage
 from activesam_ros.recordings.find_files import RecordingFiles, find_files, open_file
-from activesam_ros.recordings.serialization import (
-    ENCODINGS,
-    IMAGE_TYPES,
-    deserialize,
-    readable,
-)
+from activesam_ros.recordings.serialization import ENCODINGS, IMAGE_TYPES, deserialize
 
 _NANOSECONDS = 1_000_000_000
 _STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-bit integer
@@ -29,9 +24,9 @@ _STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-
 class RecordedFrame:
     """One image message of a recording.
 
-    message: sensor_msgs/Image or CompressedImage, None where it cannot be deserialised; ``problem``
-    then says why. stamp_ns: its header's stamp, or ``log_time_ns`` where that is zero or out of
-    range (``stamp_is_log_time``). Times are nanoseconds since the epoch.
+    message: sensor_msgs/Image or CompressedImage; None when it cannot be deserialized, for the
+    reason in ``problem``. stamp_ns: the stamp of its header, replaced by ``log_time_ns`` when it is
+    zero or out of range (``stamp_is_log_time``). Times are nanoseconds since the epoch.
     """
 
     topic: str
@@ -46,7 +41,7 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the whole recording; messages is None where a file does not say its count."""
+    """A topic of the whole recording. messages: their number, None when a file does not tell."""
 
     name: str
     message_type: str
@@ -55,7 +50,7 @@ class Topic:
 
 
 class Recording:
-    """A recording at a path, read file by file; nothing stays open between two calls.
+    """The recording at ``path``, read file by file; no file stays open between calls.
 
     Raises RecordingError when the path is no recording or none of its files can be read.
     """
@@ -80,27 +75,25 @@ class Recording:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The recording's files in order."""
+        """The files of the recording in order."""
         return self._source.files
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is wrong with the recording, as far as it has been read; one sentence each."""
+        """Problems of the part that has been read so far, one sentence each, without full stops."""
         return tuple(self._notes)
 
     @property
     def image_topics(self) -> tuple[Topic, ...]:
-        """Topics whose images can be read, by name."""
+        """Topics with readable images, in order of name."""
         return tuple(
-            topic
-            for topic in self.topics
-            if topic.message_type in IMAGE_TYPES and set(topic.encodings) <= set(ENCODINGS)
+            topic for topic in self.topics if _are_images(topic.message_type, topic.encodings)
         )
 
     def image_topic(self, name: str) -> Topic:
         """The image topic ``name``.
 
-        Raises RecordingError listing the image topics when it is none, or has no messages.
+        Raises RecordingError listing the image topics when it is not one, or is empty.
         """
         found = [topic for topic in self.topics if topic.name == name]
         if not found:
@@ -117,14 +110,13 @@ class Recording:
         return topic
 
     def message_count(self, topics: Sequence[str]) -> int | None:
-        """How many messages ``topics`` hold together, None where a file does not say."""
-        counts = [topic.messages for topic in self.topics if topic.name in topics]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        """The number of messages on ``topics``, None when a file does not tell."""
+        return _sum([topic.messages for topic in self.topics if topic.name in topics])
 
     def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
-        """Every image of ``topics`` by the time it was recorded.
+        """Every image on ``topics`` in order of recording.
 
-        A damaged file is read up to the damage, which :attr:`notes` then tell. Raises
+        A damaged file is read up to the damage, which :attr:`notes` then reports. Raises
         RecordingError for a topic that :meth:`image_topic` refuses.
         """
         for name in topics:
@@ -132,7 +124,7 @@ class Recording:
         return self._frames(frozenset(topics))
 
     def messages(self, topic: str, message_type: str) -> Iterator[Any]:
-        """Every message of a topic of another type that can be deserialised."""
+        """The messages of ``message_type`` on ``topic``, without those that are damaged."""
         for raw in self._raw(frozenset((topic,))):
             if raw.channel.message_type == message_type:
                 with contextlib.suppress(RecordingError):
@@ -140,7 +132,7 @@ class Recording:
 
     def _frames(self, topics: frozenset[str]) -> Iterator[RecordedFrame]:
         for raw in self._raw(topics):
-            if readable((raw.channel,)):
+            if _are_images(raw.channel.message_type, (raw.channel.encoding,)):
                 yield _frame(raw)
 
     def _raw(self, topics: frozenset[str]) -> Iterator[RawMessage]:
@@ -157,11 +149,11 @@ class Recording:
 
     def _note_damage(self, file: Path, damage: str | None) -> None:
         if damage is not None:
-            self._notes[f"{file} is used up to its damage: {damage}"] = None
+            self._notes[f"{file} is read up to its damage: {damage}"] = None
 
     def _listing(self) -> str:
         if not self.image_topics:
-            return "it has no image topic at all"
+            return "it has no image topic"
         shown = ", ".join(
             topic.name + ("" if topic.messages is None else f" ({topic.messages})")
             for topic in self.image_topics
@@ -170,12 +162,12 @@ class Recording:
 
 
 def open_recording(path: Path) -> Recording:
-    """The recording at ``path``, a file or a folder; raises RecordingError."""
+    """Open the recording at ``path``, a file or a folder; raises RecordingError."""
     return Recording(path)
 
 
 def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
-    """Channels of all files by topic and type, sorted by name."""
+    """Merge the channels of all files by topic and type, in order of name."""
     grouped: dict[tuple[str, str], list[Channel]] = {}
     for channel in channels:
         grouped.setdefault((channel.topic, channel.message_type), []).append(channel)
@@ -190,13 +182,18 @@ def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
     )
 
 
+def _are_images(message_type: str, encodings: Sequence[str]) -> bool:
+    """Whether this package can deserialize the messages to images."""
+    return message_type in IMAGE_TYPES and set(encodings) <= set(ENCODINGS)
+
+
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
 def _frame(raw: RawMessage) -> RecordedFrame:
-    """Raises nothing: what is wrong with the message stands in the frame."""
+    """Deserialize a message. An error becomes the frame's ``problem``."""
     log_time_ns = min(max(raw.log_time_ns, 0), _STAMP_LIMIT_NS - 1)
     message, stamp_ns, frame_id, problem = None, None, "", None
     try:
@@ -218,7 +215,7 @@ def _frame(raw: RawMessage) -> RecordedFrame:
 
 
 def _stamp_ns(stamp: Any) -> int | None:
-    """None where the stamp is zero, negative or has nanoseconds of a second or more."""
+    """Nanoseconds; None for a stamp that is zero, negative or has nanosec >= 10^9."""
     seconds, nanoseconds = int(stamp.sec), int(stamp.nanosec)
     if not 0 <= seconds < 1 << 31 or not 0 <= nanoseconds < _NANOSECONDS:
         return None

@@ -1,4 +1,4 @@
-"""ROS 1 bags (format 2.0), with rosbags where they are indexed, else up to a damaged tail."""
+"""Read ROS 1 bags (format 2.0): indexed bags with rosbags, others up to a damaged tail."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from activesam_ros.recordings.file_reader import (
     DamageError,
     RawMessage,
     full_type_name,
+    read_exactly,
 )
 
 MAGIC = b"#ROSBAG V2.0\n"
@@ -35,12 +36,12 @@ _DAMAGE = (ReaderError, struct.error, EOFError, KeyError, ValueError, OSError, R
 
 
 def open_ros1(path: Path) -> Ros1Reader | UnindexedRos1Reader:
-    """The bag at ``path``; raises RecordingError when it is none."""
+    """A reader of the bag at ``path``; raises RecordingError when the file is not a bag."""
     with path.open("rb") as stream:
         if stream.read(len(MAGIC)) != MAGIC:
             raise RecordingError(
-                f"{path} does not begin as a ROS 1 bag of format 2.0 does; "
-                "check that it was copied whole, or migrate it with rosbag."
+                f"{path} does not begin like a ROS 1 bag of format 2.0; check that the copy is "
+                "complete, or migrate the bag with rosbag."
             )
     reader = Reader(path)
     try:
@@ -51,7 +52,7 @@ def open_ros1(path: Path) -> Ros1Reader | UnindexedRos1Reader:
 
 
 class Ros1Reader:
-    """An intact bag."""
+    """An intact bag, read by rosbags."""
 
     damage: str | None = None
 
@@ -66,7 +67,7 @@ class Ros1Reader:
         self._reader.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages of ``topics`` by log time; raises DamageError on coming to a damaged place."""
+        """Messages on ``topics`` in order of log time; raises DamageError at a damaged place."""
         by_id = {
             entry.id: channel
             for entry, channel in zip(self._reader.connections, self.channels, strict=True)
@@ -90,7 +91,7 @@ class _Record:
 
 
 class UnindexedRos1Reader:
-    """A bag without its index: a recording that was cut off. It is read as it was written."""
+    """A bag without an index, cut off while recording. Messages come in the order of writing."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self._stream = path.open("rb")
@@ -119,7 +120,7 @@ class UnindexedRos1Reader:
         self._stream.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages of ``topics`` as written; raises DamageError at the damaged place."""
+        """Messages on ``topics`` in the order of writing; raises DamageError at a damaged place."""
         if not any(channel.topic in topics for channel in self.channels):
             return
         try:
@@ -133,7 +134,7 @@ class UnindexedRos1Reader:
             raise DamageError(f"it is damaged near byte {self._stream.tell()} ({error})") from error
 
     def _records(self) -> Iterator[_Record]:
-        """Every record of the file and of its chunks, up to its end or where it is damaged."""
+        """Every record of the file and of its chunks, up to the end or a damaged place."""
         self._stream.seek(len(MAGIC))
         while (record := _read_record(self._stream)) is not None:
             if record.opcode != _CHUNK:
@@ -145,12 +146,12 @@ class UnindexedRos1Reader:
 
 
 def _read_record(stream: BinaryIO) -> _Record | None:
-    """The next record, None at the end of the stream; raises EOFError in the middle of one."""
+    """The next record, None at the end of the stream; raises EOFError inside a record."""
     head = stream.read(4)
     if not head:
         return None
-    header = _fields(_exactly(stream, _uint32(head)))
-    data = _exactly(stream, _uint32(_exactly(stream, 4)))
+    header = _fields(read_exactly(stream, _uint32(head)))
+    data = read_exactly(stream, _uint32(read_exactly(stream, 4)))
     return _Record(header[b"op"][0], header, data)
 
 
@@ -166,16 +167,9 @@ def _fields(data: bytes) -> dict[bytes, bytes]:
 
 
 def _connection(record: _Record) -> tuple[int, str, str]:
-    """Id, topic and message type of a connection record."""
+    """The id, topic and message type of a connection record."""
     topic = record.header[b"topic"].decode()
     return _uint32(record.header[b"conn"]), topic, _fields(record.data)[b"type"].decode()
-
-
-def _exactly(stream: BinaryIO, length: int) -> bytes:
-    data = stream.read(length)
-    if len(data) != length:
-        raise EOFError(f"{length - len(data)} bytes are missing")
-    return data
 
 
 def _uint32(data: bytes) -> int:

@@ -1,9 +1,8 @@
-"""ROS messages without ROS: deserialise what a recording holds, serialise what replay writes."""
+"""Deserialize and serialize ROS messages without a ROS installation."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ _DAMAGE = (SerdeError, IndexError, ValueError, AssertionError)
 
 @functools.cache
 def ros2_types() -> Typestore:
-    """ROS 2's common messages and this package's own."""
+    """The types of ROS 2's common messages and of this package's messages."""
     store = get_typestore(Stores.ROS2_JAZZY)
     own: dict[str, Any] = {}
     for path in sorted(messages_dir().glob("*.msg")):
@@ -40,14 +39,14 @@ def ros2_types() -> Typestore:
 
 @functools.cache
 def ros1_types() -> Typestore:
-    """ROS 1's common messages."""
+    """The types of ROS 1's common messages."""
     return get_typestore(Stores.ROS1_NOETIC)
 
 
 def deserialize(data: bytes, channel: Channel) -> Any:
-    """The message in ``data``, with the fields of its type.
+    """The message in ``data``, an object with the fields of the channel's type.
 
-    Raises RecordingError when it does not have the layout of the channel's type.
+    Raises RecordingError when ``data`` does not have the layout of that type.
     """
     try:
         if channel.encoding == ROS1:
@@ -57,13 +56,13 @@ def deserialize(data: bytes, channel: Channel) -> Any:
         )
     except _DAMAGE as error:
         raise RecordingError(
-            f"{len(data)} bytes on {channel.topic} are no {channel.message_type} ({error})"
+            f"{len(data)} bytes on {channel.topic} are not a {channel.message_type} ({error})"
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a recording says of a message type: the ros2msg text and the RIHS01 hash."""
+    """How a recording defines a message type. text: ros2msg. type_hash: RIHS01."""
 
     message_type: str
     text: str
@@ -71,18 +70,18 @@ class Definition:
 
 
 def definition(message_type: str) -> Definition:
-    """The definition of a type of :func:`ros2_types`, with those of the types it contains."""
+    """The definition of a type of :func:`ros2_types`, including the types it contains."""
     text, _ = ros2_types().generate_msgdef(message_type, ros_version=2)
     return Definition(message_type, text, ros2_types().hash_rihs01(message_type))
 
 
 def serialize(message: Any) -> bytes:
-    """CDR of a message made by :func:`new`."""
+    """The CDR of a message made by :func:`new`."""
     return bytes(ros2_types().serialize_cdr(message, message.__msgtype__))
 
 
 def new(message_type: str, fields: dict[str, Any]) -> Any:
-    """A message of ``message_type`` with all its ``fields``."""
+    """A message of ``message_type``; ``fields`` must name all its fields."""
     return ros2_types().types[message_type](**fields)
 
 
@@ -94,7 +93,7 @@ def header(stamp_ns: int, frame_id: str) -> Any:
 
 
 def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int, version: int) -> Any:
-    """An activesam_ros/Vocabulary with every class in order of id."""
+    """An activesam_ros/Vocabulary message with every class, in order of id."""
     entries = [
         new(
             "activesam_ros/msg/VocabularyEntry",
@@ -112,12 +111,3 @@ def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int, version: int) -> A
     ]
     fields = {"header": header(stamp_ns, ""), "version": version, "entries": entries}
     return new(VOCABULARY, fields)
-
-
-def readable(channels: Iterable[Channel]) -> tuple[Channel, ...]:
-    """Those of ``channels`` that hold images this package can deserialise."""
-    return tuple(
-        channel
-        for channel in channels
-        if channel.message_type in IMAGE_TYPES and channel.encoding in ENCODINGS
-    )

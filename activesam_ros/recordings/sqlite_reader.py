@@ -1,4 +1,4 @@
-"""rosbag2's SQLite files (.db3) of every schema version, up to a damaged tail."""
+"""Read rosbag2's SQLite files (.db3) of every schema version, up to a damaged tail."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MAGIC = b"SQLite format 3\x00"
 
 
 class SqliteReader:
-    """An open_file .db3 file; raises RecordingError when it is none."""
+    """An open .db3 file; raises RecordingError when the file is not one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise RecordingError(
-                    f"{path} does not begin as an SQLite file does; check that it was copied whole."
+                    f"{path} does not begin like an SQLite file; check that the copy is complete."
                 )
         self._connection = _connect(path)
         try:
@@ -35,7 +35,7 @@ class SqliteReader:
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise RecordingError(
-                f"{path} is damaged so that not even its topics can be read ({error})."
+                f"{path} is damaged; not even its topics can be read ({error})."
             ) from error
         except BaseException:
             self._connection.close()
@@ -53,13 +53,13 @@ class SqliteReader:
         self._connection.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages of ``topics`` by log time, in a damaged file in the order they were written.
+        """Messages on ``topics`` in order of log time; raises DamageError at a damaged place.
 
-        Raises DamageError on coming to a damaged place.
+        Those of a damaged file come in the order of writing.
         """
         wanted = [id for id, channel in self._by_id.items() if channel.topic in topics]
         marks = ",".join("?" * len(wanted))
-        # The order by time may use an index, and that lies anywhere in a damaged file.
+        # Sorting by time may use an index, any page of which may be damaged.
         order = "id" if self._damage else "timestamp, id"
         rows = _rows(
             self._connection,
@@ -74,7 +74,7 @@ class SqliteReader:
         tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
         if not {"topics", "messages"} <= tables:
             raise RecordingError(
-                f"{self._path} has no tables topics and messages; it is no rosbag2 recording."
+                f"{self._path} lacks the table topics or messages; it is no rosbag2 recording."
             )
         topics = self._connection.execute(
             "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
@@ -91,7 +91,7 @@ class SqliteReader:
         }
 
     def _count(self) -> dict[int, int] | None:
-        """Messages by topic id; None in a damaged file."""
+        """Number of messages by topic id; None for a damaged file."""
         query = "SELECT topic_id, count(*) FROM messages GROUP BY topic_id"
         try:
             return dict(self._connection.execute(query).fetchall())
@@ -99,7 +99,7 @@ class SqliteReader:
             return None
 
     def _find_damage(self) -> str | None:
-        """Walk the messages without their data, which takes no time beside segmenting them."""
+        """Read every message id; this is cheap compared with segmenting the images."""
         last = 0
         try:
             for row in self._connection.execute("SELECT id FROM messages ORDER BY id"):
@@ -123,14 +123,14 @@ def _rows(
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection that opens truncated files, and files on read-only media.
+    """A read-only connection; it also opens truncated files and files on read-only media.
 
-    A write-ahead log beside the file, left by a recorder that was killed, is read along.
+    It includes a write-ahead log that a killed recorder left beside the file.
     """
     location = quote(str(path.absolute()))
     for mode in ("mode=ro", "immutable=1"):
         connection = sqlite3.connect(f"file:{location}?{mode}", uri=True)
-        # SQLite refuses a file shorter than its header says unless the schema may be written to.
+        # Without a writable schema SQLite refuses a file that is shorter than its header says.
         connection.execute("PRAGMA writable_schema=ON")
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -141,4 +141,4 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise RecordingError(f"{path} cannot be read: {error}.") from error
         return connection
-    raise RecordingError(f"{path} cannot be open_file; check that it may be read.")
+    raise RecordingError(f"{path} cannot be opened; check its permissions.")

@@ -1,4 +1,4 @@
-"""Which image topics of a recording are meant where the user names none."""
+"""Choose the camera topics of a recording when the user names none."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ONE_CHANNEL = re.compile(r"mono\d+|\d+[USF]C1")
 
 
 def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]:
-    """``names``, each once; where there are none the camera topics of the recording.
+    """``names`` without duplicates; the camera topics of the recording when ``names`` is empty.
 
-    A camera topic is the only image topic, or one of several whose first image has colour (labels,
-    depth and masks do not), and is not the compressed copy of another one.
-    Raises RecordingError listing the image topics when a name is none or none can be chosen.
+    A single image topic is the camera topic. Of several, those whose first image has color are;
+    this leaves out labels, depth and masks. A compressed copy of another camera topic is left out.
+    Raises RecordingError listing the image topics when a name is wrong or no topic qualifies.
     """
     if names:
         return tuple(recording.image_topic(name).name for name in dict.fromkeys(names))
@@ -25,7 +25,7 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     if not filled:
         listed = ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
         raise RecordingError(
-            f"{recording.path} has no sensor_msgs image that can be read; its topics are "
+            f"{recording.path} has no readable sensor_msgs image; its topics are "
             f"{listed or 'none'}."
         )
     if len(filled) == 1:
@@ -35,8 +35,8 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     cameras = tuple(name for name in colored if name not in copies)
     if not cameras:
         raise RecordingError(
-            f"No image topic of {recording.path} has colour; say which of {', '.join(filled)} is "
-            "meant with --topic."
+            f"No image topic of {recording.path} has color; choose one of {', '.join(filled)} with "
+            "--topic."
         )
     return cameras
 
@@ -46,7 +46,7 @@ def _has_color(frame: RecordedFrame | None) -> bool:
         return False
     if frame.message_type == IMAGE:
         return _ONE_CHANNEL.fullmatch(frame.message.encoding) is None
-    # image_transport writes "rgb8; jpeg compressed bgr8", others just "jpeg"
+    # image_transport writes "rgb8; jpeg compressed bgr8", other publishers just "jpeg".
     encoding = frame.message.format.split(";")[0].strip()
     is_depth = "compressedDepth" in frame.message.format
     return not is_depth and _ONE_CHANNEL.fullmatch(encoding) is None

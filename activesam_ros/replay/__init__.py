@@ -1,1 +1,1 @@
-"""Segment a recording offline."""
+"""Segment a recording offline into a recording of masks."""

@@ -1,4 +1,4 @@
-"""What a replay has done so far, kept beside its output so that it can be taken up again."""
+"""The journal of a replay: finished frames, kept beside the output to be resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS streams (topic TEXT PRIMARY KEY, state TEXT NOT NULL)
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """What became of one frame: CDR of its two messages, or the problem that kept it from any."""
+    """The result of one frame: the CDR of its two messages, or the problem that prevented them."""
 
     topic: str
     log_time_ns: int
@@ -38,23 +38,23 @@ class JournalEntry:
 
 
 class ReplayJournal:
-    """Entries in the order of their frames. ``done`` is how many there are."""
+    """Entries in the order of their frames. ``done`` is their number."""
 
     def __init__(self, path: Path, job: Mapping[str, object]) -> None:
-        """Open the journal at ``path``, or begin it.
+        """Open the journal at ``path``, or create it.
 
-        Raises UsageError when it belongs to another ``job`` or is in use, RecordingError when it is
-        no journal.
+        Raises UsageError when it belongs to another ``job`` or is in use, RecordingError when the
+        file is no journal.
         """
         self.path = path
         self._connection = open_journal(path, _SCHEMA, job, "replay")
         (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
 
     def append(self, entry: JournalEntry, stream: str | None = None) -> None:
-        """Add the next frame's entry; it is on disk when this returns.
+        """Add the entry of the next frame; it is on disk when this returns.
 
-        stream: the state of its topic's stream after it, None where nothing is carried on. Raises
-        RecordingError when it cannot be written; what was appended before is kept.
+        stream: the state of its topic after this frame, None without streaming. Raises
+        RecordingError when it cannot be written; earlier entries are kept.
         """
         row = (
             self.done,
@@ -75,16 +75,16 @@ class ReplayJournal:
         except sqlite3.DatabaseError as error:
             raise RecordingError(
                 f"{self.path} cannot be written ({error}); its {self.done} frames are kept, so "
-                "make room and repeat the command."
+                "free some disk space and repeat the command."
             ) from error
         self.done += 1
 
     def streams(self) -> dict[str, str]:
-        """The state of each topic's stream after the last entry."""
+        """The state of each topic after the last entry."""
         return dict(self._connection.execute("SELECT topic, state FROM streams"))
 
     def outcomes(self) -> Iterator[tuple[str | None, bool]]:
-        """Of every entry the problem and whether its stamp is the log time."""
+        """The problem of every entry, and whether its stamp is the log time."""
         rows = self._connection.execute("SELECT problem, stamp_is_log_time FROM frames")
         for problem, stamp_is_log_time in rows:
             yield problem, bool(stamp_is_log_time)
@@ -106,10 +106,10 @@ class ReplayJournal:
             )
 
     def close(self) -> None:
-        """Keep the journal for another time."""
+        """Close the journal and keep it."""
         self._connection.close()
 
     def remove(self) -> None:
-        """Close the journal and delete it, its work being done."""
+        """Close and delete the journal."""
         self.close()
         self.path.unlink()

@@ -1,6 +1,6 @@
-"""The recording that replay writes: masks, active classes and the vocabulary in one MCAP file.
+"""Write the recording of a replay: masks, active classes and the vocabulary in one MCAP file.
 
-Profile ros2 with ros2msg schemas and QoS, as Foxglove, RViz and ``ros2 bag play`` expect them.
+It has the profile ros2, ros2msg schemas and QoS, as Foxglove, RViz and ``ros2 bag play`` expect.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _VOLATILE = 2
 
 @dataclass(frozen=True, slots=True)
 class OutputTopics:
-    """Where the results of one image topic go."""
+    """The output topics of one image topic."""
 
     mask: str
     active_classes: str
 
 
 def output_topics(image_topics: Sequence[str]) -> dict[str, OutputTopics]:
-    """Output topics of each image topic: under /activesam, and its camera where there are several.
+    """The output topics by image topic: below /activesam, with several below /activesam/CAMERA.
 
-    A camera's name is its topic without ``compressed`` and without a last part that begins with
-    ``image``; where two topics give the same name, they keep theirs whole.
+    CAMERA is the image topic without a last part ``compressed`` and then without a last part that
+    begins with ``image``. Image topics with equal results keep their whole name instead.
     """
     if len(image_topics) == 1:
         return {image_topics[0]: _under(NAMESPACE)}
@@ -81,7 +81,7 @@ def _camera(topic: str) -> str:
 
 
 def mask_message(frame: RecordedFrame, result: Segmentation) -> bytes:
-    """CDR of the frame's sensor_msgs/Image of class ids, mono8 or 16UC1, with its stamp and id."""
+    """The CDR of a sensor_msgs/Image of class ids, mono8 or 16UC1, with the frame's header."""
     labels = np.ascontiguousarray(result.labels)
     wide = labels.dtype != np.uint8
     little = labels.astype("<u2", copy=False) if wide else labels
@@ -104,9 +104,9 @@ def mask_message(frame: RecordedFrame, result: Segmentation) -> bytes:
 def active_classes_message(
     frame: RecordedFrame, result: Segmentation, vocabulary: Vocabulary
 ) -> bytes:
-    """CDR of the frame's activesam_ros/ActiveClasses; a class that was not decoded has presence 0.
+    """The CDR of the frame's activesam_ros/ActiveClasses.
 
-    latency_ms is the time the network and the method took.
+    A class that was not decoded has presence 0. latency_ms is the time of network and method.
     """
     classes = [
         new(
@@ -143,10 +143,10 @@ def write_mask_bag(
     vocabulary: Vocabulary,
     job: Mapping[str, str],
 ) -> None:
-    """Write the recording to ``path``, which is there only once it is whole.
+    """Write the recording to ``path``, which exists only once the recording is complete.
 
-    Log times are those of the source, so that both can be played together. ``job`` goes into a
-    metadata record named activesam.
+    Log times equal those of the source, so that both can be played together. ``job`` is stored in
+    a metadata record called activesam.
     """
     partial = path.with_name(path.name + ".writing")
     with partial.open("wb") as stream:
@@ -176,7 +176,7 @@ def write_mask_bag(
 
 
 def _channels(writer: Writer, topics: Mapping[str, OutputTopics]) -> dict[str, int]:
-    """Register every output topic; its channel's id."""
+    """Register every output topic; returns channel ids by topic."""
     types = {f"{NAMESPACE}/vocabulary": (VOCABULARY, _TRANSIENT_LOCAL)}
     for output in topics.values():
         types[output.mask] = (IMAGE, _VOLATILE)
@@ -207,7 +207,7 @@ def _write(writer: Writer, channel: int, time_ns: int, sequence: int, data: byte
 
 
 def _qos(durability: int) -> str:
-    """A QoS profile in the numbers that every rosbag2 from Humble on reads."""
+    """A QoS profile, in numbers that every rosbag2 since Humble reads."""
     forever = "{sec: 9223372036, nsec: 854775807}"
     return (
         f"- history: 1\n  depth: {1 if durability == _TRANSIENT_LOCAL else 5}\n"

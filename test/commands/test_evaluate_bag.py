@@ -19,7 +19,9 @@ from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.execution import worker
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
+from activesam_ros.recordings.serialization import VOCABULARY
 from activesam_ros.segmentation.baselines import Method
 
 if TYPE_CHECKING:
@@ -98,8 +100,8 @@ def test_labels_are_joined_by_stamp_and_matched_by_name(
     assert recording["label_names_not_in_vocabulary"] == ["dragon"]
     assert recording["images_without_labels"] == 1
     printed = capsys.readouterr()
-    assert "dragon are no classes" in printed.err
-    assert "1 images have no labels" in printed.err
+    assert "dragon are not in the vocabulary" in printed.err
+    assert "1 images have no labels of the same stamp" in printed.err
     assert printed.out.startswith("method")
 
 
@@ -273,6 +275,15 @@ def test_wrong_topics_are_refused_before_anything_is_loaded(
         command(path, "--label-topic", IMAGES)
 
 
+def labelled_pixels(bag: Path, *names: str) -> list[int]:
+    """How many pixels of a drive's label images have each name."""
+    recording = open_recording(bag)
+    (message,) = recording.messages("/ground_truth/vocabulary", VOCABULARY)
+    id_of = {entry.name: entry.id for entry in message.entries}
+    labels = np.stack([label_map(frame) for frame in recording.frames([LABELS])])
+    return [int((labels == id_of[name]).sum()) for name in names]
+
+
 def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,7 +305,12 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     content = json.loads((output / "results.json").read_text())
     for results in content["methods"].values():
         assert results["frames"] == results["labelled_frames"] == 2
-        assert 0 <= results["miou"] <= 1
+        assert results["confusion_matrix"]["classes"] == ["road", "sky", "car"]
+        counts = np.array(results["confusion_matrix"]["counts"])
+        assert counts.sum(axis=1).tolist() == [*labelled_pixels(bag, "road", "sky", "car"), 0]
+        correct = np.diagonal(counts)[:-1]
+        union = counts.sum(axis=0)[:-1] + counts.sum(axis=1)[:-1] - correct
+        assert results["miou"] == pytest.approx((correct[union > 0] / union[union > 0]).mean())
         assert results["peak_memory_mib"] > 0
     assert content["methods"]["activesam"]["agreement_with_full"] == 1.0
     assert "building" in content["recording"]["label_names_not_in_vocabulary"]

@@ -158,8 +158,8 @@ def test_a_value_that_is_no_number_passes_no_limit(runs: Runs, value: float) -> 
         ("miou:nan", "must be a number"),
         ("mIoU:0.1", "no metric 'mIoU'; give one of miou"),
         ("sam3/miou:0.1", "no metric 'sam3/miou'"),
-        ("per_class_iou.dragon:0.1", "neither run knows per_class_iou.dragon"),
-        ("agreement_with_full:0.1", "neither run knows"),
+        ("per_class_iou.dragon:0.1", "neither run has per_class_iou.dragon"),
+        ("agreement_with_full:0.1", "neither run has"),
         ("pixel_accuracy:0.1", "is null in B"),
     ],
 )
@@ -204,7 +204,7 @@ def test_figures_under_corruptions_are_compared_too(runs: Runs) -> None:
     assert runs.compare("activesam/corruptions.mean.miou:0.05") == 1
     assert "corruptions.mean.miou of activesam got worse by 0.1" in runs.err
     assert runs.compare("corruptions.snow:5.miou:0.1") == 2
-    assert "neither run knows corruptions.snow:5.miou" in runs.err
+    assert "neither run has corruptions.snow:5.miou" in runs.err
     assert runs.compare("corruptions.fog:5.latency:0.1") == 2
     assert "There is no metric" in runs.err
     runs.write("b", {"activesam": entry()})

@@ -142,7 +142,7 @@ def test_frames_that_do_not_follow_each_other_have_no_flicker(fake: FakeSegmente
 
 
 def test_labels_of_another_size_are_refused(fake: FakeSegmenter, vocabulary: Vocabulary) -> None:
-    with pytest.raises(UsageError, match="of one size"):
+    with pytest.raises(UsageError, match="the same size"):
         one_method([sample([ROAD, ROAD], [ROAD])], fake, prediction_ids(vocabulary))
 
 

@@ -59,7 +59,7 @@ def test_png_labels_are_read_and_coloured_or_lossy_ones_refused(bags: BagBuilder
     found = label_map(only_frame(bags, bags.compressed(0, LABELS)))
     np.testing.assert_array_equal(found, LABELS)
     for message in (bags.compressed(0, PIXELS), bags.compressed(0, LABELS, suffix=".jpg")):
-        with pytest.raises(ImageError, match="no PNG with one channel"):
+        with pytest.raises(ImageError, match="not a PNG of one channel"):
             label_map(only_frame(bags, message))
 
 

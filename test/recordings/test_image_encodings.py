@@ -24,7 +24,6 @@ from activesam_ros.recordings.image_encodings import (
     RosbagsConverter,
     compressed_to_rgb,
     load_converter,
-    supported_encodings,
     to_rgb,
 )
 
@@ -173,8 +172,11 @@ def test_rgb8_is_not_copied(converter: Converter) -> None:
     assert np.shares_memory(to_rgb(message, converter), np.frombuffer(message.data, np.uint8))
 
 
-def test_every_encoding_is_tested() -> None:
-    assert set(BYTES_A_PIXEL) == set(supported_encodings())
+def test_every_encoding_that_a_refusal_lists_is_tested(converter: Converter) -> None:
+    with pytest.raises(RejectedImageError) as refusal:
+        to_rgb(replace(raw("bgr8", colours()), encoding="pink7"), converter)
+    listed = str(refusal.value).partition("known are ")[2].partition(";")[0].split(", ")
+    assert sorted(listed) == sorted(BYTES_A_PIXEL)
 
 
 GOOD = raw("bgr8", colours())

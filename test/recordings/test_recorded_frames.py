@@ -212,7 +212,7 @@ def test_a_message_that_is_no_image_becomes_a_frame_with_a_problem(bags: BagBuil
     )
     found = frames(open_recording(bags.mcap([good, cut, empty, broken_zstd])))
     assert [frame.message is None for frame in found] == [False, True, True, True]
-    assert all("no sensor_msgs/msg/Image" in str(frame.problem) for frame in found[1:3])
+    assert all("not a sensor_msgs/msg/Image" in str(frame.problem) for frame in found[1:3])
     with pytest.raises(ImageError):
         rgb_decoder()(found[1])
 
@@ -281,7 +281,7 @@ def test_a_truncated_mcap_is_used_up_to_the_damage(
     found = stamps(path)
     assert found == list(range(1, len(found) + 1))
     assert 40 * share - 8 <= len(found) <= 40 * share + 1
-    assert "used up to its damage" in recording.notes[0]
+    assert "read up to its damage" in recording.notes[0]
 
 
 def test_an_mcap_that_was_never_finished_is_read_whole(bags: BagBuilder) -> None:
@@ -301,7 +301,7 @@ def test_a_damaged_chunk_of_a_finished_mcap_ends_the_reading_there(bags: BagBuil
     path.write_bytes(bytes(data))
     recording = open_recording(path)
     assert [frame.stamp_ns // SECOND for frame in frames(recording)] == [1, 2, 3]
-    assert "used up to its damage" in recording.notes[0]
+    assert "read up to its damage" in recording.notes[0]
 
 
 def test_damage_in_one_file_does_not_keep_the_next_from_being_read(bags: BagBuilder) -> None:
@@ -329,7 +329,7 @@ def test_a_truncated_db3_is_used_up_to_the_damage(bags: BagBuilder) -> None:
     assert found == list(range(1, len(found) + 1))
     assert 20 < len(found) < 60
     list(recording.frames([TOPIC]))
-    assert "used up to its damage" in recording.notes[0]
+    assert "read up to its damage" in recording.notes[0]
 
 
 def test_a_db3_with_a_write_ahead_log_of_a_killed_recorder_is_read_whole(bags: BagBuilder) -> None:
@@ -365,7 +365,7 @@ def test_a_truncated_ros1_bag_is_used_up_to_the_damage(
     found = stamps(path)
     assert found == list(range(1, len(found) + 1))
     assert 12 * share - 4 <= len(found) <= 12 * share
-    assert "used up to its damage" in recording.notes[0]
+    assert "read up to its damage" in recording.notes[0]
 
 
 def test_what_a_killed_ros1_recorder_leaves_is_read(bags: BagBuilder) -> None:
@@ -377,7 +377,7 @@ def test_what_a_killed_ros1_recorder_leaves_is_read(bags: BagBuilder) -> None:
     active.write_bytes(data[: data.rindex(b"chunk_pos=") - 60])
     recording = open_recording(active)
     assert [frame.stamp_ns // SECOND for frame in frames(recording)] == [1, 2, 3]
-    assert "used up to its damage" in recording.notes[0]
+    assert "read up to its damage" in recording.notes[0]
 
 
 def test_chunks_without_the_topic_are_not_read(bags: BagBuilder) -> None:
@@ -416,7 +416,7 @@ def test_paths_that_hold_no_recording_are_refused(tmp_path: Path) -> None:
         open_recording(tmp_path / "drive.mp4")
     for name in ("a.mcap", "b.db3"):
         (tmp_path / name).touch()
-    with pytest.raises(RecordingError, match=r"\.db3, \.mcap; give one of the files"):
+    with pytest.raises(RecordingError, match=r"several formats \(\.db3, \.mcap\); give one"):
         open_recording(tmp_path)
 
 
@@ -424,7 +424,7 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.db3"
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE songs (id INTEGER)")
-    with pytest.raises(RecordingError, match="no tables topics and messages"):
+    with pytest.raises(RecordingError, match="lacks the table topics or messages"):
         open_recording(path)
 
 

@@ -1,10 +1,8 @@
-"""The options that say how the work of an evaluation is done."""
+"""The options that choose an executor: this process, local processes or a Ray cluster."""
 
 from __future__ import annotations
 
 import argparse
-
-import torch
 
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.execution.executors import Executor, InProcess
@@ -20,40 +18,40 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--executor",
         choices=(LOCAL, RAY),
-        help="divide the images among processes of this computer or of a Ray cluster, each with a "
-        "network of its own (default: one network in this process)",
+        help="divide the images among processes on this computer or on a Ray cluster, each with "
+        "its own network (default: one network in this process)",
     )
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="how many (default: one a GPU; without a GPU two on this computer, and on a cluster "
-        "one a machine)",
+        help="number of processes (default: one per GPU; without GPUs two on this computer, or one "
+        "per machine of the cluster; one with streaming=true)",
     )
     parser.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="CPU threads of each network; results are the same bit by bit where this is the same "
-        "(default: all in one process, divided among the workers)",
+        help="CPU threads of each network; results are bit-identical for the same number (default: "
+        "all threads in one process, divided among several)",
     )
     parser.add_argument(
         "--worker-restarts",
         type=int,
         default=DEFAULT_RESTARTS,
         metavar="N",
-        help="how many lost workers are replaced in all (default: %(default)s)",
+        help="how many lost workers are replaced, in all (default: %(default)s)",
     )
     parser.add_argument(
         "--address",
         default=DEFAULT_ADDRESS,
         metavar="A",
-        help="the Ray cluster's, as HOST:PORT or ray://HOST:PORT (default: %(default)s)",
+        help="address of the Ray cluster: HOST:PORT or ray://HOST:PORT (default: %(default)s)",
     )
 
 
 def executor_from(args: argparse.Namespace) -> Executor:
-    """The executor that the options name; raises UsageError."""
+    """The executor that the options choose; raises UsageError."""
     for flag, value, least in (
         ("--workers", args.workers, 1),
         ("--threads", args.threads, 1),
@@ -71,5 +69,4 @@ def executor_from(args: argparse.Namespace) -> Executor:
         return RayExecutor(args.address, args.workers, args.worker_restarts)
     from activesam_ros.evaluation.execution.local_processes import LocalExecutor
 
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return LocalExecutor(args.workers or gpus or 2, args.worker_restarts)
+    return LocalExecutor(args.workers, args.worker_restarts)

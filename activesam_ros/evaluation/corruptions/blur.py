@@ -1,7 +1,7 @@
-"""Blur: out of focus, through frosted glass, by motion and by zooming.
+"""Blur: defocus, frosted glass, motion and zoom.
 
-Each takes uint8 RGB [H, W, 3], a severity and random numbers, and gives values in 0..255. Lengths
-are pixels.
+Each corruption takes uint8 RGB [H, W, 3], a severity and random numbers, and returns values in
+0..255 of the same shape. Lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _MOTION_ANGLE_DEG = 45.0
 _ZOOMS = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end, step
 
 _SMALL_DISK = 8
-_QUANTUM = 257  # ImageMagick computes with 16 bits and cuts its result to 8
+_QUANTUM = 257  # ImageMagick computes with 16 bits and truncates the result to 8
 
 
 def defocus_blur(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Every point becomes a disk."""
+    """Convolve with a disk."""
     radius, smoothing = _DEFOCUS[severity - 1]
     reach = max(radius, _SMALL_DISK)
     side = 3 if radius <= _SMALL_DISK else 5
@@ -40,7 +40,7 @@ def defocus_blur(
 def glass_blur(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Smooth, give every pixel the colour of a random neighbour, smooth again."""
+    """Smooth, move the color of a random neighbor to every pixel, and smooth again."""
     sigma, reach, rounds = _GLASS[severity - 1]
     scattered = (smoothed(image / 255.0, sigma) * 255).astype(np.uint8)
     for _ in range(rounds):
@@ -51,7 +51,7 @@ def glass_blur(
 def motion_blur(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.uint8]:
-    """Drawn out along a line that is level to within 45 degrees."""
+    """Blur along a line within 45 degrees of horizontal."""
     radius, sigma = _MOTION[severity - 1]
     angle_deg = random.uniform(-_MOTION_ANGLE_DEG, _MOTION_ANGLE_DEG)
     return drawn_out(image, radius, sigma, angle_deg)
@@ -60,7 +60,7 @@ def motion_blur(
 def zoom_blur(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float32]:
-    """The mean of the image and its enlargements, as of a camera that drives forward."""
+    """The mean of the image and enlargements of it, like a camera that moves forward."""
     factors = np.arange(1, *_ZOOMS[severity - 1])
     pixels = (image / 255.0).astype(np.float32)
     total = np.zeros_like(pixels)
@@ -70,7 +70,7 @@ def zoom_blur(
 
 
 def smoothed(pixels: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Gaussian blur of each channel of [H, W, C], borders repeated."""
+    """Gaussian blur of each channel of [H, W, C]; border pixels are repeated."""
     return np.asarray(ndimage.gaussian_filter(pixels, (sigma, sigma, 0), mode="nearest"))
 
 
@@ -79,8 +79,8 @@ def drawn_out(
 ) -> NDArray[np.uint8]:
     """ImageMagick's motion blur of [H, W] or [H, W, C].
 
-    Each pixel is a weighted mean of those ahead of it in the direction ``angle_deg``, with half a
-    Gaussian of ``sigma`` over 2 ``radius`` + 1 pixels; borders are repeated.
+    Each pixel becomes a weighted mean of 2 ``radius`` + 1 pixels in the direction ``angle_deg``.
+    The weights are half a Gaussian of ``sigma``; border pixels are repeated.
     """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2.0 * sigma**2))
@@ -101,7 +101,7 @@ def drawn_out(
 def enlarged(
     pixels: NDArray[np.float32] | NDArray[np.float64], factor: float
 ) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The middle of [H, W] or [H, W, C], enlarged by ``factor`` to the whole size, bilinearly."""
+    """The center of [H, W] or [H, W, C], enlarged bilinearly by ``factor`` to the full size."""
     if pixels.ndim == 3:
         channels = [enlarged(channel, factor) for channel in np.moveaxis(pixels, -1, 0)]
         stacked: NDArray[np.float32] = np.stack(channels, axis=-1)
@@ -118,14 +118,14 @@ def enlarged(
 def _scattered(
     image: NDArray[np.uint8], reach: int, random: np.random.RandomState
 ) -> NDArray[np.uint8]:
-    """Every pixel at least ``reach`` from the border takes the colour of a random near one.
+    """Every pixel at least ``reach`` from the border takes the color of a random near pixel.
 
-    The original does so in place, one by one from the lower right, and means to exchange the two
-    pixels but does not: the second keeps its colour. So a pixel's source may have taken its own
-    from another one before; these chains are followed here, for all pixels at once.
+    The original works in place, pixel by pixel from the lower right. It intends to swap two pixels
+    but leaves the second unchanged. A source pixel may therefore already have the color of another
+    pixel. This function follows such chains for all pixels at once.
     """
     height, width = image.shape[:2]
-    place = np.arange(height * width).reshape(height, width)
+    place = np.arange(height * width).reshape(height, width)  # [H, W], index of each pixel
     rows = np.arange(height - reach, reach, -1)
     columns = np.arange(width - reach, reach, -1)
     steps = random.randint(-reach, reach, size=(len(rows), len(columns), 2))
@@ -136,7 +136,7 @@ def _scattered(
     source[own.reshape(-1)] = taken.reshape(-1)
     moves = np.zeros(height * width, bool)
     moves[own.reshape(-1)] = True
-    before = moves[source] & (source > place.reshape(-1))  # the source has its new colour already
+    before = moves[source] & (source > place.reshape(-1))  # the source already has its new color
     follow = np.where(before, source, place.reshape(-1))
     while not np.array_equal(follow, further := follow[follow]):
         follow = further

@@ -2,7 +2,9 @@
 
 Defined by Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations" (ICLR 2019), and its make_imagenet_c.py, for images of 224 x 224. Lengths stay in
-pixels on larger ones. Each image has random numbers of its own, whoever corrupts it.
+pixels on larger images. An image's random numbers do not depend on the process that corrupts it.
+
+To add a corruption, add its name to :data:`NAMES` and its function to ``_functions``.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ NAMES = (
 ALL = "all"
 
 FROST_FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-"""The pictures that are drawn from; the original has a sixth that its random index never takes."""
+"""The pictures of frost. The original has a sixth one, which its random index never reaches."""
 
 _FROST_PACKAGE = "imagecorruptions"
 
@@ -65,14 +67,15 @@ class Corruption:
 PAPER_CORRUPTIONS = tuple(
     Corruption(name, 5) for name in ("gaussian_noise", "motion_blur", "jpeg_compression", "fog")
 )
-"""Those under which ActiveSAM was published."""
+"""The corruptions of the ActiveSAM paper."""
 
 
 @dataclass(frozen=True)
 class CorruptionPlan:
-    """Which corruptions every image is given, and what they depend on.
+    """The corruptions of every image, and what they depend on.
 
-    frost_images: folder of :data:`FROST_FILES`; None for that of the package ``imagecorruptions``.
+    frost_images: a folder with :data:`FROST_FILES`; None for the one in the package
+    ``imagecorruptions``.
     """
 
     corruptions: tuple[Corruption, ...]
@@ -81,9 +84,9 @@ class CorruptionPlan:
 
 
 class Corrupter:
-    """Corrupts images as planned.
+    """Corrupts images by a plan.
 
-    Raises MissingDependencyError where SciPy or the pictures of frost are needed and not there.
+    Raises MissingDependencyError when SciPy or the required pictures of frost are missing.
     """
 
     def __init__(self, plan: CorruptionPlan) -> None:
@@ -92,15 +95,15 @@ class Corrupter:
 
     @property
     def corruptions(self) -> tuple[Corruption, ...]:
-        """Those of the plan, in its order."""
+        """The corruptions of the plan, in order."""
         return self._plan.corruptions
 
     def corrupted(
         self, image: NDArray[np.uint8], place: int, name: str
     ) -> Iterator[tuple[Corruption, NDArray[np.uint8]]]:
-        """``image`` under each corruption, uint8 RGB [H, W, 3] as it is; raises UsageError.
+        """``image`` under each corruption, uint8 RGB [H, W, 3] like the image; raises UsageError.
 
-        place, name: which image of its source it is; its random numbers depend on them.
+        place, name: of the image in its source; the random numbers depend on them.
         """
         height, width = image.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
@@ -111,13 +114,13 @@ class Corrupter:
         for corruption in self._plan.corruptions:
             random = image_random(self._plan.seed, corruption.name, place, name)
             made = self._functions[corruption.name](image, corruption.severity, random)
-            yield corruption, made.astype(np.uint8)  # towards zero, as the original
+            yield corruption, made.astype(np.uint8)  # truncates, like the original
 
 
 def image_random(seed: int, corruption: str, place: int, name: str) -> np.random.RandomState:
-    """The random numbers of one image under one corruption, the same at every severity.
+    """The random numbers of one image under one corruption, equal at every severity.
 
-    A RandomState because NumPy has frozen its stream for good, and the original draws from one.
+    RandomState, because NumPy guarantees its stream and the original draws from it.
     """
     key = f"{seed} {corruption} {place} {name}".encode()
     words = np.frombuffer(hashlib.sha256(key).digest(), np.uint32)
@@ -125,9 +128,9 @@ def image_random(seed: int, corruption: str, place: int, name: str) -> np.random
 
 
 def parse_corruptions(texts: Iterable[str]) -> tuple[Corruption, ...]:
-    """``NAME[:SEVERITY]`` or ``all[:SEVERITY]``, each also a list with commas; doubles once.
+    """Parse ``NAME[:SEVERITY]`` and ``all[:SEVERITY]``, also as lists with commas.
 
-    Raises UsageError.
+    Duplicates are removed. Raises UsageError.
     """
     found: dict[Corruption, None] = {}
     for text in (part.strip() for given in texts for part in given.split(",")):
@@ -148,20 +151,20 @@ def parse_corruptions(texts: Iterable[str]) -> tuple[Corruption, ...]:
 
 
 def load_frost_images(folder: Path | None) -> tuple[NDArray[np.uint8], ...]:
-    """The pictures of frost, uint8 RGB [H, W, 3]; raises MissingDependencyError."""
+    """The pictures of frost, uint8 RGB [H, W, 3] each; raises MissingDependencyError."""
     where = _frost_folder() if folder is None else folder
     if where is None:
         raise MissingDependencyError(
-            "frost is laid over images from pictures that ImageNet-C brings and this package does "
-            f"not: `pip install --no-deps {_FROST_PACKAGE}`, or give --frost-images a folder with "
-            f"{', '.join(FROST_FILES)}."
+            "The corruption frost needs pictures from ImageNet-C, which this package does not "
+            f"contain: `pip install --no-deps {_FROST_PACKAGE}`, or give --frost-images a folder "
+            f"with {', '.join(FROST_FILES)}."
         )
     pictures = []
     for name in FROST_FILES:
         picture = cv2.imread(str(where / name), cv2.IMREAD_COLOR)
         if picture is None:
             raise MissingDependencyError(
-                f"The picture of frost {where / name} cannot be read; give --frost-images a folder "
+                f"The frost picture {where / name} cannot be read; give --frost-images a folder "
                 f"with {', '.join(FROST_FILES)}."
             )
         pictures.append(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
@@ -197,7 +200,7 @@ def _functions(plan: CorruptionPlan) -> Mapping[str, CorruptionFunction]:
 
 
 def _frost_folder() -> Path | None:
-    found = importlib.util.find_spec(_FROST_PACKAGE)  # found, not imported: it needs much more
+    found = importlib.util.find_spec(_FROST_PACKAGE)  # not imported: its imports are not installed
     if found is None or found.origin is None:
         return None
     return Path(found.origin).parent / "frost"

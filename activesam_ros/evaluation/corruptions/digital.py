@@ -1,6 +1,7 @@
-"""Digital: contrast, elastic deformation, coarse pixels and JPEG.
+"""Digital corruptions: contrast, elastic deformation, coarse pixels and JPEG.
 
-Each takes uint8 RGB [H, W, 3], a severity and random numbers, and gives values in 0..255.
+Each takes uint8 RGB [H, W, 3], a severity and random numbers, and returns values in 0..255 of the
+same shape.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scipy import ndimage
 _CONTRASTS = (0.4, 0.3, 0.2, 0.1, 0.05)
 _COARSENESS = (0.6, 0.5, 0.4, 0.3, 0.25)
 _QUALITIES = (25, 18, 15, 10, 7)
-# displacement, smoothness and affine jitter in units of the original's 244 pixels
+# displacement, smoothness and affine jitter, in units of the original's 244 pixels
 _ELASTIC = (
     (2, 0.7, 0.1),
     (2, 0.08, 0.2),
@@ -30,7 +31,7 @@ _ELASTIC_PIXELS = 244
 def contrast(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Every channel shrinks towards its mean."""
+    """Scale every channel towards its mean."""
     pixels = image / 255.0
     means = pixels.mean(axis=(0, 1), keepdims=True)
     return np.asarray(np.clip((pixels - means) * _CONTRASTS[severity - 1] + means, 0, 1) * 255)
@@ -39,7 +40,7 @@ def contrast(
 def elastic_transform(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float32]:
-    """A random affine map near the identity, then a smooth random displacement of every pixel."""
+    """A random affine map near the identity, then a smooth random displacement of each pixel."""
     displacement, smoothness, jitter = (_ELASTIC_PIXELS * size for size in _ELASTIC[severity - 1])
     height, width = image.shape[:2]
     pixels = image.astype(np.float32) / np.float32(255)
@@ -71,7 +72,7 @@ def elastic_transform(
 def pixelate(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.uint8]:
-    """Made smaller and large again, by the mean over boxes both times."""
+    """Scale down and up again, with a box filter both times."""
     height, width = image.shape[:2]
     share = _COARSENESS[severity - 1]
     small = Image.fromarray(image).resize(
@@ -83,7 +84,7 @@ def pixelate(
 def jpeg_compression(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.uint8]:
-    """Through a JPEG file of low quality."""
+    """Compress as a JPEG of low quality."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=_QUALITIES[severity - 1])
     with Image.open(stream) as picture:

@@ -1,6 +1,7 @@
-"""Noise: gaussian, shot and impulse, pixel by pixel.
+"""Noise: Gaussian, shot and impulse, independent for each value.
 
-Each takes uint8 RGB [H, W, 3], a severity and random numbers, and gives values in 0..255.
+Each takes uint8 RGB [H, W, 3], a severity and random numbers, and returns values in 0..255 of the
+same shape.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _STRUCK = (0.03, 0.06, 0.09, 0.17, 0.27)
 def gaussian_noise(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Normal noise, as in low light; the deviation is a share of full brightness."""
+    """Add normal noise, as in low light. The deviation is a share of full brightness."""
     noise = random.normal(size=image.shape, scale=_DEVIATIONS[severity - 1])
     return np.clip(image / 255.0 + noise, 0, 1) * 255
 
@@ -24,7 +25,7 @@ def gaussian_noise(
 def shot_noise(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """As if full brightness were so few photons."""
+    """Poisson noise, as if full brightness were only ``photons`` photons."""
     photons = _PHOTONS[severity - 1]
     return np.clip(random.poisson(image / 255.0 * photons) / photons, 0, 1) * 255
 
@@ -32,7 +33,7 @@ def shot_noise(
 def impulse_noise(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """A share of all values becomes full or none, each half of the time."""
+    """Set a share of all values to the maximum or to zero, with equal probability."""
     struck = random.random_sample(image.shape) <= _STRUCK[severity - 1]
     full = random.random_sample(image.shape) <= 0.5
     return np.where(struck, np.where(full, 255.0, 0.0), image / 255.0 * 255)

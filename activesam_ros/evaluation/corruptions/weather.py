@@ -1,7 +1,7 @@
-"""Weather: snow, frost, fog and glare.
+"""Weather: snow, frost, fog and brightness.
 
-Each takes uint8 RGB [H, W, 3], a severity and random numbers, and gives values in 0..255. Lengths
-are pixels.
+Each takes uint8 RGB [H, W, 3], a severity and random numbers, and returns values in 0..255 of the
+same shape. Lengths are in pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from activesam_ros.evaluation.corruptions.blur import drawn_out, enlarged
 
 _SMALLEST_MAP = 256
 _FOG = ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))  # density, decay of finer detail
-_FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # of the image, of the frost
+_FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # weights of image and frost
 _BRIGHTER = (0.1, 0.2, 0.3, 0.4, 0.5)
 _SNOW_ANGLES_DEG = (-135.0, -45.0)
 _FIRST_WIBBLE = 100.0
@@ -24,8 +24,11 @@ _FIRST_WIBBLE = 100.0
 
 @dataclass(frozen=True)
 class _Snowfall:
-    """mean, deviation and threshold of the noise that becomes flakes, how much they are enlarged
-    and drawn out, and how much of the image is left as it was."""
+    """How flakes are made of noise, and how the image turns pale.
+
+    mean, deviation, threshold: of the noise; values below the threshold are no flake. enlargement:
+    of the flakes. radius, sigma: of their motion blur. kept: weight of the unchanged image.
+    """
 
     mean: float
     deviation: float
@@ -48,7 +51,7 @@ _SNOW = (
 def snow(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """The scene turns pale and flakes fall through it from both sides."""
+    """Turn the scene pale and add flakes that fall from both sides."""
     fall = _SNOW[severity - 1]
     pixels = image.astype(np.float32) / np.float32(255)
     noise = random.normal(size=image.shape[:2], loc=fall.mean, scale=fall.deviation)
@@ -68,10 +71,10 @@ def snow(
 
 @dataclass(frozen=True)
 class Frost:
-    """Pictures of ice crystals (uint8 RGB, of any size), laid over an image.
+    """Blends an image with pictures of ice crystals (uint8 RGB [H, W, 3] of any size).
 
-    The original has images that are smaller than the pictures; a picture that does not exceed the
-    image both ways is enlarged until it does.
+    The original's images are smaller than the pictures. Here a picture is enlarged until it exceeds
+    the image in both directions.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
@@ -97,7 +100,7 @@ class Frost:
 def fog(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Fog of uneven density, white as the brightest pixel."""
+    """Fog of uneven density, as white as the brightest pixel."""
     density, decay = _FOG[severity - 1]
     height, width = image.shape[:2]
     side = max(_SMALLEST_MAP, 1 << (max(height, width) - 1).bit_length())
@@ -112,7 +115,7 @@ def fog(
 def brightness(
     image: NDArray[np.uint8], severity: int, random: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """The value of hue, saturation and value goes up; the other two stay."""
+    """Raise the value in HSV; hue and saturation stay."""
     pixels = image / 255.0
     value = pixels.max(axis=-1, keepdims=True)
     brighter = np.clip(value + _BRIGHTER[severity - 1], 0, 1)
@@ -121,9 +124,9 @@ def brightness(
 
 
 def plasma(side: int, decay: float, random: np.random.RandomState) -> NDArray[np.float64]:
-    """A cloudy height map by the diamond-square algorithm, [side, side] in 0..1, periodic.
+    """A cloudy height map of the diamond-square algorithm, float64 [side, side] in 0..1, periodic.
 
-    side: a power of two. decay: how much less each halving of the step adds.
+    side: a power of two. decay: each halving of the step divides the amplitude by this.
     """
     heights = np.zeros((side, side))
     step, wibble = side, _FIRST_WIBBLE

@@ -1,1 +1,1 @@
-"""Where samples and labels come from."""
+"""Sources of samples: recordings and the eight benchmarks."""

@@ -1,4 +1,4 @@
-"""What the ids on a recording's label topic mean in the vocabulary that is evaluated."""
+"""Map the ids on a recording's label topic to classes of the evaluated vocabulary."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ UNLABELLED = (IGNORE_INDEX, 65535)
 
 @dataclass(frozen=True)
 class LabelMeaning:
-    """ids: from label ids to class indices. unknown: label names that are no class, so not counted.
+    """ids: from label ids to class indices. unknown: label names outside the vocabulary.
 
-    source: the topic that named the ids, None where they are taken for the vocabulary's own.
+    Pixels with unknown names do not count. source: the topic that named the ids, None when they
+    are taken as the ids of the vocabulary.
     """
 
     ids: IdMap
@@ -28,11 +29,11 @@ class LabelMeaning:
 
 
 def label_meaning(recording: Recording, label_topic: str, vocabulary: Vocabulary) -> LabelMeaning:
-    """By name where the recording says what its ids mean, else ids equal the vocabulary's.
+    """Match label ids by the names in the recording; without names, by the vocabulary's ids.
 
-    Looked for beside the label topic, then on /ground_truth/vocabulary; a name matches a class by
-    its name or an alias. 255, 65535 and ids that mean no class do not count.
-    Raises RecordingError when no name matches.
+    Names come from the topic ``vocabulary`` beside the label topic, else from
+    /ground_truth/vocabulary. A name matches the name or an alias of a class. 255, 65535 and ids
+    without a class do not count. Raises RecordingError when no name matches.
     """
     beside = label_topic.rsplit("/", 1)[0] + "/vocabulary"
     for topic in dict.fromkeys((beside, GROUND_TRUTH_VOCABULARY)):
@@ -44,7 +45,7 @@ def label_meaning(recording: Recording, label_topic: str, vocabulary: Vocabulary
 
 
 def _names(recording: Recording, topic: str) -> dict[int, str]:
-    """Names by id from the first vocabulary message on ``topic``; empty where there is none."""
+    """Names by id from the first vocabulary message on ``topic``; empty without a message."""
     for message in recording.messages(topic, VOCABULARY):
         return {int(entry.id): str(entry.name) for entry in message.entries}
     return {}
@@ -62,8 +63,8 @@ def _by_name(names: Mapping[int, str], topic: str, vocabulary: Vocabulary) -> La
     if not index_of_id:
         raise RecordingError(
             f"None of the {len(names)} names on {topic} ({', '.join(list(names.values())[:3])} and "
-            f"so on) is a class of the vocabulary {vocabulary.name!r}; give the one that the "
-            "labels were made with, or one that contains it."
+            f"so on) is a class of the vocabulary {vocabulary.name!r}; give the vocabulary of the "
+            "labels, or one that contains it."
         )
     return LabelMeaning(_ids(index_of_id, vocabulary), tuple(unknown), topic)
 

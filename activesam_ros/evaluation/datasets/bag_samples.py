@@ -1,4 +1,4 @@
-"""From a recording to samples: decoded images with the labels of the same stamp."""
+"""Read samples from a recording: decoded images with the labels of the same stamp."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, o
 
 @dataclass(frozen=True)
 class BagSource:
-    """An image topic of a recording; label_topic: None to go without ground truth."""
+    """An image topic of a recording. label_topic: None without ground truth."""
 
     path: Path
     image_topic: str
     label_topic: str | None
 
     def open(self) -> BagReader:
-        """Raises RecordingError, or MissingDependencyError without a decoder of images."""
+        """Raises RecordingError, or MissingDependencyError without an image decoder."""
         return BagReader(self, open_recording(self.path), rgb_decoder())
 
 
 class BagReader:
     """Reads the samples of a recording, part by part.
 
-    Parts in rising order are read in one go; an earlier one begins anew at the recording's start,
-    since only reading tells which images there are.
+    Parts in rising order are read in one pass. An earlier part starts a new pass, because images
+    can be counted only by reading them.
     """
 
     def __init__(self, source: BagSource, recording: Recording, decode: RgbDecoder) -> None:
@@ -45,7 +45,7 @@ class BagReader:
     def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
         """The usable images of ``part`` in order.
 
-        Raises RecordingError when the very first labels differ in size from their image.
+        Raises RecordingError when the first labels differ in size from their image.
         """
         if self._pairs is None or part.start < self._place:
             self._begin()
@@ -77,7 +77,7 @@ class BagReader:
 
     def _end(self, part: Part, count: SourceCount) -> None:
         count.ended = True
-        if part.start <= self._place:  # not a part that lies beyond the end as a whole
+        if part.start <= self._place:  # false for a part entirely beyond the end
             count.notes = self._recording.notes
             count.labels_without_image = self._join.unmatched_labels if self._join else 0
 

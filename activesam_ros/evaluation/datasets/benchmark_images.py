@@ -1,4 +1,4 @@
-"""Images and labels of a benchmark, read by its rules."""
+"""Find and read the images and labels of a benchmark, by the rules of benchmark_rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LABEL_MODES = ("L", "P")
 
 @dataclass(frozen=True, slots=True)
 class DatasetImage:
-    """An image and its labels; raw_labels: they go through the benchmark's raw_table."""
+    """The files of an image. raw_labels: ids are mapped through the benchmark's raw_table."""
 
     image: Path
     labels: Path
@@ -31,9 +31,9 @@ class DatasetImage:
 def find_images(
     benchmark: Benchmark, root: Path, count: int | None = None
 ) -> tuple[DatasetImage, ...]:
-    """The validation images in order, or ``count`` of them, evenly spread over all.
+    """The validation images in order, or ``count`` of them at even distances.
 
-    root: the dataset's own folder, or the ``data`` folder that mmsegmentation keeps it in.
+    root: the folder of the dataset, or mmsegmentation's ``data`` folder that contains it.
     Raises UsageError naming what is missing and how to prepare it.
     """
     folder = _dataset_folder(benchmark, root)
@@ -43,17 +43,17 @@ def find_images(
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Images of a benchmark, in the order of their places."""
+    """Images of a benchmark, in order."""
 
     benchmark: Benchmark
     images: tuple[DatasetImage, ...]
 
     def open(self) -> DatasetSource:
-        """Itself: each file is opened when its turn comes."""
+        """Returns itself; each file is opened when it is read."""
         return self
 
     def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
-        """Decoded images with labels as class indices, 255 where they do not count.
+        """Decoded images with labels as class indices; pixels labelled 255 do not count.
 
         Raises UsageError for a file that cannot be read.
         """
@@ -80,8 +80,8 @@ def read_labels(benchmark: Benchmark, entry: DatasetImage) -> NDArray[np.uint8]:
         with Image.open(entry.labels) as picture:
             if picture.mode not in _LABEL_MODES:
                 raise UsageError(
-                    f"{entry.labels} is a picture of mode {picture.mode}; labels must have one "
-                    f"channel of 8 bits. To prepare {benchmark.title}: {benchmark.prepare}."
+                    f"{entry.labels} is an image of mode {picture.mode}; labels must have one "
+                    f"channel of 8 bits. {_how(benchmark)}"
                 )
             labels = np.array(picture, np.uint8)
     except (OSError, UnidentifiedImageError) as error:
@@ -92,12 +92,12 @@ def read_labels(benchmark: Benchmark, entry: DatasetImage) -> NDArray[np.uint8]:
 
 
 def without_zero(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """0 becomes 255, which stays 255, and every other label goes down by one."""
+    """Map 0 and 255 to 255, and decrease every other label by one."""
     return np.where(np.isin(labels, (0, IGNORE_INDEX)), IGNORE_INDEX, labels - 1).astype(np.uint8)
 
 
 def label_ids(benchmark: Benchmark) -> IdMap:
-    """Labels as :func:`read_labels` gives them to class indices."""
+    """From the labels of :func:`read_labels` to class indices."""
     count = benchmark.classes
     return IdMap.of({index: index for index in range(count)}, count, (IGNORE_INDEX,))
 
@@ -107,8 +107,8 @@ def _dataset_folder(benchmark: Benchmark, root: Path) -> Path:
         if (folder / benchmark.images).is_dir():
             return folder
     raise UsageError(
-        f"There is no folder {root / benchmark.images}, nor {benchmark.images} below "
-        f"{root / benchmark.folder}. {_how(benchmark)}"
+        f"There is no folder {root / benchmark.images} and no folder "
+        f"{root / benchmark.folder / benchmark.images}. {_how(benchmark)}"
     )
 
 
@@ -158,7 +158,7 @@ def _with_labels(benchmark: Benchmark, folder: Path, image: Path) -> DatasetImag
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    """uint8 RGB [H, W, 3] as stored, whatever rotation its EXIF data ask for."""
+    """uint8 RGB [H, W, 3] as stored; an EXIF rotation is ignored."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
         raise UsageError(f"The image {path} cannot be decoded; unpack the dataset again.")

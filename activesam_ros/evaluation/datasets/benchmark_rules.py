@@ -1,4 +1,4 @@
-"""The eight benchmarks: their layout on disk as mmsegmentation has it, rules, published figures.
+"""The eight benchmarks: folder layouts of mmsegmentation, label rules, published results.
 
 Sources: methods.md section 2; the layouts and label rules of mmsegmentation 1.x and, for
 COCO-Object and the variants without background, of the papers that introduced them.
@@ -20,7 +20,7 @@ COCO_MISSING = frozenset((11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90))
 
 @dataclass(frozen=True)
 class Published:
-    """Published mIoU (fraction), and frames/s on an RTX 5090; None where not published."""
+    """Published mIoU (fraction) and frames/s on an RTX 5090; None if not published."""
 
     miou: float | None
     frames_per_second: float | None
@@ -30,14 +30,14 @@ class Published:
 class Benchmark:
     """A benchmark and how to read it.
 
-    classes: evaluated classes, in the order of the bundled vocabulary of the same ``name``.
+    classes: number of classes, in the order of the bundled vocabulary of the same ``name``.
     folder: the root below mmsegmentation's ``data`` folder. images, labels: folders below the root,
-    whose files end in image_suffix and label_suffix. image_list: the file that lists the images'
-    stems; None where every image below ``images`` counts. raw_label_suffix, raw_table: of labels as
-    they are downloaded, read through the table where there is none with label_suffix.
-    reduce_zero_label: label 0 does not count and the others begin at 1. background_threshold: of
-    the calibration; 0 without a background. prepare: what turns the download into this layout.
-    confidence: confidence thresholds of methods where they are not the usual ones.
+    whose files end in image_suffix and label_suffix. image_list: the file that lists the stems of
+    the images; None if every file below ``images`` counts. raw_label_suffix, raw_table: if an image
+    has no file with label_suffix, this one is read and its ids are mapped through the table.
+    reduce_zero_label: label 0 does not count and classes start at 1. background_threshold: of the
+    calibration; 0 without a background class. prepare: how to get from the download to this
+    layout. confidence: confidence thresholds that differ from the method's default.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Benchmark:
 
 
 def coco_stuff_table() -> tuple[int, ...]:
-    """From the 256 values of COCO's pixel maps to COCO-Stuff's train ids, 255 for all else.
+    """From the 256 values of COCO's pixel maps to COCO-Stuff's train ids; 255 does not count.
 
-    The maps number 91 things, 11 of which were never annotated, and 91 stuffs; train ids are the
-    others in order.
+    The maps number 91 things, 11 of which were never annotated, and 91 stuffs. Train ids number
+    the annotated ones in order.
     """
     annotated = [id for id in range(COCO_IDS) if id not in COCO_MISSING]
     table = [IGNORE_INDEX] * 256
@@ -72,7 +72,7 @@ def coco_stuff_table() -> tuple[int, ...]:
 
 
 def coco_object_table() -> tuple[int, ...]:
-    """From the 256 values of COCO's pixel maps to COCO-Object's ids: things 1 to 80, all else 0."""
+    """From the 256 values of COCO's pixel maps to COCO-Object's ids: things 1-80, the rest 0."""
     stuff = coco_stuff_table()
     return tuple(stuff[id] + 1 if stuff[id] < COCO_THINGS else 0 for id in range(256))
 
@@ -82,7 +82,7 @@ def _published(
     segearth: tuple[float, float | None],
     sam3_frames_per_second: float | None = None,
 ) -> dict[Method, Published]:
-    """From per cent and frames/s; plain SAM 3's mIoU is published as a mean only."""
+    """From per cent and frames/s; of plain SAM 3 only a mean mIoU over benchmarks is published."""
     return {
         Method.ACTIVESAM: Published(activesam[0] / 100, activesam[1]),
         Method.SEGEARTH: Published(segearth[0] / 100, segearth[1]),
@@ -203,5 +203,5 @@ BENCHMARK_NAMES = tuple(benchmark.name for benchmark in BENCHMARKS)
 
 
 def benchmark_named(name: str) -> Benchmark:
-    """The benchmark of that name; KeyError where there is none."""
+    """The benchmark called ``name``; raises KeyError if there is none."""
     return {benchmark.name: benchmark for benchmark in BENCHMARKS}[name]

@@ -1,4 +1,4 @@
-"""Where samples come from, so that any part of them can be read in any process."""
+"""What an evaluation reads: samples, in parts that any process can read."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from activesam_ros.image_files import LabelMap
 class Sample:
     """An image to segment.
 
-    image: uint8 RGB [H, W, 3]. labels: ground truth ids [H, W], None where there is none.
-    stamp_ns: None where samples do not follow each other in time. place: which of its source's
-    images it is, from 0; name: what the source calls it.
+    image: uint8 RGB [H, W, 3]. labels: ground-truth ids [H, W], None without ground truth.
+    stamp_ns: None when samples do not follow each other in time. place: index of the image in its
+    source. name: its name in the source.
     """
 
     image: NDArray[np.uint8]
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The images with ``start`` <= place < ``stop``; all from ``start`` on where stop is None."""
+    """The images with ``start`` <= place < ``stop``; all from ``start`` on if stop is None."""
 
     start: int
     stop: int | None = None
@@ -48,12 +48,12 @@ class Part:
 
 @dataclass
 class SourceCount:
-    """What became of the images of a part.
+    """What happened to the images of a part.
 
-    problems: how often each kept an image or its labels from being used. first_mismatch: of the
-    first image and labels that could be compared in size: None with none, "" where they fit, else
-    what is wrong. ended: the source ends within the part; labels_without_image and notes, on the
-    whole source, are known from then on.
+    problems: how often each problem made an image or its labels unusable. first_mismatch: compares
+    the sizes of the first image and labels: None without a pair, "" if they are equal, else a
+    description. ended: the source ends within the part; only then are labels_without_image and
+    notes set, for the whole source.
     """
 
     images: int = 0
@@ -67,7 +67,7 @@ class SourceCount:
     notes: tuple[str, ...] = ()
 
     def extend(self, later: SourceCount) -> None:
-        """Add the count of the part that follows; raises what :meth:`check` raises."""
+        """Add the count of the following part; raises what :meth:`check` raises."""
         self.images += later.images
         self.unusable_images += later.unusable_images
         self.images_without_labels += later.images_without_labels
@@ -81,25 +81,25 @@ class SourceCount:
         self.notes = tuple(dict.fromkeys(self.notes + later.notes))
 
     def check(self) -> None:
-        """Raise RecordingError where the first labels of all differ in size from their image.
+        """Raise RecordingError when the first labels differ in size from their image.
 
-        Then the topics do not belong together. Meant for a count that begins at place 0.
+        The topics then do not belong together. Call this on a count that starts at place 0.
         """
         if self.first_mismatch:
             raise RecordingError(
-                f"Wrong pair of topics: {self.first_mismatch}; they must be of one size."
+                f"The topics do not match: {self.first_mismatch}; both must have the same size."
             )
 
 
 class SampleReader(Protocol):
-    """An open source."""
+    """Reads the samples of an open source."""
 
     def samples(self, part: Part, count: SourceCount) -> Iterator[Sample]:
-        """The usable images of ``part`` in order; ``count`` is complete when they are through."""
+        """The usable images of ``part`` in order; ``count`` is complete after the last."""
         ...
 
 
 class SampleSource(Protocol):
-    """What samples are read from; can be sent to another process."""
+    """A description of what to read; it can be pickled and sent to another process."""
 
     def open(self) -> SampleReader: ...

@@ -1,4 +1,4 @@
-"""Images and labels of a recording, joined by stamp while both are read once."""
+"""Join the images and labels of a recording by stamp, in one pass over both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_WINDOW = 64
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """An image and the label image of the same stamp, None where there is none."""
+    """An image and the label image of the same stamp, None if there is none."""
 
     image: RecordedFrame
     labels: RecordedFrame | None
@@ -23,9 +23,9 @@ class LabelledFrame:
 class StampJoin:
     """Joins frames of two topics; every image comes out once, in order.
 
-    An image waits for its labels until ``window`` further images or labels have come. Both have to
-    be recorded within that distance; memory holds no more than the window.
-    ``unmatched_labels`` counts labels that no image had the stamp of.
+    An image waits for its labels while the next ``window`` images and labels are read, so both
+    must be recorded within that distance. Memory holds at most the window. ``unmatched_labels``
+    counts labels without an image of the same stamp.
     """
 
     image_topic: str
@@ -35,7 +35,7 @@ class StampJoin:
 
     def join(self, frames: Iterator[RecordedFrame]) -> Iterator[LabelledFrame]:
         """Pairs in the order of the images."""
-        # each with the place in the stream at which it came
+        # Both by the position in the stream of frames.
         images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]] = OrderedDict()
         labels: OrderedDict[int, RecordedFrame] = OrderedDict()
         for place, frame in enumerate(frames):
@@ -54,7 +54,7 @@ class StampJoin:
     def _ready(
         self, images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]], place: int
     ) -> Iterator[LabelledFrame]:
-        """Images at the front that have their labels or have waited long enough."""
+        """The oldest images, as long as they have labels or have waited for the whole window."""
         while images:
             came, (image, found) = next(iter(images.items()))
             if found is None and came > place - self.window:
@@ -64,7 +64,7 @@ class StampJoin:
 
     @staticmethod
     def _take(labels: OrderedDict[int, RecordedFrame], stamp_ns: int) -> RecordedFrame | None:
-        """The oldest waiting labels of that stamp, taken out."""
+        """Remove and return the oldest waiting labels of that stamp."""
         for place, frame in labels.items():
             if frame.stamp_ns == stamp_ns:
                 return labels.pop(place)
@@ -74,7 +74,7 @@ class StampJoin:
     def _give(
         images: OrderedDict[int, tuple[RecordedFrame, RecordedFrame | None]], labels: RecordedFrame
     ) -> bool:
-        """Whether an image that waits took the labels."""
+        """Give the labels to the oldest waiting image of that stamp; whether there is one."""
         for place, (image, found) in images.items():
             if found is None and image.stamp_ns == labels.stamp_ns:
                 images[place] = (image, labels)

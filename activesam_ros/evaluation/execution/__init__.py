@@ -1,1 +1,1 @@
-"""How the work of an evaluation is divided, done and taken up again."""
+"""Divide, run and resume an evaluation."""

@@ -1,7 +1,7 @@
-"""How the work of an evaluation is done: here and now, or in parts by several workers.
+"""Run an evaluation: in this process, or in parts by a pool of workers.
 
-Whoever does it, the results are the same: parts are added in order, whenever they arrive, and one
-whose worker is lost is done again, whole.
+The results do not depend on who computes them: parts are added in order, whenever they arrive, and
+a part whose worker is lost is done again as a whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from activesam_ros.errors import ExecutorError
+from activesam_ros.errors import ExecutorError, UsageError
 from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
@@ -24,7 +24,7 @@ UNKNOWN_PART = 16
 
 @dataclass
 class Outcome:
-    """The result of the whole source, the ``machine`` entry of results.json, and ``executor``'s."""
+    """The result of the whole source. machine, executor: their entries in results.json."""
 
     result: PartResult
     machine: dict[str, Any]
@@ -32,7 +32,7 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Does a task."""
+    """Runs a task."""
 
     def run(
         self,
@@ -43,10 +43,10 @@ class Executor(Protocol):
     ) -> Outcome:
         """Evaluate the whole source.
 
-        expected: how many images it seems to have, None where that is not known. progress: called
-        with how many more (or, after the loss of a worker, fewer) images are done. journal: of the
-        same task; what it has is not done again, and what is done is kept in it. Raises
-        ActiveSamError.
+        expected: the estimated number of images, None when unknown. progress: called with the
+        change in the number of finished images, which is negative when a worker is lost. journal:
+        of the same task; its parts are not done again, and new parts are added to it. None for a
+        streamed task. Raises ActiveSamError.
         """
         ...
 
@@ -64,7 +64,7 @@ class InProcess:
         worker = Worker(task)
         if journal is None:
             return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
-        parts = PartQueue(1, expected, journal)  # an interruption costs no more than one image
+        parts = PartQueue(1, expected, journal)  # an interruption loses one image at most
         while (part := parts.take()) is not None:
             parts.done(part, worker.run(part, lambda: progress(1)))
         assert parts.total is not None
@@ -72,7 +72,7 @@ class InProcess:
 
 
 class EventKind(enum.Enum):
-    """What a worker has to say."""
+    """What a worker reports, or what happened to it."""
 
     READY = enum.auto()
     ADVANCED = enum.auto()
@@ -83,86 +83,94 @@ class EventKind(enum.Enum):
 
 @dataclass(frozen=True)
 class WorkerEvent:
-    """Something that worker number ``worker`` said, or what became of it.
+    """A report of worker number ``worker``, or its loss.
 
-    value: of READY the worker's machine, of ADVANCED how many images more, of FINISHED the
-    PartResult, of FAILED a sentence without its full stop, of LOST the like.
+    value: READY carries the worker's machine, ADVANCED the number of further images, FINISHED the
+    PartResult. FAILED and LOST carry a one-sentence reason without its full stop.
     """
 
     worker: int
-    what: EventKind
+    kind: EventKind
     value: Any = None
 
 
 class WorkerPool(Protocol):
-    """Workers that can be started, given parts, listened to and dismissed."""
+    """Starts workers, hands them parts and collects their events."""
 
     def start(self, worker: int) -> None:
-        """Start worker ``worker``, or another one in the place of a lost one."""
+        """Start worker ``worker``, or its replacement when it was lost."""
         ...
 
-    def give(self, worker: int, part: Part) -> None:
-        """Let a worker that is ready do ``part``."""
+    def assign(self, worker: int, part: Part) -> None:
+        """Let a ready worker evaluate ``part``."""
         ...
 
-    def listen(self) -> Sequence[WorkerEvent]:
-        """Wait for events; raises ExecutorError where none can come any more."""
+    def wait(self) -> Sequence[WorkerEvent]:
+        """Wait for events; raises ExecutorError when none can come."""
         ...
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """End every worker."""
         ...
 
 
 class PartQueue:
-    """Which parts are to do, and the sum of those that are done.
+    """Hands out parts and adds up their results.
 
-    Where a source ends is not known before one of its parts has come to the end. Parts that are in
-    ``journal`` are not taken again, and others are put there.
+    size: images of a part, None for the whole source as one part. The end of a source is unknown
+    until a part reaches it. Parts in ``journal`` are not handed out; new results are added to it.
     """
 
-    def __init__(self, size: int, expected: int | None, journal: PartJournal | None = None) -> None:
+    def __init__(
+        self, size: int | None, expected: int | None, journal: PartJournal | None = None
+    ) -> None:
         self._size = size
         self._expected = expected
         self._next = 0
-        self._again: deque[Part] = deque()
-        self._out: set[Part] = set()
-        self._waiting: dict[int, tuple[Part, PartResult]] = {}
+        self._repeat: deque[Part] = deque()
+        self._running: set[Part] = set()
+        self._waiting: dict[int, tuple[Part, PartResult]] = {}  # for an earlier part to finish
         self._added = 0
         self._journal = journal
         self.total: PartResult | None = None
         for part, result in journal.parts() if journal else ():
             assert part.stop is not None
+            assert size is not None
             for start in range(self._next, part.start, size):  # a gap that was never done
-                self._again.append(Part(start, min(start + size, part.start)))
+                self._repeat.append(Part(start, min(start + size, part.start)))
             self._next = part.stop
             self._add(part, result)
 
     @property
     def finished(self) -> bool:
-        """The sum is that of the whole source."""
+        """``total`` is the result of the whole source."""
         return self.total is not None and self.total.count.ended
 
     def take(self) -> Part | None:
-        """A part to be done, None where there is none now."""
-        if self._again:
-            part = self._again.popleft()
-        elif self._ended() or (
-            self._expected is not None and self._next >= self._expected and self._out
-        ):
+        """The next part, None when there is none now."""
+        if self._repeat:
+            part = self._repeat.popleft()
+        elif self._ended() or (self._running and self._is_last_running()):
             return None
+        elif self._size is None:
+            part = Part(0)
         else:
             part = Part(self._next, self._next + self._size)
             self._next += self._size
-        self._out.add(part)
+        self._running.add(part)
         return part
 
     def done(self, part: Part, result: PartResult) -> None:
-        """Add ``result`` as soon as all before it is added; raises RecordingError."""
-        self._out.discard(part)
+        """Add ``result`` once all earlier parts are added; raises RecordingError."""
+        self._running.discard(part)
         if self._journal is not None:
-            self._journal.keep(part, result)  # before others are added to it
+            self._journal.keep(part, result)  # first: adding changes the earliest result
         self._add(part, result)
+
+    def lost(self, part: Part) -> None:
+        """Hand out ``part`` again, before any other."""
+        self._running.discard(part)
+        self._repeat.append(part)
 
     def _add(self, part: Part, result: PartResult) -> None:
         self._waiting[part.start] = (part, result)
@@ -175,10 +183,9 @@ class PartQueue:
                 self.total.extend(made)
             self._added = following.stop or 0
 
-    def lost(self, part: Part) -> None:
-        """Have ``part`` done again, before any other."""
-        self._out.discard(part)
-        self._again.append(part)
+    def _is_last_running(self) -> bool:
+        """The running parts probably reach the end of the source."""
+        return self._size is None or (self._expected is not None and self._next >= self._expected)
 
     def _ended(self) -> bool:
         return self.finished or any(entry.count.ended for _, entry in self._waiting.values())
@@ -191,68 +198,91 @@ def part_size(workers: int, expected: int | None) -> int:
     return min(max(expected // (workers * PARTS_PER_WORKER), 1), LARGEST_PART)
 
 
+def part_queue(
+    task: Task, workers: int, expected: int | None, journal: PartJournal | None
+) -> PartQueue:
+    """The parts of ``task`` for ``workers`` workers. A streamed task is one part: each frame
+    depends on the frames before it."""
+    size = None if task.is_streamed else part_size(workers, expected)
+    return PartQueue(size, expected, journal)
+
+
+def worker_count(task: Task, workers: int | None, default: int) -> int:
+    """How many workers ``task`` gets: ``workers`` if stated, else ``default``; one if streamed.
+
+    Raises UsageError when several workers are stated for a streamed task.
+    """
+    if not task.is_streamed:
+        return workers or default
+    if workers is not None and workers > 1:
+        raise UsageError(
+            f"--workers {workers} cannot be used with streaming=true: the active set of a frame "
+            "depends on the frames before it, so one worker must segment them all; leave --workers "
+            "out."
+        )
+    return 1
+
+
 def run_pool(
-    crew: WorkerPool,
+    pool: WorkerPool,
+    parts: PartQueue,
     workers: int,
     restarts: int,
-    expected: int | None,
     progress: Callable[[int], object],
-    journal: PartJournal | None = None,
 ) -> tuple[PartResult, dict[str, Any], int]:
-    """Have a source evaluated by ``workers`` workers.
+    """Have all ``parts`` evaluated by ``workers`` workers.
 
-    restarts: how many lost workers are replaced, all in all. Returns the sum of all parts, the
-    machine of the first worker that was ready, and how many were lost. Raises ExecutorError.
+    restarts: how many lost workers are replaced, in all. Returns the sum of all parts, the machine
+    of the first ready worker, and the number of lost workers. Raises ExecutorError.
     """
-    parts = PartQueue(part_size(workers, expected), expected, journal)
-    doing: dict[int, Part] = {}
+    running: dict[int, Part] = {}
     idle: set[int] = set()
     advanced: dict[int, int] = dict.fromkeys(range(workers), 0)
     machine: dict[str, Any] | None = None
     lost = 0
     for worker in range(workers):
-        crew.start(worker)
+        pool.start(worker)
     while machine is None or not parts.finished:
-        for event in crew.listen():
+        for event in pool.wait():
             worker = event.worker
-            if event.what is EventKind.READY:
+            if event.kind is EventKind.READY:
                 machine = machine or event.value
                 idle.add(worker)
-            elif event.what is EventKind.ADVANCED:
+            elif event.kind is EventKind.ADVANCED:
                 advanced[worker] += event.value
                 progress(event.value)
-            elif event.what is EventKind.FINISHED:
-                parts.done(doing.pop(worker), event.value)
+            elif event.kind is EventKind.FINISHED:
+                parts.done(running.pop(worker), event.value)
                 advanced[worker] = 0
                 idle.add(worker)
-            elif event.what is EventKind.FAILED:
-                raise ExecutorError(f"{_doing(doing.get(worker))}: {event.value}.")
+            elif event.kind is EventKind.FAILED:
+                raise ExecutorError(f"{_where(running.get(worker))}: {event.value}.")
             else:
                 lost += 1
                 progress(-advanced[worker])
                 advanced[worker] = 0
                 idle.discard(worker)
-                part = doing.pop(worker, None)
+                part = running.pop(worker, None)
                 if lost > restarts:
                     raise ExecutorError(
-                        f"{_doing(part)}: {event.value}; {lost} workers were lost and no more than "
+                        f"{_where(part)}: {event.value}; {lost} workers were lost and at most "
                         f"{restarts} are replaced (--worker-restarts)."
                     )
                 if part is not None:
                     parts.lost(part)
-                crew.start(worker)
+                pool.start(worker)
         for worker in sorted(idle):
             part = parts.take()
             if part is None:
                 break
             idle.remove(worker)
-            doing[worker] = part
-            crew.give(worker, part)
+            running[worker] = part
+            pool.assign(worker, part)
     assert parts.total is not None
     return parts.total, machine, lost
 
 
-def _doing(part: Part | None) -> str:
+def _where(part: Part | None) -> str:
     if part is None:
         return "A worker of the evaluation could not start"
     return f"The evaluation stopped at {part}"

@@ -1,14 +1,15 @@
-"""Several processes of this computer, each with a network of its own."""
+"""Processes on this computer, each with its own network."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.connection
 import signal
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -16,22 +17,30 @@ import torch
 
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.executors import EventKind, Outcome, WorkerEvent, run_pool
+from activesam_ros.evaluation.execution.executors import (
+    EventKind,
+    Outcome,
+    WorkerEvent,
+    part_queue,
+    run_pool,
+    worker_count,
+)
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import Task, Worker
 
-DISMISSAL_S = 5.0
+EXIT_TIMEOUT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalExecutor:
-    """``workers`` processes; up to ``restarts`` that die are replaced.
+    """Runs a task in ``workers`` processes; up to ``restarts`` lost processes are replaced.
 
-    The CPU's threads are divided among them unless the task says how many each has. On a computer
-    with several GPUs they take turns, unless the task names one.
+    workers: None for one per GPU, or two without a GPU. The CPU threads are divided among the
+    processes unless the task states how many each has. Processes take turns on the GPUs unless the
+    task names one.
     """
 
-    workers: int
+    workers: int | None
     restarts: int
 
     def run(
@@ -41,19 +50,19 @@ class LocalExecutor:
         progress: Callable[[int], object],
         journal: PartJournal | None = None,
     ) -> Outcome:
-        threads = task.threads or max(torch.get_num_threads() // self.workers, 1)
+        workers = worker_count(task, self.workers, _gpus() or 2)
+        threads = task.threads or max(torch.get_num_threads() // workers, 1)
         task = dataclasses.replace(task, threads=threads)
         started_s = time.perf_counter()
-        crew = _Processes(task, self.workers)
+        pool = _Processes(task, workers)
         try:
-            result, machine, lost = run_pool(
-                crew, self.workers, self.restarts, expected, progress, journal
-            )
+            parts = part_queue(task, workers, expected, journal)
+            result, machine, lost = run_pool(pool, parts, workers, self.restarts, progress)
         finally:
-            crew.dismiss()
+            pool.close()
         executor = {
             "name": "local",
-            "workers": self.workers,
+            "workers": workers,
             "lost_workers": lost,
             "seconds": time.perf_counter() - started_s,
         }
@@ -61,7 +70,7 @@ class LocalExecutor:
 
 
 class _Processes:
-    """A process and a pipe a worker. Spawned, since a forked CUDA or OpenMP does not work."""
+    """A process and a pipe per worker. Spawned, since CUDA and OpenMP do not survive a fork."""
 
     def __init__(self, task: Task, workers: int) -> None:
         self._task = task
@@ -81,37 +90,38 @@ class _Processes:
         there.close()
         self._processes[worker], self._pipes[worker] = process, here
 
-    def give(self, worker: int, part: Part) -> None:
+    def assign(self, worker: int, part: Part) -> None:
         pipe = self._pipes[worker]
         assert pipe is not None
-        with contextlib.suppress(OSError):  # where it is dead; listening tells
+        with contextlib.suppress(OSError):  # a dead process; wait() reports it
             pipe.send(part)
 
-    def listen(self) -> Sequence[WorkerEvent]:
+    def wait(self) -> Sequence[WorkerEvent]:
         pipes = {pipe: worker for worker, pipe in enumerate(self._pipes) if pipe is not None}
         events = []
-        for pipe in wait(list(pipes)):
+        for pipe in multiprocessing.connection.wait(list(pipes)):
             assert isinstance(pipe, Connection)
             worker = pipes[pipe]
             try:
-                what, value = pipe.recv()
-                events.append(WorkerEvent(worker, what, value))
+                kind, value = pipe.recv()
+                events.append(WorkerEvent(worker, kind, value))
             except (EOFError, OSError):
-                events.append(WorkerEvent(worker, EventKind.LOST, self._bury(worker)))
+                events.append(WorkerEvent(worker, EventKind.LOST, self._release(worker)))
         return events
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         for process in self._processes:
             if process is not None:
                 process.terminate()
         for worker, process in enumerate(self._processes):
             if process is not None:
-                process.join(DISMISSAL_S)
+                process.join(EXIT_TIMEOUT_S)
                 if process.is_alive():
                     process.kill()
-                self._bury(worker)
+                self._release(worker)
 
-    def _bury(self, worker: int) -> str:
+    def _release(self, worker: int) -> str:
+        """Free the resources of an ended process and say how it ended."""
         process, pipe = self._processes[worker], self._pipes[worker]
         assert process is not None
         assert pipe is not None
@@ -120,13 +130,17 @@ class _Processes:
         code = process.exitcode or 0
         process.close()
         self._processes[worker] = self._pipes[worker] = None
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         return f"worker {worker} {how}"
 
 
+def _gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _task_of(task: Task, worker: int) -> Task:
-    """``task`` on the GPU whose turn it is, where the user left the choice."""
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    """``task`` on the worker's GPU, if there are several and the user named none."""
+    gpus = _gpus()
     if gpus < 2 or task.network.device not in ("auto", "cuda"):
         return task
     network = dataclasses.replace(task.network, device=f"cuda:{worker % gpus}")
@@ -134,26 +148,26 @@ def _task_of(task: Task, worker: int) -> Task:
 
 
 def _work(pipe: Connection, task: Task) -> None:
-    """A worker's life: until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    """The main function of a worker; it returns when the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the workers
 
-    def say(what: EventKind, value: Any = None) -> None:
-        pipe.send((what, value))
+    def report(kind: EventKind, value: Any = None) -> None:
+        pipe.send((kind, value))
 
     try:
         worker = Worker(task)
-        say(EventKind.READY, worker.machine)
+        report(EventKind.READY, worker.machine)
         while True:
             part: Part = pipe.recv()
-            result = worker.run(part, lambda: say(EventKind.ADVANCED, 1))
-            say(EventKind.FINISHED, result)
+            result = worker.run(part, lambda: report(EventKind.ADVANCED, 1))
+            report(EventKind.FINISHED, result)
     except EOFError:
         return
-    except Exception as error:  # noqa: BLE001 - told in one sentence by the parent
-        say(EventKind.FAILED, sentence(error))
+    except Exception as error:  # noqa: BLE001 - the parent reports it in one sentence
+        report(EventKind.FAILED, sentence(error))
 
 
 def sentence(error: Exception) -> str:
-    """What a worker says of an error, without a full stop."""
+    """The message of an error on one line, without its full stop."""
     text = str(error) if isinstance(error, ActiveSamError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""The parts of an evaluation that are done, kept in its output so that it can be taken up again."""
+"""The journal of an evaluation: finished parts, kept in the output folder to be resumed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from activesam_ros.resumable_work import open_journal
 JOURNAL_NAME = "evaluation.partial"
 
 _COMMAND = "evaluation"
+_VERSION = 1  # raise it whenever RESULT_CLASSES changes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
     start INTEGER PRIMARY KEY,
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS parts (
 )
 """
 
-_RESULT_CLASSES = frozenset(
+RESULT_CLASSES = frozenset(
     {
         ("activesam_ros.evaluation.corruptions.catalogue", "Corruption"),
         ("activesam_ros.evaluation.evaluator", "Tallies"),
@@ -56,28 +57,28 @@ _RESULT_CLASSES = frozenset(
         ("numpy.core.numeric", "_frombuffer"),
     }
 )
-"""All that a result is made of; a pickle could otherwise run whatever its file says."""
+"""The only classes a result may hold, since an unrestricted pickle can run any code."""
 
 
 class PartJournal:
-    """Results by their parts. ``images`` is how many usable images they have together."""
+    """The results of finished parts. ``images`` is their number of usable images."""
 
     def __init__(self, folder: Path, job: Mapping[str, object]) -> None:
-        """Open the journal in ``folder``, or begin it.
+        """Open the journal in ``folder``, or create it.
 
-        Raises UsageError when it belongs to another ``job`` or is in use, RecordingError when it is
-        no journal.
+        Raises UsageError when it belongs to another ``job``, comes from another version or is in
+        use, RecordingError when the file is no journal.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / JOURNAL_NAME
-        self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND)
+        self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND, _VERSION)
         (images,) = self._connection.execute("SELECT total(images) FROM parts").fetchone()
         self.images = int(images)
 
     def keep(self, part: Part, result: PartResult) -> None:
-        """Add what came of ``part``, which ends somewhere; it is on disk when this returns.
+        """Add the result of ``part``, whose stop is known; it is on disk when this returns.
 
-        Raises RecordingError when it cannot be written; what was kept before stays.
+        Raises RecordingError when it cannot be written; earlier results stay.
         """
         images = result.count.images - result.count.unusable_images
         data = zlib.compress(pickle.dumps(result, pickle.HIGHEST_PROTOCOL), level=1)
@@ -88,30 +89,30 @@ class PartJournal:
         except sqlite3.DatabaseError as error:
             raise RecordingError(
                 f"{self.path} cannot be written ({error}); its {self.images} images are kept, so "
-                "make room and repeat the command."
+                "free some disk space and repeat the command."
             ) from error
         self.images += images
 
     def parts(self) -> Iterator[tuple[Part, PartResult]]:
-        """Every part by its start, one at a time; raises RecordingError for a damaged one."""
+        """Every part in order of start, one at a time; raises RecordingError for a damaged one."""
         rows = self._connection.execute("SELECT start, stop, result FROM parts ORDER BY start")
         for start, stop, data in rows:
             try:
                 result = _Unpickler(io.BytesIO(zlib.decompress(data))).load()
             except (zlib.error, pickle.UnpicklingError, AttributeError, EOFError) as error:
                 raise RecordingError(
-                    f"{self.path} is damaged ({error}); remove it to begin anew."
+                    f"{self.path} is damaged ({error}); remove it to start again."
                 ) from error
             yield Part(start, stop), result
 
     def close(self) -> None:
-        """Keep the journal for another time, if there is anything in it worth keeping."""
+        """Close the journal and keep it, unless it is empty."""
         self._connection.close()
         if not self.images:
             self.remove()
 
     def remove(self) -> None:
-        """Close the journal and delete it, its work being done; the folder too if it is empty."""
+        """Close and delete the journal, and its folder if that is empty."""
         self._connection.close()
         self.images = 0
         self.path.unlink(missing_ok=True)
@@ -121,6 +122,6 @@ class PartJournal:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _RESULT_CLASSES:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of a result")
+        if (module, name) not in RESULT_CLASSES:
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong in a result")
         return super().find_class(module, name)

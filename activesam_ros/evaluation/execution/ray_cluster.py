@@ -1,4 +1,4 @@
-"""Actors on a Ray cluster, each with a network of its own: one a GPU, else one a machine's CPUs."""
+"""Actors on a Ray cluster, each with its own network: one per GPU, or one per machine without."""
 
 from __future__ import annotations
 
@@ -10,21 +10,28 @@ from typing import Any
 
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.executors import EventKind, Outcome, WorkerEvent, run_pool
+from activesam_ros.evaluation.execution.executors import (
+    EventKind,
+    Outcome,
+    WorkerEvent,
+    part_queue,
+    run_pool,
+    worker_count,
+)
 from activesam_ros.evaluation.execution.local_processes import sentence
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
 
-READY_LIMIT_S = 600.0
-"""How long no worker at all may be ready or at work before the cluster is given up."""
+START_TIMEOUT_S = 600.0
+"""The evaluation ends with an error when no worker has started or worked for so long."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RayExecutor:
-    """Actors on the cluster at ``address``; up to ``restarts`` that are lost are replaced.
+    """Runs a task in actors on the cluster at ``address``; up to ``restarts`` are replaced.
 
-    workers: None for as many as the cluster has GPUs, or machines where it has none. Paths of the
-    task have to mean the same on every machine, and this package has to be installed there.
+    workers: None for one per GPU of the cluster, or one per machine without GPUs. The task's paths
+    must mean the same on every machine, and this package must be installed there.
     """
 
     address: str
@@ -47,19 +54,18 @@ class RayExecutor:
                 f"There is no Ray cluster at --address {self.address}: {sentence(error)}."
             ) from error
         try:
-            crew = _Actors(ray, task, self.workers)
+            pool = _Actors(ray, task, self.workers)
             try:
-                result, machine, lost = run_pool(
-                    crew, crew.workers, self.restarts, expected, progress, journal
-                )
+                parts = part_queue(task, pool.workers, expected, journal)
+                result, machine, lost = run_pool(pool, parts, pool.workers, self.restarts, progress)
             finally:
-                crew.dismiss()
+                pool.close()
         finally:
             ray.shutdown()
         executor = {
             "name": "ray",
-            "workers": crew.workers,
-            "gpus_per_worker": crew.gpus,
+            "workers": pool.workers,
+            "gpus_per_worker": pool.gpus,
             "lost_workers": lost,
             "seconds": time.perf_counter() - started_s,
         }
@@ -67,31 +73,31 @@ class RayExecutor:
 
 
 class _RemoteWorker:
-    """What an actor does. Errors are told as text, so that no class of theirs has to be sent."""
+    """The actor. It reports errors as text, so that no exception class has to be sent."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._worker: Worker | None = None
 
     def machine(self) -> tuple[EventKind, Any]:
-        """Load everything."""
+        """Load the network and open the source."""
         try:
             self._worker = Worker(self._task)
-        except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
+        except Exception as error:  # noqa: BLE001 - the driver reports it in one sentence
             return EventKind.FAILED, sentence(error)
         return EventKind.READY, self._worker.machine
 
     def part(self, part: Part) -> tuple[EventKind, Any]:
-        """Do ``part``."""
+        """Evaluate ``part``."""
         assert self._worker is not None
         try:
             return EventKind.FINISHED, self._worker.run(part)
-        except Exception as error:  # noqa: BLE001 - told in one sentence by the driver
+        except Exception as error:  # noqa: BLE001 - the driver reports it in one sentence
             return EventKind.FAILED, sentence(error)
 
 
 class _Actors:
-    """An actor a worker, and the one answer that each owes."""
+    """An actor per worker, each with one pending call."""
 
     def __init__(self, ray: Any, task: Task, workers: int | None) -> None:
         self._ray = ray
@@ -99,15 +105,16 @@ class _Actors:
         machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         on_gpu = task.network.device != "cpu" and resources.get("GPU", 0) >= 1
         self.gpus = 1 if on_gpu else 0
-        self.workers = workers or (int(resources["GPU"]) if on_gpu else max(len(machines), 1))
-        share = 1 if on_gpu else max(math.ceil(self.workers / max(len(machines), 1)), 1)
+        default = int(resources["GPU"]) if on_gpu else max(len(machines), 1)
+        self.workers = worker_count(task, workers, default)
+        per_machine = 1 if on_gpu else max(math.ceil(self.workers / max(len(machines), 1)), 1)
         cpus = min((node["Resources"]["CPU"] for node in machines), default=1)
-        self._cpus = 1 if on_gpu else max(int(cpus) // share, 1)
+        self._cpus = 1 if on_gpu else max(int(cpus) // per_machine, 1)
         if task.threads is None and not on_gpu:
             task = dataclasses.replace(task, threads=self._cpus)
         self._task = ray.put(task)
         self._actors: dict[int, Any] = {}
-        self._answers: dict[Any, int] = {}
+        self._pending: dict[Any, int] = {}
         self._starting: set[int] = set()
 
     def start(self, worker: int) -> None:
@@ -116,28 +123,28 @@ class _Actors:
         )
         self._actors[worker] = remote.remote(self._task)
         self._starting.add(worker)
-        self._answers[self._actors[worker].machine.remote()] = worker
+        self._pending[self._actors[worker].machine.remote()] = worker
 
-    def give(self, worker: int, part: Part) -> None:
-        self._answers[self._actors[worker].part.remote(part)] = worker
+    def assign(self, worker: int, part: Part) -> None:
+        self._pending[self._actors[worker].part.remote(part)] = worker
 
-    def listen(self) -> Sequence[WorkerEvent]:
-        # a replacement may wait for a machine that never comes; the others go on meanwhile
-        nobody_works = self._starting == set(self._answers.values())
+    def wait(self) -> Sequence[WorkerEvent]:
+        # A replacement may wait for a machine that never comes, while the other workers go on.
+        nobody_works = self._starting == set(self._pending.values())
         done, _ = self._ray.wait(
-            list(self._answers), timeout=READY_LIMIT_S if nobody_works else None
+            list(self._pending), timeout=START_TIMEOUT_S if nobody_works else None
         )
         if not done:
             raise ExecutorError(
-                f"No worker could start on the Ray cluster in {READY_LIMIT_S:.0f} s; each needs "
-                f"{self._cpus} CPUs and {self.gpus} GPUs ('ray status' tells what is free)."
+                f"No worker could start on the Ray cluster in {START_TIMEOUT_S:.0f} s; each needs "
+                f"{self._cpus} CPUs and {self.gpus} GPUs ('ray status' shows what is free)."
             )
         events = []
-        for answer in done:
-            worker = self._answers.pop(answer)
+        for call in done:
+            worker = self._pending.pop(call)
             self._starting.discard(worker)
             try:
-                what, value = self._ray.get(answer)
+                kind, value = self._ray.get(call)
             except self._ray.exceptions.RayError as error:
                 self._ray.kill(self._actors.pop(worker))
                 why = f"worker {worker} was lost ({_reason(error)})"
@@ -146,16 +153,16 @@ class _Actors:
             if isinstance(value, PartResult):
                 usable = value.count.images - value.count.unusable_images
                 events.append(WorkerEvent(worker, EventKind.ADVANCED, usable))
-            events.append(WorkerEvent(worker, what, value))
+            events.append(WorkerEvent(worker, kind, value))
         return events
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         for actor in self._actors.values():
             self._ray.kill(actor)
 
 
 def _reason(error: Exception) -> str:
-    """Ray's own sentence; of what was raised while an actor started, the last line, the error."""
+    """Ray's first line; for an error while an actor started the last line, which names it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,1 +1,1 @@
-"""The report page, its charts, tables and pictures."""
+"""The report: its page with charts, tables and pictures, and its CSV files."""

@@ -1,4 +1,4 @@
-"""The figures as CSV: a line a method, a line a class, a line a frame, a line a corruption."""
+"""The CSV files of the report: one line per method, class, frame or corruption."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def csv_files(
     frames: Mapping[str, Sequence[FrameFigures]],
     vocabulary: Vocabulary,
 ) -> dict[str, str]:
-    """Text by file name. Fractions and milliseconds; an empty cell where there is no value.
+    """Text by file name. Values are fractions and milliseconds; a cell without a value is empty.
 
     content: of results.json. frames: the figures of every frame by method.
     """
@@ -46,7 +46,7 @@ def _methods(methods: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
 
 
 def _flattened(entry: Mapping[str, Any], prefix: str = "") -> dict[str, _Cell]:
-    """Plain values, those of nested groups as ``latency_ms.p50``; classes have their own file."""
+    """Single values; those of groups as ``latency_ms.p50``. Classes are in a file of their own."""
     flat: dict[str, _Cell] = {}
     for key, value in entry.items():
         if isinstance(value, Mapping):

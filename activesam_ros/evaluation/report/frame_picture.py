@@ -1,4 +1,4 @@
-"""Frames as pictures for a page: the image as a JPEG, label maps as PNG in their class colours."""
+"""Encode a frame for the page: the image as JPEG, label maps as PNG in class colors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PALETTE_SIZE = 256
 
 @dataclass(frozen=True, slots=True)
 class LabelLayer:
-    """A label map as a PNG, and the indices of the classes in it, the largest first."""
+    """A label map as PNG. classes: indices of the classes in it, the largest first."""
 
     png: bytes
     classes: tuple[int, ...]
@@ -32,7 +32,7 @@ class LabelLayer:
 
 @dataclass(frozen=True, slots=True)
 class FramePicture:
-    """A frame to look at, image and layers of one size in pixels.
+    """An encoded frame; image and layers have the same size in pixels.
 
     jpeg: the image. layers: by name of the method, or ``truth``.
     """
@@ -48,10 +48,10 @@ def frame_picture(
     label_maps: Mapping[str, tuple[LabelMap, IdMap]],
     colors: Sequence[Color],
 ) -> FramePicture:
-    """Image and label maps scaled down to LONGEST_SIDE_PX.
+    """Encode an image and its label maps, scaled down to LONGEST_SIDE_PX.
 
-    image: uint8 RGB [H, W, 3]. label_maps: by name, each [H, W] with what its ids mean. colors: RGB
-    0-255 of each class. Pixels that do not count become transparent, those of no class grey.
+    image: uint8 RGB [H, W, 3]. label_maps: by name, each [H, W] with the map of its ids. colors:
+    RGB 0-255 of each class. Pixels that do not count are transparent; those without a class gray.
     """
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE_PX / max(height, width))
@@ -65,7 +65,7 @@ def frame_picture(
 
 
 def _scaled(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
-    """Nearest labels of a picture of ``size`` (width, height)."""
+    """Labels [height, width] by nearest neighbor; size: (width, height)."""
     width, height = size
     rows = (np.arange(height) * 2 + 1) * labels.shape[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * labels.shape[1] // (2 * width)
@@ -74,7 +74,7 @@ def _scaled(labels: LabelMap, size: tuple[int, int]) -> LabelMap:
 
 
 def _layer(indices: NDArray[np.int32], colors: Sequence[Color]) -> LabelLayer:
-    # a class's index, then what is no class, then -1: what does not count
+    # Colors by index: the classes, no class, and as -1 pixels that do not count.
     table = [*((*color, 255) for color in (*colors, NO_CLASS)), (0, 0, 0, 0)]
     present, counts = np.unique(indices, return_counts=True)
     rgba = np.array([table[index] for index in present.tolist()], np.uint8)

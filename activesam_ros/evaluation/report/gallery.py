@@ -1,4 +1,4 @@
-"""The frames that the report shows, ready to stand in its page."""
+"""The frames in the gallery of the report, ready for its page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from activesam_ros.segmentation.baselines import Method
 
 @dataclass(frozen=True, slots=True)
 class ShownLayer:
-    """A label map as it stands in the page."""
+    """A label map in the page. classes: indices, the largest class first."""
 
     name: str
     uri: str
@@ -22,10 +22,10 @@ class ShownLayer:
 
 @dataclass(frozen=True, slots=True)
 class ShownFrame:
-    """A frame as it stands in the page.
+    """A frame in the page.
 
-    answer: what the prediction is compared with: the ground truth, else the unpruned method, else
-    None. scores: by method.
+    answer: what predictions are compared with: the ground truth, else the labels of the unpruned
+    method, else None. second: time since the first frame, None without times. scores: by method.
     """
 
     place: int
@@ -40,7 +40,7 @@ class ShownFrame:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """Classes in any of the layers, the largest of the answer first."""
+        """The classes of all layers, starting with the largest of the answer."""
         layers = (*((self.answer,) if self.answer else ()), *self.predictions)
         return tuple(dict.fromkeys(index for layer in layers for index in layer.classes))
 
@@ -51,7 +51,7 @@ def shown_frame(
     figures: Mapping[str, FrameFigures],
     second: float | None,
 ) -> ShownFrame:
-    """The frame at ``place`` with its figures by method."""
+    """The frame at ``place``. figures: by method."""
     answer = next((name for name in (TRUTH, Method.FULL.value) if name in picture.layers), None)
     layers = {
         name: ShownLayer(name, data_uri("image/png", layer.png), layer.classes)
@@ -72,5 +72,5 @@ def shown_frame(
 
 
 def data_uri(media_type: str, data: bytes) -> str:
-    """``data`` as an address that needs no request."""
+    """``data`` as a data: URI, which a browser shows without a request."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

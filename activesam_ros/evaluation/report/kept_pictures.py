@@ -1,6 +1,6 @@
-"""The few frames of a run that are worth a picture, kept while the run goes by.
+"""Choose the frames of a run that the report shows, while the run goes on.
 
-In bounded memory, and the same frames whatever parts the run is divided into.
+Memory is bounded, and the choice does not depend on the parts into which the run is divided.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from activesam_ros.segmentation.baselines import Method
 
 FRAMES_EACH = 3
 SAMPLE = 32
-"""So many frames are kept by chance; from them come those near the median."""
+"""Size of the random sample from which the median frames are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameGroup:
-    """Frames of one kind, by their places in the source, in the order to be shown."""
+    """Frames under one title, by place in the source, in the order of the page."""
 
     title: str
     places: tuple[int, ...]
@@ -28,16 +28,16 @@ class FrameGroup:
 
 @dataclass
 class KeptPictures:
-    """Pictures by place of the worst and best frames, and of a sample of all.
+    """Pictures of the worst and the best frames, and of a random sample, by place.
 
-    A frame's score is None where it cannot be ranked; such frames are sampled apart.
+    A frame that cannot be ranked has the score None; these frames have a sample of their own.
     """
 
     pictures: dict[int, FramePicture] = field(default_factory=dict)
     scores: dict[int, float | None] = field(default_factory=dict)
 
     def add(self, place: int, score: float | None, picture: Callable[[], FramePicture]) -> None:
-        """Take note of a frame; ``picture`` is called only if it is to be kept."""
+        """Rank a frame. ``picture`` is called only if the frame is kept."""
         self.scores[place] = score
         kept = self._kept()
         if place in kept:
@@ -50,11 +50,11 @@ class KeptPictures:
         self.pictures |= later.pictures
         self._drop_all_but(self._kept())
 
-    def choices(self, each: int = FRAMES_EACH) -> tuple[FrameGroup, ...]:
+    def groups(self, each: int = FRAMES_EACH) -> tuple[FrameGroup, ...]:
         """The worst, the median and the best frames, no frame twice.
 
-        Median ones are those of the kept that are nearest to the middle of them: exact for a run of
-        up to SAMPLE frames. Where no frame has a score, frames spread over the run.
+        The median frames are those in the middle of the sample, which is exact for a run of up to
+        SAMPLE frames. Without any score: frames at even distances.
         """
         ranked = self._ranked()
         if not ranked:
@@ -72,12 +72,12 @@ class KeptPictures:
         return tuple(FrameGroup(title, tuple(places)) for title, places in named if places)
 
     def _ranked(self) -> list[int]:
-        """Places of the frames that have a score, the worst first."""
+        """Places of the frames with a score, the worst first, of equal scores the earliest."""
         scored = [(score, place) for place, score in self.scores.items() if score is not None]
         return [place for _, place in sorted(scored)]
 
     def _best(self) -> list[int]:
-        """The same, the best first; of equal ones the earliest first, as there."""
+        """Places of the frames with a score, the best first, of equal scores the earliest."""
         scored = [(-score, place) for place, score in self.scores.items() if score is not None]
         return [place for _, place in sorted(scored)]
 
@@ -87,22 +87,22 @@ class KeptPictures:
     def _kept(self) -> frozenset[int]:
         ranked = self._ranked()
         unranked = [place for place, score in self.scores.items() if score is None]
-        # twice as many of the best: the worst may be among them where scores are equal
+        # Twice as many of the best, since equal scores may put the worst among them.
         extremes = frozenset(ranked[:FRAMES_EACH] + self._best()[: 2 * FRAMES_EACH])
         return extremes | self._sample(ranked) | self._sample(unranked)
 
     def _drop_all_but(self, kept: frozenset[int]) -> None:
-        """What is not kept now would not be kept later either."""
+        """Drop the others for good; later frames cannot bring them back."""
         self.scores = {place: score for place, score in self.scores.items() if place in kept}
         self.pictures = {place: entry for place, entry in self.pictures.items() if place in kept}
 
 
 def ranking_method(methods: Sequence[Method]) -> Method:
-    """The method whose frames are ranked: the first, unless that is the unpruned one."""
+    """The method that ranks the frames: the first one other than the unpruned method."""
     return next((method for method in methods if method is not Method.FULL), methods[0])
 
 
 @functools.lru_cache(maxsize=1024)
 def _lot(place: int) -> bytes:
-    """A number drawn for a place, always the same."""
+    """A pseudo-random number for a place, equal in every run."""
     return hashlib.blake2b(str(place).encode(), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""The report's tables, as text ready to be shown, and the widths of its bars."""
+"""The tables of the report, as text: methods, corruptions, confusion matrices and stages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 
 from activesam_ros.evaluation.scoring.results import number, percent
-from activesam_ros.prompts.colors import Color
 
 MATRIX_CLASSES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRow:
-    """A line of the headline table. cells: by method; best: cells that show the best value.
+    """A row of the main table. cells: by method. best: which cells show the best value.
 
-    None is best where all show the same.
+    No cell is best if all show the same text.
     """
 
     title: str
@@ -45,17 +44,16 @@ _HEADLINE = (
     _Figure("Presence recall", "%", ("presence_recall",), percent, True),
     _Figure("Presence recall against full", "%", ("presence_recall_of_full",), percent, True),
     _Figure("Temporal flicker", "%", ("temporal_flicker",), percent, False),
-    _Figure("Frames a second", "", ("frames_per_second",), lambda v: number(v, 2), True),
+    _Figure("Frames per second", "", ("frames_per_second",), lambda v: number(v, 2), True),
     _Figure("Latency, median", "ms", ("latency_ms", "p50"), lambda v: number(v, 0), False),
     _Figure("Latency, 95th percentile", "ms", ("latency_ms", "p95"), lambda v: number(v, 0), False),
     _Figure("Active classes", "", ("active_classes_mean",), lambda v: number(v, 1), None),
     _Figure("Peak memory", "MiB", ("peak_memory_mib",), lambda v: number(v, 0), False),
 )
-_PUBLISHED = {"miou": ("miou", percent), "frames_per_second": ("frames_per_second", number)}
 
 
 def headline(content: Mapping[str, Any]) -> tuple[HeadlineRow, ...]:
-    """Measured figures of every method, each followed by the published one where there is one."""
+    """Measured figures of every method, each followed by the published figures if there are any."""
     methods = content["methods"]
     rows: list[HeadlineRow] = []
     for figure in _HEADLINE:
@@ -101,49 +99,11 @@ def _best(values: Sequence[float | None], figure: _Figure) -> tuple[bool, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassRow:
-    """IoU of a class by method: per cent as text and as a bar's width, None where undefined.
-
-    share: of all labelled pixels, as text.
-    """
-
-    name: str
-    color: str
-    share: str
-    iou: tuple[str, ...]
-    widths: tuple[float | None, ...]
-
-
-def class_rows(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple[ClassRow, ...]:
-    """Classes that are labelled or predicted, those with most labelled pixels first."""
-    methods = [entry for entry in content["methods"].values() if entry["per_class_iou"]]
-    if not methods:
-        return ()
-    matrix = methods[0]["confusion_matrix"]
-    pixels = np.array(matrix["counts"]).sum(axis=1)[:-1]
-    rows = []
-    for index in np.argsort(-pixels, kind="stable").tolist():
-        name = matrix["classes"][index]
-        values = [entry["per_class_iou"][name] for entry in methods]
-        if any(value is not None for value in values):
-            rows.append(
-                ClassRow(
-                    name=name,
-                    color=css_color(colors[name]),
-                    share=percent(pixels[index] / pixels.sum() if pixels.any() else None),
-                    iou=tuple(percent(value) for value in values),
-                    widths=tuple(None if v is None else round(v * 100, 2) for v in values),
-                )
-            )
-    return tuple(rows)
-
-
-@dataclass(frozen=True, slots=True)
 class CorruptionTable:
-    """Each method under each corruption, in per cent.
+    """The figure of each method under each corruption, in per cent.
 
-    title: what the figures are. rows: name, and by method the figure and how much lower it is than
-    on the images as they are, "" where that says nothing.
+    title: the name of the figure. rows: the corruption, and by method the figure and its difference
+    from clean images, "" if unknown.
     """
 
     title: str
@@ -151,9 +111,9 @@ class CorruptionTable:
 
 
 def corruption_figures(content: Mapping[str, Any]) -> CorruptionTable | None:
-    """Mean IoU, or without ground truth the share of pixels that keep their label.
+    """Mean IoU, or without ground truth the share of pixels that keep the label of the clean image.
 
-    None where nothing was corrupted.
+    None without corruptions.
     """
     if "corruptions" not in content:
         return None
@@ -181,9 +141,9 @@ def corruption_figures(content: Mapping[str, Any]) -> CorruptionTable | None:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A confusion matrix by row: of each label's pixels the share that was given each class.
+    """A confusion matrix; each row gives the shares of predicted classes for one label.
 
-    rows: name, its cells in per cent, and the same as text. left_out: classes that are not shown.
+    rows: name, and cells in per cent as number and text. left_out: number of classes not shown.
     """
 
     method: str
@@ -193,9 +153,9 @@ class Matrix:
 
 
 def matrices(content: Mapping[str, Any], most: int = MATRIX_CLASSES) -> tuple[Matrix, ...]:
-    """One per method with ground truth, of the ``most`` classes with most labelled pixels.
+    """One matrix per method with ground truth, of the ``most`` classes with most labelled pixels.
 
-    Predictions of all other classes are one column.
+    Predictions of all other classes share one column.
     """
     return tuple(
         _matrix(name, entry["confusion_matrix"], most)
@@ -231,7 +191,7 @@ def _cell(share: float) -> str:
 
 
 def stage_rows(content: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Stages with the median and the 95th percentile of each method, in milliseconds."""
+    """The median and the 95th percentile of each stage, by method, in milliseconds."""
     methods = [entry["stage_latency_ms"] for entry in content["methods"].values()]
     stages = dict.fromkeys(stage for entry in methods for stage in entry)
     return tuple(
@@ -245,8 +205,3 @@ def stage_rows(content: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]],
         )
         for stage in stages
     )
-
-
-def css_color(color: Color) -> str:
-    """(255, 0, 16) -> #ff0010."""
-    return "#" + bytes(color).hex()

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page that needs nothing else, results.json and CSV."""
+"""Write the report of an evaluation: one self-contained page, results.json and CSV files."""
 
 from __future__ import annotations
 
@@ -10,21 +10,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.report.charts import (
-    Scale,
-    Tick,
-    frame_edges,
-    histogram_path,
-    line_path,
-    strip_paths,
+from activesam_ros.evaluation.report.bar_charts import (
+    activity_strips,
+    class_bars,
+    css_color,
+    latency_histogram,
 )
 from activesam_ros.evaluation.report.csv_files import csv_files
 from activesam_ros.evaluation.report.gallery import ShownFrame, shown_frame
 from activesam_ros.evaluation.report.kept_pictures import KeptPictures, ranking_method
+from activesam_ros.evaluation.report.line_charts import line_chart
 from activesam_ros.evaluation.report.tables import (
-    class_rows,
     corruption_figures,
-    css_color,
     headline,
     matrices,
     stage_rows,
@@ -35,7 +32,6 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 
 PAGE_NAME = "index.html"
-STRIP_CLASSES = 40
 FEW_CLASSES = 30
 
 _TEMPLATES = Path(__file__).with_name("page")
@@ -45,8 +41,8 @@ _TEMPLATES = Path(__file__).with_name("page")
 class Evaluated:
     """A finished evaluation.
 
-    content: of results.json. frames: the figures of every frame by method, in order.
-    pictures: of the frames to be shown.
+    content: of results.json. frames: the figures of every frame by method, in order. pictures: of
+    the frames to show.
     """
 
     content: Mapping[str, Any]
@@ -95,14 +91,14 @@ def page(evaluated: Evaluated) -> str:
         tiles=_tiles(content, len(vocabulary.classes)),
         headline=headline(content),
         stages=stage_rows(content),
-        class_rows=class_rows(content, colors),
+        class_bars=class_bars(content, colors),
         few_classes=FEW_CLASSES,
         corruptions=corruption_figures(content),
         matrices=matrices(content),
-        histogram=_histogram(evaluated.frames),
-        latency=_lines(evaluated.frames, "latency_ms"),
-        active=_lines(evaluated.frames, "active"),
-        strips=_strips(evaluated),
+        histogram=latency_histogram(evaluated.frames),
+        latency=line_chart(evaluated.frames, lambda entry: entry.latency_ms, "ms"),
+        active=line_chart(evaluated.frames, lambda entry: float(len(entry.active))),
+        strips=activity_strips(evaluated.frames, len(vocabulary.classes)),
         class_names=[entry.name for entry in vocabulary.classes],
         class_colors=[css_color(entry.color) for entry in vocabulary.classes],
         gallery=gallery,
@@ -132,7 +128,7 @@ def _title(content: Mapping[str, Any]) -> str:
 
 
 def _tiles(content: Mapping[str, Any], classes: int) -> list[Tile]:
-    """What the first method shows for, beside the unpruned one where that ran too."""
+    """The main figures of the first method; its speed is compared with full if that ran."""
     name, entry = next(iter(content["methods"].items()))
     full = content["methods"].get(Method.FULL.value) if name != Method.FULL.value else None
     tiles: list[Tile] = []
@@ -143,23 +139,23 @@ def _tiles(content: Mapping[str, Any], classes: int) -> list[Tile]:
             Tile(
                 percent(entry["agreement_with_full"]),
                 "%",
-                f"of the pixels as without pruning, over {entry['agreement_frames']} frames",
+                f"of pixels equal to unpruned labels, over {entry['agreement_frames']} frames",
             )
         )
     if entry["frames_per_second"]:
-        text = "frames a second"
+        text = "frames per second"
         if full and full["frames_per_second"]:
             ratio = entry["frames_per_second"] / full["frames_per_second"]
             text += f", {ratio:.1f} × full"
         tiles.append(Tile(number(entry["frames_per_second"], 2), "", text))
     tiles.append(
-        Tile(number(entry["active_classes_mean"], 1), "", f"of {classes} classes decoded a frame")
+        Tile(number(entry["active_classes_mean"], 1), "", f"of {classes} classes decoded per frame")
     )
     return tiles
 
 
 def _sections(content: Mapping[str, Any], has_gallery: bool) -> list[tuple[str, str]]:
-    """Anchors and names of the sections that the page has."""
+    """Anchors and names of the page's sections."""
     labelled = any(entry["confusion_matrix"] for entry in content["methods"].values())
     all_sections = (
         ("headline", "Methods", True),
@@ -180,86 +176,10 @@ def _gallery_text(evaluated: Evaluated) -> str:
     if any(entry.miou is not None for entry in figures):
         by = f"mean IoU of {method} over the classes in the frame"
     elif any(entry.agreement_with_full is not None for entry in figures):
-        by = f"the share of pixels where {method} says what full says; there is no ground truth"
+        by = f"the share of pixels where {method} agrees with full; there is no ground truth"
     else:
-        return "Evenly spread over the run. The slider moves the boundary."
+        return "At even distances over the run. The slider moves the boundary."
     return f"Ranked by {by}. The sliders move the boundaries."
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Paths by method in one box, and its axes."""
-
-    paths: Mapping[str, str]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-
-
-def _histogram(frames: Mapping[str, Sequence[FrameFigures]]) -> Chart:
-    latencies = {name: [entry.latency_ms for entry in group] for name, group in frames.items()}
-    scale = Scale.of([value for group in latencies.values() for value in group], from_zero=True)
-    paths = {name: histogram_path(group, scale) for name, group in latencies.items()}
-    return Chart(paths, tuple(scale.ticks("ms")), ())
-
-
-def _lines(frames: Mapping[str, Sequence[FrameFigures]], field: str) -> Chart:
-    values = {
-        name: [
-            float(len(entry.active)) if field == "active" else entry.latency_ms for entry in group
-        ]
-        for name, group in frames.items()
-    }
-    first = next(iter(frames.values()))
-    seconds = elapsed_s(first)
-    xs = [float(place) for place in range(len(first))] if seconds is None else seconds
-    x_scale = Scale(xs[0], max(xs) if max(xs) > xs[0] else xs[0] + 1.0, False)
-    y_scale = Scale.of([value for group in values.values() for value in group], from_zero=True)
-    return Chart(
-        {name: line_path(xs, group, x_scale, y_scale) for name, group in values.items()},
-        tuple(x_scale.ticks("images" if seconds is None else "s")),
-        tuple(y_scale.ticks("ms" if field == "latency_ms" else "")),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """When which classes were active, the most often active first.
-
-    rows: class index, path, and the share of the frames as text. left_out: classes not shown.
-    """
-
-    method: str
-    rows: tuple[tuple[int, str, str], ...]
-    left_out: int
-    always_all: bool
-    x_ticks: tuple[Tick, ...]
-
-
-def _strips(evaluated: Evaluated) -> list[Strip]:
-    classes = len(evaluated.vocabulary.classes)
-    strips = []
-    for method, group in evaluated.frames.items():
-        seconds = elapsed_s(group)
-        times = [float(place) for place in range(len(group))] if seconds is None else seconds
-        active = [entry.active for entry in group]
-        counts = {index: sum(index in frame for frame in active) for index in set().union(*active)}
-        often = sorted(counts, key=lambda index: (-counts[index], index))
-        paths = strip_paths(active, frame_edges(times))
-        last = max(times) if max(times) > times[0] else times[0] + 1.0
-        ticks = Scale(times[0], last, False).ticks("images" if seconds is None else "s")
-        strips.append(
-            Strip(
-                method,
-                tuple(
-                    (index, paths[index], percent(counts[index] / len(group)))
-                    for index in often[:STRIP_CLASSES]
-                ),
-                max(len(often) - STRIP_CLASSES, 0),
-                all(len(frame) == classes for frame in active),
-                tuple(ticks),
-            )
-        )
-    return strips
 
 
 def _gallery(evaluated: Evaluated) -> list[tuple[str, list[ShownFrame]]]:
@@ -267,15 +187,10 @@ def _gallery(evaluated: Evaluated) -> list[tuple[str, list[ShownFrame]]]:
         name: {entry.place: entry for entry in group} for name, group in evaluated.frames.items()
     }
     first = next(iter(evaluated.frames.values()))
-    seconds = elapsed_s(first)
-    second_of = (
-        {}
-        if seconds is None
-        else {entry.place: second for entry, second in zip(first, seconds, strict=True)}
-    )
+    second_of = dict(zip((entry.place for entry in first), elapsed_s(first) or (), strict=False))
     return [
         (
-            choice.title,
+            group.title,
             [
                 shown_frame(
                     place,
@@ -283,21 +198,23 @@ def _gallery(evaluated: Evaluated) -> list[tuple[str, list[ShownFrame]]]:
                     {name: figures[place] for name, figures in by_place.items()},
                     second_of.get(place),
                 )
-                for place in choice.places
+                for place in group.places
             ],
         )
-        for choice in evaluated.pictures.choices()
+        for group in evaluated.pictures.groups()
     ]
 
 
 def _notes(content: Mapping[str, Any]) -> list[str]:
-    """What is odd about the input, as far as results.json tells."""
+    """Problems of the input, from results.json."""
     recording = content.get("recording", {})
     notes = [f"{note}." for note in recording.get("notes", [])]
     notes += [f"{times} × {problem}" for problem, times in recording.get("problems", {}).items()]
     if recording.get("images_without_labels"):
-        notes.append(f"{recording['images_without_labels']} images have no labels of their stamp.")
+        notes.append(
+            f"{recording['images_without_labels']} images have no labels of the same stamp."
+        )
     if recording.get("label_names_not_in_vocabulary"):
         names = ", ".join(recording["label_names_not_in_vocabulary"])
-        notes.append(f"Labels that are no classes of the vocabulary, and do not count: {names}.")
+        notes.append(f"Labels outside the vocabulary, which do not count: {names}.")
     return notes

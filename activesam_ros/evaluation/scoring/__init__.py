@@ -1,1 +1,1 @@
-"""Metrics and figures."""
+"""Metrics, measurements, results.json, and the comparison of two runs."""

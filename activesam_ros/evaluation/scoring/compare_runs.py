@@ -1,4 +1,4 @@
-"""Two runs side by side, and whether the second is worse than the user allows."""
+"""Compare two runs, and check whether the second is worse than the user allows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Results = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of one method in both runs; None where a run does not know it."""
+    """A metric of one method in both runs; None when a run does not have it."""
 
     method: str
     metric: str
@@ -37,7 +37,7 @@ class Difference:
 
     @property
     def worsening(self) -> float | None:
-        """By how much the second is worse, negative where it is better; None where unknown."""
+        """How much worse the second run is, negative if better; None if either is unknown."""
         if self.first is None or self.second is None:
             return None
         change = self.second - self.first
@@ -46,9 +46,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A metric may get worse by ``amount``, in its own unit or, if relative, as a share of A's.
+    """A metric may get worse by ``amount``: in its own unit or, if relative, as a share of A's.
 
-    method: None for every method that both runs have.
+    method: None for every method of both runs.
     """
 
     text: str
@@ -59,26 +59,26 @@ class Limit:
 
 
 def read_run(path: Path) -> Results:
-    """results.json at ``path`` or in that folder; raises UsageError."""
+    """Read results.json at ``path`` or in the folder ``path``; raises UsageError."""
     file = path / RESULTS_NAME if path.is_dir() else path
     try:
         content = json.loads(file.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise UsageError(f"{file} is no JSON file: {error}.") from error
+        raise UsageError(f"{file} is not a JSON file: {error}.") from error
     methods = content.get("methods") if isinstance(content, dict) else None
     if (
         not isinstance(methods, dict)
         or not methods
         or not all(isinstance(entry, dict) for entry in methods.values())
     ):
-        raise UsageError(f"{file} has no methods; give what `activesam evaluate` wrote.")
+        raise UsageError(f"{file} has no methods; give a file that `activesam evaluate` wrote.")
     return dict(content)
 
 
 def limit_of(text: str, methods: Sequence[str]) -> Limit:
-    """``[METHOD/]METRIC:AMOUNT[%]``; a class's name may hold colons and slashes.
+    """Parse ``[METHOD/]METRIC:AMOUNT[%]``; the name of a class may contain colons and slashes.
 
     Raises UsageError.
     """
@@ -105,7 +105,7 @@ def limit_of(text: str, methods: Sequence[str]) -> Limit:
 
 
 def higher_is_better(metric: str) -> bool:
-    """Which direction of a metric is better; raises UsageError when there is no such metric."""
+    """Whether higher values of ``metric`` are better; raises UsageError for an unknown metric."""
     if metric in HIGHER_IS_BETTER or metric.startswith(CLASS_PREFIX):
         return True
     head, _, key = metric.rpartition(".")
@@ -121,7 +121,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def differences(first: Results, second: Results) -> list[Difference]:
-    """Every metric of every method that both runs have and at least one run knows.
+    """Every metric of every common method, unless both values are null.
 
     Raises UsageError when the runs have no method in common.
     """
@@ -139,7 +139,7 @@ def differences(first: Results, second: Results) -> list[Difference]:
 
 
 def common_methods(first: Results, second: Results) -> list[str]:
-    """Methods of both runs, in the order of the first; raises UsageError when there are none."""
+    """Methods of both runs, in the order of the first; raises UsageError if there are none."""
     common = [name for name in first["methods"] if name in second["methods"]]
     if not common:
         raise UsageError(
@@ -150,9 +150,9 @@ def common_methods(first: Results, second: Results) -> list[str]:
 
 
 def violations(limits: Sequence[Limit], found: Sequence[Difference]) -> list[str]:
-    """What got worse by more than its limit, one sentence each.
+    """Each metric that got worse by more than its limit, one sentence each.
 
-    Raises UsageError where a limit is on what the runs do not both know.
+    Raises UsageError when a limit names a metric that is not in both runs.
     """
     sentences = []
     for limit in limits:
@@ -162,16 +162,16 @@ def violations(limits: Sequence[Limit], found: Sequence[Difference]) -> list[str
             if entry.metric == limit.metric and limit.method in (None, entry.method)
         ]
         if not matching:
-            raise UsageError(f"--fail-if {limit.text!r}: neither run knows {limit.metric}.")
+            raise UsageError(f"--fail-if {limit.text!r}: neither run has {limit.metric}.")
         for entry in matching:
             if entry.worsening is None:
                 run = "A" if entry.first is None else "B"
                 raise UsageError(
                     f"--fail-if {limit.text!r}: {entry.metric} of {entry.method} is null in {run}, "
-                    "so nothing can be said."
+                    "so the runs cannot be compared."
                 )
             allowed = limit.amount * abs(entry.first or 0.0) if limit.relative else limit.amount
-            # what is allowed is not worse: 0.6 - 0.5 is a little more than 0.1
+            # Room for rounding: 0.6 - 0.5 is a little more than 0.1.
             if entry.worsening > allowed + 1e-9 * max(1.0, allowed):
                 sentences.append(
                     f"{entry.metric} of {entry.method} got worse by {entry.worsening:.6g}, from "
@@ -181,7 +181,7 @@ def violations(limits: Sequence[Limit], found: Sequence[Difference]) -> list[str
 
 
 def unlike(first: Results, second: Results) -> list[str]:
-    """What, beside the results, differs between the runs, as dotted keys."""
+    """Dotted keys of what differs between the runs apart from the results."""
     differing = []
     parts = [
         dict(run) | {"corruptions": {"seed": (run.get("corruptions") or {}).get("seed")}}
@@ -194,7 +194,7 @@ def unlike(first: Results, second: Results) -> list[str]:
 
 
 def _metrics(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of a method by name, ``latency_ms.p95`` for one inside a group."""
+    """The metrics of a method by name; one inside a group is called ``latency_ms.p95``."""
     metrics: dict[str, float | None] = {}
     for key, value in entry.items():
         if key in HIGHER_IS_BETTER or key in LOWER_IS_BETTER:
@@ -205,7 +205,7 @@ def _metrics(entry: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _corruption_metrics(run: Results, method: str) -> dict[str, float | None]:
-    """``corruptions.fog:5.miou`` for one corruption, ``corruptions.mean.miou`` for all."""
+    """``corruptions.fog:5.miou`` for one corruption, ``corruptions.mean.miou`` for their mean."""
     corruptions = run.get("corruptions")
     if not corruptions:
         return {}
@@ -231,5 +231,5 @@ def _number(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UsageError(f"A results.json holds {value!r} where a number belongs.")
+        raise UsageError(f"A results.json has {value!r} in place of a number.")
     return float(value) if math.isfinite(value) else None  # NaN exceeds no limit

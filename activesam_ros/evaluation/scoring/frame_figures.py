@@ -1,4 +1,4 @@
-"""The figures of single frames: what the charts, the table of frames and the gallery rest on."""
+"""The figures of single frames, the source of charts, frames.csv and the gallery."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FrameFigures:
-    """One method on one frame; fractions and milliseconds, None where they cannot be computed.
+    """One method on one frame; fractions and milliseconds, None if undefined.
 
-    place: of the image in its source, from 0. name: what the source calls it. stamp_ns: None where
-    frames do not follow each other in time. active: ascending indices of the decoded classes. miou:
-    over the classes labelled in the frame. flicker: None for the first frame.
+    place: index of the image in its source. name: its name in the source. stamp_ns: None when
+    frames do not follow each other in time. active: ascending indices of the decoded classes.
+    miou: over the classes labelled in the frame. flicker: None for the first frame.
     """
 
     place: int
@@ -28,12 +28,12 @@ class FrameFigures:
 
     @property
     def score(self) -> float | None:
-        """How good the frame is: mIoU, else agreement with the unpruned method."""
+        """The quality of the frame: mIoU, or agreement with the unpruned method without labels."""
         return self.agreement_with_full if self.miou is None else self.miou
 
 
 def elapsed_s(figures: Sequence[FrameFigures]) -> list[float] | None:
-    """Seconds since the first frame; None where frames do not follow each other in time."""
+    """Seconds since the first frame; None when frames do not follow each other in time."""
     stamps_ns = [entry.stamp_ns for entry in figures]
     known = [stamp for stamp in stamps_ns if stamp is not None]
     if not known or len(known) != len(stamps_ns):

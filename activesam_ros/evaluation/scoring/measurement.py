@@ -1,4 +1,4 @@
-"""How long a segmentation takes and how much memory is in use at most meanwhile."""
+"""Measure the time and the peak memory of a segmentation."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from activesam_ros.streaming.streams import StreamingSegmenter
 _MIB = 1 << 20
 _CLEAR_REFERENCES = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-_RESET_PEAK = "5"  # proc(5): sets the peak resident set size to the present one
+_RESET_PEAK = "5"  # proc(5): sets the peak resident set size to the current size
 
 
 class ImageSegmenter(Protocol):
-    """What replay and evaluation need of a Segmenter."""
+    """The part of a Segmenter that replay and evaluation use."""
 
     def segment(self, image: NDArray[np.uint8], /) -> Segmentation: ...
 
 
 def for_frame(segmenter: ImageSegmenter, camera: str, stamp_ns: int | None) -> ImageSegmenter:
-    """What segments a camera's next frame: ``segmenter`` itself where nothing is carried on."""
+    """The segmenter of a camera's next frame: ``segmenter`` itself without streaming."""
     if isinstance(segmenter, StreamingSegmenter):
         return segmenter.frame(camera, stamp_ns)
     return segmenter
@@ -35,7 +35,7 @@ def for_frame(segmenter: ImageSegmenter, camera: str, stamp_ns: int | None) -> I
 
 @dataclass(frozen=True)
 class Measured:
-    """A segmentation with its wall time [ms] and peak memory [MiB], None where unknown."""
+    """A segmentation with its wall time [ms] and peak memory [MiB], None if unknown."""
 
     result: Segmentation
     latency_ms: float
@@ -45,8 +45,8 @@ class Measured:
 class PeakMemory:
     """Peak memory between :meth:`reset` and :meth:`read_mib`.
 
-    On CUDA what PyTorch has allocated on the device; elsewhere the whole process's resident set,
-    which only Linux tells.
+    On CUDA the memory PyTorch allocated on the device; elsewhere the resident memory of the whole
+    process, which is known on Linux only.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -54,7 +54,7 @@ class PeakMemory:
         self._known = True
 
     def reset(self) -> None:
-        """Begin a new measurement."""
+        """Start a new measurement."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             return
@@ -64,7 +64,7 @@ class PeakMemory:
             self._known = False
 
     def read_mib(self) -> float | None:
-        """Peak since the last reset, None where the system does not tell."""
+        """The peak since the last reset [MiB], None if unknown."""
         if self._device.type == "cuda":
             return float(torch.cuda.max_memory_allocated(self._device)) / _MIB
         if not self._known:
@@ -75,7 +75,7 @@ class PeakMemory:
 
 
 def measure(segmenter: ImageSegmenter, image: NDArray[np.uint8], memory: PeakMemory) -> Measured:
-    """Segment ``image`` [H, W, 3] and take the time until its labels are on the host."""
+    """Segment ``image`` [H, W, 3]; the time ends when its labels are on the host."""
     memory.reset()
     started_s = time.perf_counter()
     result = segmenter.segment(image)

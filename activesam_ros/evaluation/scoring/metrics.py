@@ -1,7 +1,7 @@
-"""Segmentation metrics: streaming, mergeable, equal to mmsegmentation's IoUMetric.
+"""Segmentation metrics that can be added up over frames; equal to mmsegmentation's IoUMetric.
 
-Class *indices* run over the vocabulary's order; label maps hold class *ids*, which an
-:class:`IdMap` turns into indices. Values are fractions; NaN where a metric is not defined.
+Class *indices* follow the order of the vocabulary. Label maps hold class *ids*; an :class:`IdMap`
+converts them to indices. Values are fractions, NaN if undefined.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _IGNORED = -1
 class IdMap:
     """From the ids of a label map to class indices.
 
-    table: int32 [65536]; the index of each id's class, ``class_count`` for an id that has no class,
-    -1 for one whose pixels do not count.
+    table: int32 [65536], by id the index of its class, ``class_count`` for an id without a class,
+    or -1 for an id whose pixels do not count.
     """
 
     class_count: int
@@ -39,7 +39,7 @@ class IdMap:
         class_count: int,
         ignored: Sequence[int] = (),
     ) -> IdMap:
-        """The map of ``index_of_id``; ids in ``ignored`` come before it.
+        """The map of ``index_of_id``; ids in ``ignored`` do not count, even with a class.
 
         Raises UsageError for an id or an index out of range.
         """
@@ -47,7 +47,7 @@ class IdMap:
         for id, index in index_of_id.items():
             if not 0 <= id < len(table) or not 0 <= index < class_count:
                 raise UsageError(
-                    f"The label id {id} cannot stand for class {index}: ids go to {len(table) - 1} "
+                    f"The label id {id} cannot mean class {index}: ids range to {len(table) - 1} "
                     f"and classes to {class_count - 1}."
                 )
             table[id] = index
@@ -55,45 +55,45 @@ class IdMap:
         return cls(class_count, table)
 
     def indices(self, labels: LabelMap) -> NDArray[np.int32]:
-        """int32 of the shape of ``labels``: class indices, class_count, or -1 where ignored."""
+        """int32 of the shape of ``labels``: a class index, class_count, or -1 if ignored."""
         return self.table[labels]
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """How often a pixel labelled with a row's class was given a column's class.
+    """How many pixels labelled with a row's class were predicted as a column's class.
 
-    counts: int64 [classes + 1, classes + 1]; the last row is labels and the last column predictions
-    that are no class of the vocabulary.
+    counts: int64 [classes + 1, classes + 1]; the last row counts labels, and the last column
+    predictions, outside the vocabulary.
     """
 
     counts: NDArray[np.int64]
 
     @classmethod
     def empty(cls, class_count: int) -> ConfusionMatrix:
-        """The matrix of no pixels."""
+        """A matrix of zeros."""
         return cls(np.zeros((class_count + 1, class_count + 1), np.int64))
 
     @classmethod
     def of(
         cls, labels: LabelMap, prediction: LabelMap, label_ids: IdMap, prediction_ids: IdMap
     ) -> ConfusionMatrix:
-        """The matrix of one image; both maps [H, W].
+        """The matrix of one image; both maps are [H, W].
 
         Raises UsageError when the shapes differ.
         """
         if labels.shape != prediction.shape:
             raise UsageError(
                 f"Labels of shape {labels.shape} cannot be compared with a prediction of shape "
-                f"{prediction.shape}; they must be of one size."
+                f"{prediction.shape}; both must have the same size."
             )
         side = label_ids.class_count + 1
-        rows = label_ids.indices(labels).reshape(-1)
-        columns = prediction_ids.indices(prediction).reshape(-1)
+        rows = label_ids.indices(labels).reshape(-1)  # [H * W]
+        columns = prediction_ids.indices(prediction).reshape(-1)  # [H * W]
         columns = np.where(columns < 0, side - 1, columns)
         valid = rows >= 0
         pairs = rows[valid].astype(np.int64) * side + columns[valid]
-        counts = np.bincount(pairs, minlength=side * side).astype(np.int64)
+        counts = np.bincount(pairs, minlength=side * side).astype(np.int64)  # [side * side]
         return cls(counts.reshape(side, side))
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
@@ -105,7 +105,7 @@ class ConfusionMatrix:
 
     @property
     def intersection(self) -> NDArray[np.int64]:
-        """Pixels of each class that were given it, int64 [classes]."""
+        """Correct pixels of each class, int64 [classes]."""
         return np.diagonal(self.counts)[:-1]
 
     @property
@@ -116,14 +116,14 @@ class ConfusionMatrix:
 
     @property
     def predicted_pixels(self) -> NDArray[np.int64]:
-        """Pixels that were given each class, int64 [classes]."""
+        """Pixels predicted as each class, int64 [classes]."""
         pixels: NDArray[np.int64] = self.counts.sum(axis=0)[:-1]
         return pixels
 
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class, float64 [classes].
 
-        NaN for a class that is neither labelled nor predicted anywhere.
+        NaN for a class that is neither labelled nor predicted.
         """
         union = self.label_pixels + self.predicted_pixels - self.intersection
         return _ratio(self.intersection, union)
@@ -133,11 +133,11 @@ class ConfusionMatrix:
         return _mean(self.iou())
 
     def miou_of_labelled(self) -> float:
-        """Mean IoU over the classes that are labelled somewhere."""
+        """Mean IoU over the labelled classes."""
         return _mean(self.iou()[self.label_pixels > 0])
 
     def class_accuracy(self) -> NDArray[np.float64]:
-        """Share of each class's labelled pixels that were given it; NaN where it has none."""
+        """Share of correct pixels among the labelled pixels of each class; NaN without pixels."""
         return _ratio(self.intersection, self.label_pixels)
 
     def mean_class_accuracy(self) -> float:
@@ -145,13 +145,13 @@ class ConfusionMatrix:
         return _mean(self.class_accuracy())
 
     def pixel_accuracy(self) -> float:
-        """Share of all pixels labelled with a class that were given it."""
+        """Share of correct pixels among all pixels labelled with a class."""
         return share(int(self.intersection.sum()), int(self.label_pixels.sum()))
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """``hits`` out of ``total``, to be added up."""
+    """``hits`` out of ``total``; shares of several frames are added."""
 
     hits: int = 0
     total: int = 0
@@ -165,7 +165,7 @@ class Share:
 
 
 def agreement(first: LabelMap, second: LabelMap) -> Share:
-    """Pixels where two label maps [H, W] of one vocabulary say the same."""
+    """The share of pixels with equal labels in two label maps [H, W] of one vocabulary."""
     if first.shape != second.shape:
         raise UsageError(
             f"Label maps of shapes {first.shape} and {second.shape} cannot be compared."
@@ -174,10 +174,10 @@ def agreement(first: LabelMap, second: LabelMap) -> Share:
 
 
 def temporal_flicker(previous: LabelMap | None, current: LabelMap) -> Share:
-    """Pixels whose label differs from that of the same pixel one frame earlier.
+    """The share of pixels whose label differs from that of the same pixel one frame before.
 
-    The first frame, and a frame of another size than the one before, count nothing. What moves in
-    the scene flickers too: the figure compares methods on one recording, not recordings.
+    The first frame, and a frame whose size differs from the one before, give 0 of 0. Motion counts
+    as flicker too, so compare methods on one recording, not recordings with each other.
     """
     if previous is None or previous.shape != current.shape:
         return Share()
@@ -187,19 +187,20 @@ def temporal_flicker(previous: LabelMap | None, current: LabelMap) -> Share:
 def presence_recall(
     reference: LabelMap, reference_ids: IdMap, active: Sequence[int], minimum_share: float
 ) -> Share:
-    """Classes that cover more than ``minimum_share`` of a reference [H, W] and are in ``active``.
+    """How many of the classes visible in a reference label map [H, W] are active.
 
-    active: class indices. The share is of the reference's pixels that count.
+    A class is visible when it covers more than ``minimum_share`` of the pixels that count.
+    active: class indices.
     """
     indices = reference_ids.indices(reference).reshape(-1)
     counted = indices[indices >= 0]
     pixels = np.bincount(counted, minlength=reference_ids.class_count)[: reference_ids.class_count]
-    there = np.flatnonzero(pixels > minimum_share * counted.size)
-    return Share(int(np.isin(there, list(active)).sum()), len(there))
+    visible = np.flatnonzero(pixels > minimum_share * counted.size)
+    return Share(int(np.isin(visible, list(active)).sum()), len(visible))
 
 
 def share(hits: int, total: int) -> float:
-    """``hits / total``, NaN of nothing."""
+    """``hits / total``, NaN if ``total`` is 0."""
     return hits / total if total else float("nan")
 
 

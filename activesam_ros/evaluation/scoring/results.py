@@ -1,4 +1,4 @@
-"""results.json, and the table that a command prints."""
+"""The content of results.json, and the tables that commands print."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def document(
 ) -> dict[str, Any]:
     """The content of results.json.
 
-    machine: :func:`machine` where the network ran. about: what was evaluated, with which settings.
+    machine: of :func:`machine`, in the process of the network. about: further entries: what was
+    evaluated, with which settings.
     """
     return {
         "methods": {method.value: tally.results() for method, tally in tallies.items()},
@@ -39,7 +40,7 @@ def document(
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What this process computes with."""
+    """The entry ``machine`` of results.json for this process."""
     return {
         "device": _device_name(device),
         "dtype": str(dtype).removeprefix("torch."),
@@ -50,7 +51,7 @@ def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def about_vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
-    """What results.json says of the vocabulary."""
+    """The entry ``vocabulary`` of results.json."""
     return {
         "name": vocabulary.name,
         "classes": len(vocabulary.classes),
@@ -59,7 +60,7 @@ def about_vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
 
 
 def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
-    """Write results.json into ``folder``, whole or not at all; raises UsageError."""
+    """Write results.json into ``folder``, as a whole or not at all; raises UsageError."""
     path = folder / RESULTS_NAME
     partial = path.with_name(path.name + ".partial")
     try:
@@ -72,13 +73,13 @@ def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def check_output(folder: Path, option: str = "--output") -> None:
-    """Refuse an output that cannot be a folder, before any work is done; raises UsageError."""
+    """Refuse an output that is a file, before any work; raises UsageError."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{option} {folder} is a file; give a folder.")
 
 
 def summary_table(content: Mapping[str, Any]) -> str:
-    """A line a method: accuracy in per cent, speed, active classes, memory."""
+    """One line per method: accuracy in per cent, speed, active classes, memory."""
     head = (
         "method", "frames", "mIoU %", "pixel %", "frames/s", "p50 ms", "p95 ms", "active",
         "agree %", "MiB",
@@ -102,7 +103,7 @@ def summary_table(content: Mapping[str, Any]) -> str:
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, the first left, the others right."""
+    """Align the cells of ``rows``: the first column left, the others right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
@@ -114,12 +115,12 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """0.1234 -> 12.3; a dash for None."""
+    """0.1234 becomes 12.3, None becomes a dash."""
     return "-" if fraction is None else f"{fraction * 100:.1f}"
 
 
 def number(value: float | None, digits: int) -> str:
-    """``value`` with ``digits`` decimals; a dash for None."""
+    """``value`` with ``digits`` decimals; None becomes a dash."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 

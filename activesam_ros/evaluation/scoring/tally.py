@@ -1,4 +1,4 @@
-"""What one method did over a run: accuracy, speed, active classes, agreement."""
+"""The results of one method over a run: accuracy, speed, active classes, agreement."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from activesam_ros.image_files import LabelMap
 from activesam_ros.prompts.vocabulary import Vocabulary
 
 MINIMUM_SHARE = 0.005
-"""Classes that cover more of a frame than this count in presence recall."""
+"""Presence recall counts classes that cover a larger share of a frame."""
 
 
 class MethodTally:
-    """Adds up the frames of one method; ``figures`` are those of each.
+    """Adds up the frames of one method. ``figures`` holds the figures of each frame.
 
-    label_ids: from the ids of the ground truth to class indices, None where there is none.
-    predicted_ids: from those of the masks, :func:`prediction_ids`.
+    label_ids: from ground-truth ids to class indices, None without ground truth. predicted_ids:
+    from mask ids to class indices, of :func:`prediction_ids`.
     """
 
     def __init__(
@@ -59,11 +59,10 @@ class MethodTally:
         labels: LabelMap | None,
         full: LabelMap | None,
     ) -> None:
-        """Add a frame; place and name are those of its sample.
+        """Add a frame with the place, name and stamp of its sample.
 
-        stamp_ns: None where frames do not follow each other in time. labels: ground truth [H, W].
-        full: what the method without pruning says of the frame, [H, W]. Raises UsageError when
-        their sizes differ from the prediction's.
+        labels: ground truth [H, W]. full: labels [H, W] of the unpruned method. Raises UsageError
+        when their sizes differ from the prediction's.
         """
         result = measured.result
         confusion, agreed, flicker = None, Share(), Share()
@@ -106,9 +105,9 @@ class MethodTally:
             self._peak_memory_mib = max(self._peak_memory_mib or 0.0, measured.peak_memory_mib)
 
     def extend(self, later: MethodTally) -> None:
-        """Add the frames of ``later``, which follow this tally's.
+        """Add the frames of ``later``, which follow the frames of this tally.
 
-        The same, but for timings and memory, as if this tally had been given them one by one.
+        The result equals adding those frames one by one, except for timings and memory.
         """
         self._confusion += later._confusion
         self._labelled_frames += later._labelled_frames
@@ -132,11 +131,11 @@ class MethodTally:
 
     @property
     def frames(self) -> int:
-        """Frames added so far."""
+        """The number of frames added so far."""
         return len(self.figures)
 
     def results(self) -> dict[str, object]:
-        """The entry of results.json: fractions, milliseconds, MiB; None where undefined."""
+        """The entry in results.json: fractions, milliseconds, MiB; None if undefined."""
         latencies_ms = [entry.latency_ms for entry in self.figures]
         total_ms = sum(latencies_ms)
         return {
@@ -156,7 +155,7 @@ class MethodTally:
         }
 
     def _accuracy(self) -> dict[str, object]:
-        """All None, with no frame labelled."""
+        """The accuracy entries, all None without a labelled frame."""
         names = [entry.name for entry in self._vocabulary.classes]
         labelled = self._labelled_frames > 0
         iou = dict(zip(names, (_known(value) for value in self._confusion.iou()), strict=True))
@@ -172,7 +171,7 @@ class MethodTally:
         }
 
     def _stages(self) -> dict[str, dict[str, float | None]]:
-        """Percentiles of each stage over the frames that have it."""
+        """Percentiles of each stage over the frames that ran it."""
         durations_ms: dict[str, list[float]] = {}
         for entry in self.figures:
             for stage, duration_ms in entry.stages_ms.items():
@@ -188,13 +187,13 @@ class MethodTally:
 
 
 def prediction_ids(vocabulary: Vocabulary) -> IdMap:
-    """From the ids of a mask to class indices; the same map serves labels of the same ids."""
+    """From mask ids to class indices. The map also suits ground truth with the same ids."""
     index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
     return IdMap.of(index_of_id, len(vocabulary.classes))
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:
-    """Median and 95th percentile, linearly interpolated; None of nothing."""
+    """The median and the 95th percentile, linearly interpolated; None without values."""
     if not values:
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])

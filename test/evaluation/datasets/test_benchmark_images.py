@@ -239,6 +239,8 @@ def test_the_published_settings_are_defaults_that_the_user_overrides() -> None:
     assert benchmark_settings(city, Method.ACTIVESAM, city_classes, []).background_threshold == 0
     changed = benchmark_settings(voc21, Method.FULL, voc_classes, ["background_threshold=0.2"])
     assert (changed.background_threshold, changed.confidence_threshold) == (0.2, 0.3)
+    with pytest.raises(UsageError, match=r"streaming=true cannot be used with 'voc21'"):
+        benchmark_settings(voc21, Method.ACTIVESAM, voc_classes, ["streaming=true"])
 
 
 def test_published_figures_stand_beside_the_measured_ones() -> None:

@@ -97,7 +97,7 @@ def test_topics_that_do_not_fit_are_refused_in_whichever_part_that_shows(bags: B
     for part, count in zip((Part(0, 1), Part(1, 2)), counts, strict=True):
         list(reader.samples(part, count))
     together = dataclasses.replace(counts[0])
-    with pytest.raises(RecordingError, match="Wrong pair of topics"):
+    with pytest.raises(RecordingError, match="The topics do not match"):
         together.extend(counts[1])
 
 

@@ -40,7 +40,11 @@ from activesam_ros.evaluation.execution.executors import (
 )
 from activesam_ros.evaluation.execution.journaled_run import journaled_run
 from activesam_ros.evaluation.execution.local_processes import LocalExecutor
-from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
+from activesam_ros.evaluation.execution.part_journal import (
+    JOURNAL_NAME,
+    RESULT_CLASSES,
+    PartJournal,
+)
 from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.pipeline import NetworkOptions
@@ -155,7 +159,7 @@ def test_when_all_is_killed_its_finished_parts_are_not_done_again(
     pictures, expected = outcome.result.tallies.pictures, alone.result.tallies.pictures
     assert pictures is not None
     assert expected is not None
-    assert pictures.choices() == expected.choices()
+    assert pictures.groups() == expected.groups()
 
 
 def test_workers_are_replaced_no_more_often_than_stated(
@@ -164,7 +168,7 @@ def test_workers_are_replaced_no_more_often_than_stated(
     assert isinstance(task.source, BagSource)
     deadly = fatal.FatalSource(task.source, 1, tmp_path / "killed")
     with pytest.raises(
-        ExecutorError, match=r"at images 1 to 1: worker 0 was killed by SIGKILL; 1 .* than 0 are"
+        ExecutorError, match=r"at images 1 to 1: worker 0 was killed by SIGKILL; 1 .* at most 0 are"
     ):
         LocalExecutor(1, restarts=0).run(
             dataclasses.replace(task, source=deadly), 6, lambda more: None
@@ -230,7 +234,7 @@ class FakePool:
     def start(self, worker: int) -> None:
         self.pending.append(WorkerEvent(worker, EventKind.READY, {"worker": worker}))
 
-    def give(self, worker: int, part: Part) -> None:
+    def assign(self, worker: int, part: Part) -> None:
         self.given.append(part)
         if self.losses and self.choose(2):
             self.losses -= 1
@@ -242,14 +246,14 @@ class FakePool:
         self.pending.append(WorkerEvent(worker, EventKind.ADVANCED, result.count.images))
         self.pending.append(WorkerEvent(worker, EventKind.FINISHED, result))
 
-    def listen(self) -> Sequence[WorkerEvent]:
+    def wait(self) -> Sequence[WorkerEvent]:
         assert self.pending, "nobody works and the source is not done"
         worker = self.pending[self.choose(len(self.pending))].worker
         event = next(event for event in self.pending if event.worker == worker)
         self.pending.remove(event)
         return [event]
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         pass
 
 
@@ -264,27 +268,73 @@ def test_every_image_counts_once_and_in_order(
     images: int, workers: int, guess: int | None, losses: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    crew = FakePool(images, losses, lambda below: int(random.integers(below)))
+    pool = FakePool(images, losses, lambda below: int(random.integers(below)))
+    parts = PartQueue(part_size(workers, guess), guess)
     progress: list[int] = []
-    total, machine, lost = run_pool(crew, workers, 5, guess, progress.append)
+    total, machine, lost = run_pool(pool, parts, workers, 5, progress.append)
     assert list(total.count.problems) == [str(place) for place in range(images)]
     assert set(total.count.problems.values()) <= {1}
     assert sum(progress) == images
-    assert lost <= losses - crew.losses  # one may be lost beyond the end, when all is done
+    assert lost <= losses - pool.losses  # one may be lost beyond the end, when all is done
     assert machine["worker"] < workers
 
 
-def test_a_stream_is_not_cut_into_parts(task: Task, tmp_path: Path) -> None:
-    streaming = {name: each.replace({"streaming": True}) for name, each in task.settings.items()}
-    task = dataclasses.replace(task, settings=streaming, corruptions=None)
-    alone = InProcess().run(task, 6, lambda more: None)
-    with journaled_run(InProcess(), task, {"job": 1}, tmp_path / "out", 6, "frame") as outcome:
-        assert told(outcome) == told(alone)
+@pytest.fixture
+def streamed(task: Task) -> Task:
+    """A task whose frames depend on the frames before them: the active set grows."""
+    values = {
+        "streaming": True,
+        "max_active": 4,
+        "enter_threshold": 0.0,
+        "leave_threshold": 0.0,
+        "scene_change_threshold": 0.0,
+    }
+    settings = {method: each.replace(values) for method, each in task.settings.items()}
+    names = ("road", "car", "tree", "sky", "person", "bus", "dog", "lamp", "wall", "sign")
+    vocabulary = vocabulary_from_names(list(names))
+    ids = prediction_ids(vocabulary)
+    return dataclasses.replace(
+        task, vocabulary=vocabulary, label_ids=ids, settings=settings, corruptions=None
+    )
+
+
+def test_a_stream_is_not_cut_into_parts(streamed: Task, tmp_path: Path) -> None:
+    alone = InProcess().run(streamed, 6, lambda more: None)
+    active = alone.result.tallies.clean[Method.ACTIVESAM].results()["active_classes_over_time"]
+    assert isinstance(active, dict)
+    assert len(set(active["active_classes"])) > 1  # cutting the stream would change the results
+    done: list[int] = []
+    executor = LocalExecutor(None, restarts=0)
+    with journaled_run(executor, streamed, {"job": 1}, tmp_path / "out", 6, "frame") as outcome:
         assert not (tmp_path / "out").exists()
+    assert told(outcome) == told(alone)
+    assert outcome.executor["workers"] == 1
+    assert LocalExecutor(1, restarts=0).run(streamed, 6, done.append).executor["workers"] == 1
+    assert sum(done) == 6
+
+
+def test_a_stream_starts_again_when_its_worker_is_lost(
+    streamed: Task, fatal: Any, tmp_path: Path
+) -> None:
+    assert isinstance(streamed.source, BagSource)
+    alone = InProcess().run(streamed, 6, lambda more: None)
+    deadly = fatal.FatalSource(streamed.source, 3, tmp_path / "killed")
+    done: list[int] = []
+    outcome = LocalExecutor(1, restarts=1).run(
+        dataclasses.replace(streamed, source=deadly), 6, done.append
+    )
+    assert told(outcome) == told(alone)
+    assert outcome.executor["lost_workers"] == 1
+    assert (min(done), sum(done)) == (-3, 6)
+
+
+def test_several_workers_for_a_stream_are_refused(streamed: Task) -> None:
+    with pytest.raises(UsageError, match="--workers 2 cannot be used with streaming=true"):
+        LocalExecutor(2, restarts=0).run(streamed, 6, lambda more: None)
 
 
 class Interrupted(Exception):
-    """What ends a crew's work early."""
+    """What ends a pool's work early."""
 
 
 @settings(max_examples=25)
@@ -300,7 +350,7 @@ def test_interrupted_anywhere_every_image_counts_once(
 ) -> None:
     random = np.random.default_rng(seed)
 
-    def listened(below: int) -> int:
+    def choose(below: int) -> int:
         nonlocal events
         events -= 1
         if events < 0:
@@ -310,14 +360,14 @@ def test_interrupted_anywhere_every_image_counts_once(
     with tempfile.TemporaryDirectory() as folder:
         journal = PartJournal(Path(folder) / "out", {"job": 1})
         with contextlib.suppress(Interrupted):
-            run_pool(
-                FakePool(images, 0, listened), workers[0], 0, guess, lambda more: None, journal
-            )
+            parts = PartQueue(part_size(workers[0], guess), guess, journal)
+            run_pool(FakePool(images, 0, choose), parts, workers[0], 0, lambda more: None)
         journal.close()
         journal = PartJournal(Path(folder) / "out", {"job": 1})
         before, progress = journal.images, [0]
-        crew = FakePool(images, 0, lambda below: int(random.integers(below)))
-        total, _, _ = run_pool(crew, workers[1], 0, guess, progress.append, journal)
+        pool = FakePool(images, 0, lambda below: int(random.integers(below)))
+        parts = PartQueue(part_size(workers[1], guess), guess, journal)
+        total, _, _ = run_pool(pool, parts, workers[1], 0, progress.append)
         journal.remove()
         assert not (Path(folder) / "out").exists()
     assert list(total.count.problems) == [str(place) for place in range(images)]
@@ -335,7 +385,10 @@ def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: 
     with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
         PartJournal(tmp_path, {"job": 2})
     evil = zlib.compress(pickle.dumps(os.getcwd))
-    for data, message in ((evil, "posix.getcwd is no part of a result"), (b"torn", "is damaged")):
+    for data, message in (
+        (evil, "posix.getcwd does not belong in a result"),
+        (b"torn", "is damaged"),
+    ):
         with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
             database.execute("UPDATE parts SET result = ?", (data,))
         journal = PartJournal(tmp_path, {"job": 1})
@@ -345,6 +398,26 @@ def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: 
     (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
     with pytest.raises(RecordingError, match="is not what an interrupted evaluation leaves"):
         PartJournal(tmp_path, {"job": 1})
+
+
+def test_a_journal_of_an_earlier_version_is_refused_and_kept(tmp_path: Path) -> None:
+    journal = PartJournal(tmp_path, {"job": 1})
+    part = Part(0, 2)
+    journal.keep(part, part_result(part, 9))
+    journal.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
+        database.execute("PRAGMA user_version=0")  # what versions before the first wrote
+    with pytest.raises(UsageError, match=r"interrupted evaluation of another version.*remove the"):
+        PartJournal(tmp_path, {"job": 1})
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
+        assert database.execute("SELECT count(*) FROM parts").fetchone() == (1,)
+
+
+def test_every_class_that_a_journal_may_hold_exists() -> None:
+    own = [(module, name) for module, name in RESULT_CLASSES if module.startswith("activesam_ros.")]
+    assert len(own) > 10
+    for module, name in own:
+        assert getattr(importlib.import_module(module), name).__module__ == module
 
 
 def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:

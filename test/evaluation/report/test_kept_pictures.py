@@ -31,36 +31,36 @@ def test_parts_keep_what_the_whole_run_keeps(
     joined.extend(kept(values[low:high], low))
     joined.extend(kept(values[high:], high))
     assert joined.pictures == kept(values).pictures
-    assert joined.choices() == kept(values).choices()
+    assert joined.groups() == kept(values).groups()
 
 
 @given(scores)
 def test_the_worst_and_the_best_are_shown_and_none_twice(values: list[float | None]) -> None:
     pictures = kept(values)
     assert len(pictures.pictures) <= 2 * SAMPLE + 3 * FRAMES_EACH
-    choices = pictures.choices()
-    places = [place for choice in choices for place in choice.places]
+    groups = pictures.groups()
+    places = [place for group in groups for place in group.places]
     assert len(set(places)) == len(places) > 0
     assert all(pictures.pictures[place].jpeg == str(place).encode() for place in places)
     known = [value for value in values if value is not None]
     if not known:
-        assert [choice.title for choice in choices] == ["Frames"]
+        assert [group.title for group in groups] == ["Frames"]
         return
-    assert values[choices[0].places[0]] == min(known)
+    assert values[groups[0].places[0]] == min(known)
     if len(known) > 1:
-        assert choices[-1].title == "Best"
-        assert values[choices[-1].places[0]] == max(known)
+        assert groups[-1].title == "Best"
+        assert values[groups[-1].places[0]] == max(known)
 
 
 def test_the_median_is_in_the_middle() -> None:
     values: list[float | None] = [((place * 7) % 31) / 31 for place in range(31)]
-    worst, median, best = kept(values).choices()
+    worst, median, best = kept(values).groups()
     assert [round(31 * float(values[place] or 0)) for place in worst.places] == [0, 1, 2]
     assert [round(31 * float(values[place] or 0)) for place in median.places] == [14, 15, 16]
     assert [round(31 * float(values[place] or 0)) for place in best.places] == [30, 29, 28]
     (long_median,) = (
-        choice for choice in kept([place / 1000 for place in range(1000)]).choices()
-        if choice.title == "Median"
+        group for group in kept([place / 1000 for place in range(1000)]).groups()
+        if group.title == "Median"
     )  # fmt: skip
     assert all(300 < place < 700 for place in long_median.places)
 

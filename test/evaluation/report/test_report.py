@@ -17,12 +17,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.commands.options.corruptions import corruption_results
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Tallies
 from activesam_ros.evaluation.report.tables import corruption_figures, headline
 from activesam_ros.evaluation.report.write_report import Evaluated, page, write_report
+from activesam_ros.evaluation.scoring.corruption_results import corruption_results
 from activesam_ros.evaluation.scoring.results import document, machine, percent
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
@@ -142,7 +142,7 @@ def test_none_is_best_where_all_show_the_same(labelled: Evaluated) -> None:
     first, second = content["methods"].values()
     for speed, best in ((0.5701, (False, False)), (0.5801, (False, True))):
         first["frames_per_second"], second["frames_per_second"] = 0.5699, speed
-        (row,) = (row for row in headline(content) if row.title == "Frames a second")
+        (row,) = (row for row in headline(content) if row.title == "Frames per second")
         assert row.best == best
 
 
@@ -203,7 +203,7 @@ def test_without_ground_truth_corruptions_are_held_against_clean_labels(
 
 def test_a_page_without_ground_truth_ranks_by_agreement(unlabelled: Evaluated) -> None:
     text = page(unlabelled)
-    assert "share of pixels where activesam says what full says" in text
+    assert "share of pixels where activesam agrees with full" in text
     assert 'id="confusion"' not in text
     assert 'id="classes"' not in text
     assert "boundary between prediction and full" in text

@@ -165,7 +165,7 @@ def test_maps_of_different_size_are_refused() -> None:
 
 @pytest.mark.parametrize(("id", "index"), [(70000, 0), (0, 2), (-1, 0)])
 def test_an_id_map_refuses_what_is_out_of_range(id: int, index: int) -> None:
-    with pytest.raises(UsageError, match=f"label id {id} cannot stand for class {index}"):
+    with pytest.raises(UsageError, match=f"label id {id} cannot mean class {index}"):
         IdMap.of({id: index}, 2)
 
 

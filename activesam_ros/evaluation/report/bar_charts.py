@@ -1,0 +1,171 @@
+"""Bar charts of the report: IoU of each class, latency histogram, and when classes were active.
+
+This module computes the bars; ``page/page.html`` places them and ``page/page.css`` colors them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from activesam_ros.evaluation.report.axes import MAX_COLUMNS, Scale, Tick
+from activesam_ros.evaluation.report.line_charts import time_axis
+from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
+from activesam_ros.evaluation.scoring.results import percent
+from activesam_ros.prompts.colors import Color
+
+HISTOGRAM_BINS = 48
+SHOWN_ACTIVE_CLASSES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ClassBars:
+    """The IoU of one class: for each method the text and the width of its bar, in per cent.
+
+    widths: None if the IoU is undefined. share: of all labelled pixels, as text.
+    """
+
+    name: str
+    color: str
+    share: str
+    iou: tuple[str, ...]
+    widths: tuple[float | None, ...]
+
+
+def class_bars(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple[ClassBars, ...]:
+    """Bars for the classes that are labelled or predicted, most labelled pixels first."""
+    methods = [entry for entry in content["methods"].values() if entry["per_class_iou"]]
+    if not methods:
+        return ()
+    matrix = methods[0]["confusion_matrix"]
+    pixels = np.array(matrix["counts"]).sum(axis=1)[:-1]  # [classes]
+    bars = []
+    for index in np.argsort(-pixels, kind="stable").tolist():
+        name = matrix["classes"][index]
+        values = [entry["per_class_iou"][name] for entry in methods]
+        if any(value is not None for value in values):
+            bars.append(
+                ClassBars(
+                    name=name,
+                    color=css_color(colors[name]),
+                    share=percent(pixels[index] / pixels.sum() if pixels.any() else None),
+                    iou=tuple(percent(value) for value in values),
+                    widths=tuple(None if v is None else round(v * 100, 2) for v in values),
+                )
+            )
+    return tuple(bars)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """paths: by method an SVG path, each in a box of its own on one x axis."""
+
+    paths: Mapping[str, str]
+    x_ticks: tuple[Tick, ...]
+
+
+def latency_histogram(frames: Mapping[str, Sequence[FrameFigures]]) -> Histogram:
+    """How often each latency occurs, by method."""
+    latencies_ms = {name: [entry.latency_ms for entry in group] for name, group in frames.items()}
+    scale = Scale.of([value for group in latencies_ms.values() for value in group], from_zero=True)
+    paths = {name: histogram_path(group, scale) for name, group in latencies_ms.items()}
+    return Histogram(paths, scale.ticks("ms"))
+
+
+def histogram_path(values: Sequence[float], scale: Scale) -> str:
+    """A bar for each bin; the height of the tallest is the height of the box."""
+    bins = [0] * HISTOGRAM_BINS
+    for value in values:
+        bins[min(int(scale(value) * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+    tallest, width = max(bins), 100 / HISTOGRAM_BINS
+    return "".join(
+        f"M{place * width + 0.15:.2f} 100v{-count / tallest * 100:.2f}h{width - 0.3:.2f}V100z"
+        for place, count in enumerate(bins)
+        if count
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityStrip:
+    """When each class was active with one method, the most often active class first.
+
+    rows: class index, SVG path, and share of frames as text. left_out: number of classes that are
+    not shown. always_all: every class is active in every frame.
+    """
+
+    method: str
+    rows: tuple[tuple[int, str, str], ...]
+    left_out: int
+    always_all: bool
+    x_ticks: tuple[Tick, ...]
+
+
+def activity_strips(
+    frames: Mapping[str, Sequence[FrameFigures]], class_count: int
+) -> list[ActivityStrip]:
+    """One strip per method, with the SHOWN_ACTIVE_CLASSES most often active classes."""
+    strips = []
+    for method, group in frames.items():
+        times, _, ticks = time_axis(group)
+        active = [entry.active for entry in group]
+        counts = {index: sum(index in frame for frame in active) for index in set().union(*active)}
+        often = sorted(counts, key=lambda index: (-counts[index], index))
+        paths = activity_paths(active, frame_edges(times))
+        rows = tuple(
+            (index, paths[index], percent(counts[index] / len(group)))
+            for index in often[:SHOWN_ACTIVE_CLASSES]
+        )
+        left_out = max(len(often) - SHOWN_ACTIVE_CLASSES, 0)
+        always_all = all(len(frame) == class_count for frame in active)
+        strips.append(ActivityStrip(method, rows, left_out, always_all, ticks))
+    return strips
+
+
+def activity_paths(active: Sequence[tuple[int, ...]], edges: Sequence[float]) -> dict[int, str]:
+    """For each class that is ever active, a path of bars over the frames it is active in.
+
+    active: class indices by frame. edges: the start of each frame and the end of the last, 0 to
+    100. Of many frames, neighbors share a column, which shows a class active in any of them.
+    """
+    columns = min(len(active), MAX_COLUMNS)
+    members: list[set[int]] = [set() for _ in range(columns)]
+    lefts = [0.0] * columns
+    for frame in reversed(range(len(active))):
+        column = frame * columns // len(active)
+        members[column].update(active[frame])
+        lefts[column] = edges[frame]
+    bounds = [*lefts, edges[-1]]
+    paths: dict[int, str] = {}
+    for index in sorted(set().union(*members)) if members else []:
+        begin: int | None = None
+        path = ""
+        for column in range(columns + 1):
+            inside = column < columns and index in members[column]
+            if inside and begin is None:
+                begin = column
+            elif not inside and begin is not None:
+                path += f"M{bounds[begin]:.2f} 0H{bounds[column]:.2f}V100H{bounds[begin]:.2f}z"
+                begin = None
+        paths[index] = path
+    return paths
+
+
+def frame_edges(times: Sequence[float]) -> list[float]:
+    """The start of each frame and the end of the last, 0 to 100: each lasts until the next."""
+    if len(times) == 1:
+        return [0.0, 100.0]
+    typical = float(np.median(np.diff(times)))
+    ends = [*times, times[-1] + max(typical, 1e-9)]
+    span = ends[-1] - ends[0]
+    if span <= 0 or any(later < earlier for earlier, later in itertools.pairwise(ends)):
+        return [place * 100 / len(times) for place in range(len(times) + 1)]
+    return [(end - ends[0]) / span * 100 for end in ends]
+
+
+def css_color(color: Color) -> str:
+    """(255, 0, 16) becomes #ff0010."""
+    return "#" + bytes(color).hex()
