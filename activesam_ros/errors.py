@@ -1,16 +1,6 @@
-"""Every error the package raises on purpose.
+"""The errors that the package raises; all derive from ActiveSamError.
 
-    ActiveSamError
-    |- UsageError            an argument, flag or file name the user gave cannot be used
-    |- SettingsError         a setting has a wrong name, type or range
-    |- CheckpointError       a weights file or its configuration cannot be used
-    |- VocabularyError       a vocabulary, class name or prompt cannot be used
-    |- ImageError            an image or image message cannot be used
-    |- RecordingError        a bag or recording cannot be used
-    |- ExecutorError         a worker of an evaluation failed, or too many were lost
-    `- MissingDependencyError   an optional package, program or device is not there
-
-Each message is one sentence or two: the value, the bound it broke and the way out.
+A message is one or two sentences: the value, the bound that it breaks, and the way out.
 """
 
 from __future__ import annotations
@@ -19,11 +9,11 @@ from pathlib import Path
 
 
 class ActiveSamError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Base class of the errors of this package."""
 
 
 class UsageError(ActiveSamError):
-    """An argument, flag or file name the user gave cannot be used."""
+    """An argument, option or file name of the user cannot be used."""
 
 
 class SettingsError(ActiveSamError):
@@ -39,7 +29,7 @@ class VocabularyError(ActiveSamError):
 
     @classmethod
     def at(cls, file: Path | str, line: int, reason: str) -> VocabularyError:
-        """The error for ``reason`` found in ``file`` at ``line`` (from 1)."""
+        """The error for ``reason`` at a line of a file, counted from 1."""
         return cls(f"{file}:{line}: {reason}")
 
 
@@ -56,9 +46,9 @@ class ExecutorError(ActiveSamError):
 
 
 class MissingDependencyError(ActiveSamError):
-    """An optional package, program or device is not there."""
+    """An optional package, program or device is missing."""
 
 
 def in_short(error: BaseException) -> str:
-    """Type and first line of an error: what compilers raise has pages of text."""
+    """The type and the first line of an error; errors of compilers have pages of text."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -1,7 +1,7 @@
-"""Meta's SAM 3 image model, put together from the modules of their ``sam3`` package.
+"""Meta's SAM 3 image model, assembled from the modules of their ``sam3`` package, to compare with.
 
-Used only to verify against; it needs the extra ``[reference]`` and a CUDA device. The parts are
-assembled here rather than by their builder, so that any configuration can be compared.
+Needs the extra ``[reference]`` and a CUDA device. Their own builder makes the full size only; here
+the modules can have any configuration.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.tokenizer import MERGES_FILE
 
 PACKAGES = ("sam3", "torchvision", "psutil")
-DROPOUT = 0.1  # has no effect on inference; the modules want a number
+DROPOUT = 0.1  # required by the modules, without effect on inference
 KEY_PREFIX = "detector."
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What the reference says about one image and K prompts, Q queries each.
+    """The outputs for one image and K prompts, with Q object queries each.
 
-    presence_logits: [K]; logits: [K, Q]; boxes: [K, Q, 4] (cx, cy, w, h in units of the image);
-    masks: logits [K, Q, Hm, Wm]; semantic: logits [K, Hm, Wm].
+    presence_logits: [K]. logits: [K, Q]. boxes: [K, Q, 4], (cx, cy, w, h) in units of the image.
+    masks: logits [K, Q, Hm, Wm]. semantic: logits [K, Hm, Wm].
     """
 
     presence_logits: Tensor
@@ -43,8 +43,8 @@ class ReferenceModel:
     """Meta's image model in float32 with the weights of a file."""
 
     def __init__(self, weights: Path, config: Sam3Config, device: torch.device) -> None:
-        """Raises MissingDependencyError without the extra or a GPU, CheckpointError for a file
-        that does not fit.
+        """Raises MissingDependencyError without the extra or a GPU, CheckpointError for a file of
+        another layout.
         """
         require_packages()
         require_cuda(device)
@@ -52,18 +52,18 @@ class ReferenceModel:
         self._model = assemble(config)
         load(self._model, weights, config)
         self._model = self._model.to(device).eval()
-        # Importing sam3 switches TensorFloat-32 on, which would hide real differences.
+        # Importing sam3 enables TensorFloat-32, which is less precise than the comparison.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor, prompts: list[str]) -> ReferenceOutputs:
-        """Outputs for pixels [1, 3, R, R], normalised to -1..1, and the prompts' texts."""
+        """The outputs for pixels [1, 3, R, R] in -1..1 and the texts of K prompts."""
         return run(self._model, pixels.to(self._device), prompts)
 
 
 def require_packages() -> None:
-    """Raise MissingDependencyError naming the packages of the extra that are not installed."""
+    """Raise MissingDependencyError if packages of the extra are missing."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
@@ -73,7 +73,7 @@ def require_packages() -> None:
 
 
 def require_cuda(device: torch.device) -> None:
-    """Raise MissingDependencyError where ``device`` is no CUDA device."""
+    """Raise MissingDependencyError if ``device`` is not a CUDA device."""
     if device.type != "cuda":
         raise MissingDependencyError(
             f"Meta's sam3 package runs on a CUDA device only, and the device is {device}; run this "
@@ -82,7 +82,7 @@ def require_cuda(device: torch.device) -> None:
 
 
 def run(model: Any, pixels: Tensor, prompts: list[str]) -> ReferenceOutputs:
-    """One forward pass of an assembled model; pixels and model on the same device."""
+    """The outputs of an assembled model for pixels [1, 3, R, R] on its device and K prompts."""
     state = model.backbone.forward_image(pixels)
     state.update(model.backbone.forward_text(prompts, device=pixels.device))
     empty = model._get_dummy_prompt(len(prompts))
@@ -97,7 +97,7 @@ def run(model: Any, pixels: Tensor, prompts: list[str]) -> ReferenceOutputs:
 
 
 def every_prompt(count: int, device: torch.device) -> Any:
-    """How the package is asked about the first image with each of ``count`` prompts."""
+    """The package's request to try each of ``count`` prompts on the first image."""
     from sam3.model.data_misc import FindStage
 
     return FindStage(
@@ -112,7 +112,7 @@ def every_prompt(count: int, device: torch.device) -> Any:
 
 
 def assemble(config: Sam3Config) -> Any:
-    """The package's image model with random weights, of the configuration's dimensions."""
+    """The package's image model of this configuration, with random weights."""
     from sam3.model.model_misc import TransformerWrapper
     from sam3.model.sam3_image import Sam3Image
     from sam3.model.vl_combiner import SAM3VLBackbone
@@ -193,7 +193,7 @@ def _text(config: Sam3Config) -> Any:
 
 
 def _fusion_layer(config: Sam3Config, *, fuses_image: bool) -> Any:
-    """A layer of the fusion encoder, or of the geometry encoder, which reads the image instead."""
+    """A layer of the fusion encoder (``fuses_image``) or of the geometry encoder."""
     from sam3.model.encoder import TransformerEncoderLayer
 
     return TransformerEncoderLayer(
@@ -296,9 +296,9 @@ def _scoring(config: Sam3Config) -> Any:
 
 
 def load(model: Any, weights: Path, config: Sam3Config) -> None:
-    """Fill an assembled model in float32; raises CheckpointError for a file that does not fit.
+    """Load the weights into an assembled model in float32; raises CheckpointError.
 
-    What asking in words never reaches may be missing and stays random.
+    Parameters that text prompts do not use may be missing in the file, and stay random.
     """
     with open_weights(weights, config) as tensors:
         state = {key.removeprefix(KEY_PREFIX): read().float() for key, (_, read) in tensors.items()}
