@@ -29,7 +29,7 @@ from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.node.budget.degradation import Step
 from activesam_ros.node.engine import use_cpu_threads
 from activesam_ros.node.parameters.options import NodeOptions
-from activesam_ros.node.ros.publishers import CameraPublishers
+from activesam_ros.node.ros.publishers import CameraPublishers, active_classes_message
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.image_encodings import compressed_to_rgb, load_converter, to_rgb
 from activesam_ros.segmentation.pixels import network_pixels, upload
@@ -121,7 +121,9 @@ def main() -> None:
         publishers.wanted()
         publishers.publish_mask(header, labels.labels)
         publishers.publish_camera_info(header, info)
-        publishers.publish_active_classes(header, labels, vocabulary, 1, 1.0, Step.NOTHING)
+        publishers.publish_active_classes(
+            active_classes_message(header, labels, vocabulary, 1, 1.0, Step.NOTHING)
+        )
 
     for _ in range(arguments.rounds):
         for name, (data, sample) in kinds.items():

@@ -22,6 +22,7 @@ from activesam_ros.node.dropped_frames import FrameReporter, check_age
 from activesam_ros.node.engine import CompiledVocabulary, release_memory
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera, CameraFrame
+from activesam_ros.node.ros.publishers import active_classes_message
 from activesam_ros.recordings.image_encodings import Converter, compressed_to_rgb, to_rgb
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation
@@ -228,7 +229,9 @@ class FrameProcessor:
             publishers.publish_confidence(header, result.confidence)
         with self._reporter.output_beside_mask(frame.camera, "active_classes"):
             publishers.publish_active_classes(
-                header, result, vocabulary, active.version, latency_ms, level.step
+                active_classes_message(
+                    header, result, vocabulary, active.version, latency_ms, level.step
+                )
             )
         with self._reporter.output_beside_mask(frame.camera, "overlay"):
             publishers.publish_overlay(header, converted.image, result.labels, vocabulary, options)

@@ -1,7 +1,11 @@
 """What changes while frames are segmented: live parameters and the vocabulary.
 
-Whatever takes time (compiling prompts, warming up) happens beside the frames. The swap itself is
-FrameProcessor.change, between two frames. A change that fails changes nothing.
+A request for live parameters comes through LiveParameters, which checks it, to
+:meth:`LiveChanges.apply_parameters`. Where it changes what segmenters are made from, they are made
+anew on the same network and prompts. A request for a vocabulary compiles and warms up its prompts
+while frames are segmented with the active one.
+
+Both end in FrameProcessor.change, between two frames. A change that fails changes nothing.
 """
 
 from __future__ import annotations
@@ -48,8 +52,8 @@ class LiveChanges:
     def apply_parameters(self, parameters: NodeParameters) -> None:
         """Use other live parameters from the next frame on.
 
-        Segmenters are made anew only for parameters that they are made from. Raises an
-        ActiveSamError when the parameters cannot be used or memory runs out.
+        Active sets of streaming stay. Cameras take ``enabled`` and their rate limits at once.
+        Raises an ActiveSamError when the parameters cannot be used or memory runs out.
         """
 
         def apply() -> None:

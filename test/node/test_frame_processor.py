@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from activesam_ros.msg import ActiveClasses
 from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import Image
@@ -107,16 +108,8 @@ class FakePublishers:
     def publish_confidence(self, header: Any, confidence: Any) -> None:
         self._publish("confidence", confidence)
 
-    def publish_active_classes(
-        self,
-        header: Any,
-        result: Any,
-        vocabulary: Any,
-        version: int,
-        latency_ms: float,
-        degradation: Step,
-    ) -> None:
-        self._publish("active_classes", (version, degradation))
+    def publish_active_classes(self, message: ActiveClasses) -> None:
+        self._publish("active_classes", (message.vocabulary_version, message.degradation))
 
     def publish_overlay(
         self, header: Any, image: Any, labels: Any, vocabulary: Any, options: NodeOptions

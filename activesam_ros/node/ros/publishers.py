@@ -89,9 +89,12 @@ def active_classes_message(
     vocabulary: Vocabulary,
     version: int,
     latency_ms: float,
-    degradation: Step = Step.NOTHING,
+    degradation: Step,
 ) -> ActiveClasses:
-    """The active classes of a frame; a class that was not decoded has the presence 0."""
+    """The active classes of a frame; a class that was not decoded has the presence 0.
+
+    ``latency_ms`` is from receiving the image to its mask, ``degradation`` the budget's step.
+    """
     return ActiveClasses(
         header=header,
         vocabulary_version=version,
@@ -204,19 +207,9 @@ class CameraPublishers:
         if confidence is not None:
             self._confidence.publish(image_message(header, confidence, "mono8"))
 
-    def publish_active_classes(
-        self,
-        header: Header,
-        result: Segmentation,
-        vocabulary: Vocabulary,
-        version: int,
-        latency_ms: float,
-        degradation: Step,
-    ) -> None:
-        """Which classes were decoded; ``latency_ms`` is from receiving the image to its mask."""
-        self._active_classes.publish(
-            active_classes_message(header, result, vocabulary, version, latency_ms, degradation)
-        )
+    def publish_active_classes(self, message: ActiveClasses) -> None:
+        """Which classes were decoded, made by :func:`active_classes_message`."""
+        self._active_classes.publish(message)
 
     def publish_overlay(
         self,

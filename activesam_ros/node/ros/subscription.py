@@ -63,7 +63,7 @@ class CopyFilter:
 
 @dataclass(frozen=True)
 class _Numbered:
-    """A subscription, how many were made before it, and its profile."""
+    """A subscription, its number from 1 in the order in which they are made, and its profile."""
 
     number: int
     profile: QoSProfile
@@ -71,10 +71,11 @@ class _Numbered:
 
 
 class FollowingSubscription:
-    """A subscription with the QoS profile that its publishers offer, which never loses a message.
+    """A subscription with the QoS profile that its publishers offer.
 
-    When the offered profile changes, a new subscription is made beside the old one. Both are
-    heard until the new one has delivered for a while; each message is handed on once.
+    When the offered profile changes, a new subscription is made beside the old one. Both are heard
+    until the new one has delivered for a while, so that no message is lost; each message is handed
+    on once.
     """
 
     def __init__(
@@ -121,9 +122,9 @@ class FollowingSubscription:
         return endpoints(self._node.get_publishers_info_by_topic(self.topic))
 
     def follow(self) -> tuple[str, ...]:
-        """Take the profile the publishers offer now; returns a sentence for each unheard one.
+        """Take the profile the publishers offer now; returns a sentence for each unheard publisher.
 
-        To be called periodically.
+        Has to be called periodically.
         """
         publishers = self.publishers()
         same_type = [entry for entry in publishers if entry.message_type == self._type_name]
@@ -178,9 +179,9 @@ class FollowingSubscription:
     def _destroy_replaced(self) -> None:
         """Destroy subscriptions that a newer one has replaced.
 
-        One that delivered stays until a newer one delivers and a further follow() has passed, so
-        that what it has queued is heard. Of those that have not delivered the newest two stay: the
-        newest may not have found its publisher yet.
+        A subscription that has delivered stays until a newer one delivers and another follow() has
+        passed, so that its queue is heard. Of those that have not delivered, the newest two stay:
+        the newest may not have found its publisher yet.
         """
         with self._hearing:
             heard = self._heard

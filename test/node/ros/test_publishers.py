@@ -14,6 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from activesam_ros.node.budget.degradation import Step
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.publishers import (
     CameraPublishers,
@@ -69,9 +70,11 @@ def test_views_are_packed() -> None:
 
 
 def test_active_classes() -> None:
-    message = active_classes_message(HEADER, RESULT, VOCABULARY, version=3, latency_ms=12.5)
+    message = active_classes_message(
+        HEADER, RESULT, VOCABULARY, version=3, latency_ms=12.5, degradation=Step.CLASSES
+    )
     assert (message.vocabulary_version, message.vocabulary_size) == (3, 2)
-    assert message.latency_ms == 12.5
+    assert (message.latency_ms, message.degradation) == (12.5, message.CLASSES)
     car, road = message.classes
     assert (car.id, car.name, car.presence, car.reason) == (300, "car", 0.25, car.PINNED)
     assert (road.presence, road.pixel_fraction, road.reason) == (0.0, 0.25, road.UNPRUNED)
