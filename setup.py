@@ -1,4 +1,4 @@
-"""Installs the package without ROS: `pip install .`; name and version come from package.xml."""
+"""Installs the package without ROS, by `pip install .`; package.xml has its name and version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-# What resources.py looks for under share/activesam_ros; weights/ may hold files of the user's own.
+# What resources.py finds in share/activesam_ros. Other files of weights/ are the user's own.
 DATA_PATTERNS = (
     "package.xml",
     "config/**/*",
@@ -21,7 +21,7 @@ DATA_PATTERNS = (
 
 
 def manifest_text(tag: str) -> str:
-    """Text of an element of package.xml, with its white space folded."""
+    """The text of an element of package.xml, with single spaces."""
     element = ElementTree.parse(ROOT / "package.xml").getroot().find(tag)
     if element is None or element.text is None:
         raise RuntimeError(f"package.xml has no <{tag}>; restore it from the repository")
@@ -29,7 +29,7 @@ def manifest_text(tag: str) -> str:
 
 
 def data_files() -> list[tuple[str, list[str]]]:
-    """Pairs of installation folder and files, relative to the prefix and to this file."""
+    """Pairs of a folder below the prefix and its files, relative to this one."""
     folders: dict[str, list[str]] = {}
     for pattern in DATA_PATTERNS:
         for path in sorted(ROOT.glob(pattern)):
@@ -59,7 +59,7 @@ setup(
         "regex",
         "ftfy",
         "pyyaml",
-        # cv_bridge of Humble and Jazzy knows the matrix types of OpenCV 4 only.
+        # cv_bridge of Humble and Jazzy supports the matrix types of OpenCV 4 only.
         "opencv-python-headless<5",
         "pillow",
         "nltk",
@@ -72,11 +72,11 @@ setup(
         "jinja2",
     ],
     extras_require={
-        # What `activesam evaluate --corruption` computes with.
+        # For `activesam evaluate --corruption`.
         "corruptions": ["scipy"],
-        # What `activesam evaluate --executor ray` divides its work with.
+        # For `activesam evaluate --executor ray`.
         "ray": ["ray"],
-        # What `activesam verify` compares with; sam3 itself imports the other two undeclared.
+        # For `activesam verify`. sam3 imports the other two without declaring them.
         "reference": ["sam3==0.1.4", "torchvision", "psutil"],
         "test": ["pytest>=8", "hypothesis", "playwright"],
     },

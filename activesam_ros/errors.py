@@ -5,8 +5,6 @@ A message is one or two sentences: the value, the bound that it breaks, and the 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 class ActiveSamError(Exception):
     """Base class of the errors of this package."""
@@ -26,11 +24,6 @@ class CheckpointError(ActiveSamError):
 
 class VocabularyError(ActiveSamError):
     """A vocabulary, class name or prompt cannot be used."""
-
-    @classmethod
-    def at(cls, file: Path | str, line: int, reason: str) -> VocabularyError:
-        """The error for ``reason`` at a line of a file, counted from 1."""
-        return cls(f"{file}:{line}: {reason}")
 
 
 class ImageError(ActiveSamError):

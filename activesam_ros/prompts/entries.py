@@ -28,9 +28,8 @@ class Origin:
 
     def error(self, line: int, reason: str) -> VocabularyError:
         """The VocabularyError for ``reason`` at ``line``."""
-        if self.file is None:
-            return VocabularyError(f"{self.place(line)}: {reason}")
-        return VocabularyError.at(self.file, line, reason)
+        place = self.place(line) if self.file is None else f"{self.file}:{line}"
+        return VocabularyError(f"{place}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
