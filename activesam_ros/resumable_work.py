@@ -1,7 +1,7 @@
 """The journal that an interrupted command leaves beside its output, for the next try to resume.
 
 The journal is an SQLite file that belongs to one job. An entry is written as a whole or not at all,
-whatever interrupts the command. A job is described by what its results depend on.
+even if the command is killed. A job is described by what its results depend on.
 """
 
 from __future__ import annotations

@@ -67,28 +67,19 @@ def run(args: argparse.Namespace) -> int:
 
 def difference_table(found: Sequence[Difference]) -> str:
     """One line per metric; of classes, the SHOWN_CLASSES per method that changed most."""
-    classes = [entry for entry in found if entry.metric.startswith(CLASS_PREFIX)]
+    classes = [e for e in found if e.metric.startswith(CLASS_PREFIX) and e.worsening]
     changed = sorted(classes, key=lambda entry: -abs(entry.worsening or 0.0))
-    shown = {
-        id(entry)
+    shown = [
+        entry
         for method in {entry.method for entry in classes}
-        for entry in [e for e in changed if e.method == method and e.worsening][:SHOWN_CLASSES]
-    }
-    rows = [("metric", "method", "A", "B", "change", "")]
-    for entry in found:
-        if entry.metric.startswith(CLASS_PREFIX) and id(entry) not in shown:
-            continue
-        rows.append(
-            (
-                entry.metric,
-                entry.method,
-                _text(entry.first),
-                _text(entry.second),
-                _change(entry),
-                _verdict(entry),
-            )
-        )
-    return text_table(rows)
+        for entry in [e for e in changed if e.method == method][:SHOWN_CLASSES]
+    ]
+    rows = [
+        (e.metric, e.method, _text(e.first), _text(e.second), _change(e), _verdict(e))
+        for e in found
+        if not e.metric.startswith(CLASS_PREFIX) or e in shown
+    ]
+    return text_table([("metric", "method", "A", "B", "change", ""), *rows])
 
 
 def _text(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What a reader of a recording file gives, whatever the file's format: channels and messages."""
+"""The interface of the readers of all file formats: channels and raw messages."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import yaml
 import zstandard
@@ -75,7 +74,10 @@ def open_file(path: Path) -> Iterator[FileReader]:
 
 def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     try:
-        names = _names(yaml.safe_load(metadata.read_text("utf-8")))
+        content = yaml.safe_load(metadata.read_text("utf-8"))
+        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        if not isinstance(names, list) or not names:
+            raise TypeError("relative_file_paths is not a list of files")
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         return RecordingFiles(
@@ -83,7 +85,7 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
             (f"{metadata} cannot be used ({reason}); files are read in order of name",),
         )
     # Old versions of rosbag2 include the folder, whose name may have changed since.
-    named = [folder / PurePosixPath(name).name for name in names]
+    named = [folder / PurePosixPath(str(name)).name for name in names]
     present = tuple(file for file in named if file.is_file())
     missing = [file.name for file in named if not file.is_file()]
     if not missing:
@@ -100,13 +102,6 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
             f"{', '.join(missing)}",
         ),
     )
-
-
-def _names(metadata: Any) -> list[str]:
-    names = metadata["rosbag2_bagfile_information"]["relative_file_paths"]
-    if not isinstance(names, list) or not names:
-        raise TypeError("relative_file_paths is not a list of files")
-    return [str(name) for name in names]
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:

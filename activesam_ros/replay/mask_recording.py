@@ -52,23 +52,18 @@ def output_topics(image_topics: Sequence[str]) -> dict[str, OutputTopics]:
     begins with ``image``. Image topics with equal results keep their whole name instead.
     """
     if len(image_topics) == 1:
-        return {image_topics[0]: _under(NAMESPACE)}
-    names = {topic: _camera(topic) for topic in image_topics}
-    used = list(names.values())
+        return {image_topics[0]: _below(NAMESPACE)}
+    cameras = [_camera(topic) for topic in image_topics]
     return {
-        topic: _under(
-            NAMESPACE + (f"/{name}" if name and used.count(name) == 1 else _absolute(topic))
+        topic: _below(
+            f"{NAMESPACE}/{camera if camera and cameras.count(camera) == 1 else topic.strip('/')}"
         )
-        for topic, name in names.items()
+        for topic, camera in zip(image_topics, cameras, strict=True)
     }
 
 
-def _under(name: str) -> OutputTopics:
+def _below(name: str) -> OutputTopics:
     return OutputTopics(f"{name}/semantic_mask", f"{name}/active_classes")
-
-
-def _absolute(topic: str) -> str:
-    return "/" + topic.strip("/")
 
 
 def _camera(topic: str) -> str:

@@ -140,17 +140,15 @@ def activity_paths(active: Sequence[tuple[int, ...]], edges: Sequence[float]) ->
         lefts[column] = edges[frame]
     bounds = [*lefts, edges[-1]]
     paths: dict[int, str] = {}
-    for index in sorted(set().union(*members)) if members else []:
-        begin: int | None = None
-        path = ""
-        for column in range(columns + 1):
-            inside = column < columns and index in members[column]
-            if inside and begin is None:
-                begin = column
-            elif not inside and begin is not None:
-                path += f"M{bounds[begin]:.2f} 0H{bounds[column]:.2f}V100H{bounds[begin]:.2f}z"
-                begin = None
-        paths[index] = path
+    for index in sorted(set().union(*members)):
+        begin = 0
+        paths[index] = ""
+        for inside, run in itertools.groupby(index in member for member in members):
+            end = begin + len(list(run))
+            if inside:
+                left, right = bounds[begin], bounds[end]
+                paths[index] += f"M{left:.2f} 0H{right:.2f}V100H{left:.2f}z"
+            begin = end
     return paths
 
 

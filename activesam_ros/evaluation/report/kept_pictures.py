@@ -64,21 +64,21 @@ class KeptPictures:
             return (FrameGroup("Frames", tuple(spread)),) if places else ()
         each = min(each, max(1, len(ranked) // 3))
         worst = ranked[:each]
-        best = [place for place in self._best() if place not in worst][:each]
+        best = [place for place in self._ranked(-1) if place not in worst][:each]
         sample = self._sample(ranked)
         between = [p for p in ranked if p in sample and p not in worst and p not in best]
         first = max(0, (len(between) - each) // 2)
         named = (("Worst", worst), ("Median", between[first : first + each]), ("Best", best))
         return tuple(FrameGroup(title, tuple(places)) for title, places in named if places)
 
-    def _ranked(self) -> list[int]:
-        """Places of the frames with a score, the worst first, of equal scores the earliest."""
-        scored = [(score, place) for place, score in self.scores.items() if score is not None]
-        return [place for _, place in sorted(scored)]
+    def _ranked(self, sign: int = 1) -> list[int]:
+        """Places of the frames with a score, the worst first, or the best first with sign -1.
 
-    def _best(self) -> list[int]:
-        """Places of the frames with a score, the best first, of equal scores the earliest."""
-        scored = [(-score, place) for place, score in self.scores.items() if score is not None]
+        Of equal scores the earliest comes first.
+        """
+        scored = [
+            (sign * score, place) for place, score in self.scores.items() if score is not None
+        ]
         return [place for _, place in sorted(scored)]
 
     def _sample(self, places: list[int]) -> frozenset[int]:
@@ -88,7 +88,7 @@ class KeptPictures:
         ranked = self._ranked()
         unranked = [place for place, score in self.scores.items() if score is None]
         # Twice as many of the best, since equal scores may put the worst among them.
-        extremes = frozenset(ranked[:FRAMES_EACH] + self._best()[: 2 * FRAMES_EACH])
+        extremes = frozenset(ranked[:FRAMES_EACH] + self._ranked(-1)[: 2 * FRAMES_EACH])
         return extremes | self._sample(ranked) | self._sample(unranked)
 
     def _drop_all_but(self, kept: frozenset[int]) -> None:
