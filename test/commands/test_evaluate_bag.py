@@ -189,7 +189,7 @@ def test_bad_frames_are_counted_and_named(
 
 
 def untimed(content: dict[str, Any]) -> dict[str, Any]:
-    """All of results.json that is no timing."""
+    """results.json without timings."""
     timings = ("frames_per_second", "latency_ms", "peak_memory_mib", "stage_latency_ms")
     methods = [*content["methods"].values()]
     for run in content["corruptions"]["runs"].values():

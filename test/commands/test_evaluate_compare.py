@@ -1,4 +1,4 @@
-"""``activesam evaluate compare``: what got worse, by how much, and what the exit code says."""
+"""``activesam evaluate compare``: what got worse, by how much, and the exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from activesam_ros.cli import main
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """A method's results as results.json holds them."""
+    """The entry of a method in results.json."""
     return {
         "frames": 50,
         "labelled_frames": 50,

@@ -1,4 +1,4 @@
-"""Evaluations that are interrupted, and what they leave behind."""
+"""Fixtures that interrupt evaluations and read what they leave."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_m
 
 @dataclasses.dataclass(frozen=True)
 class Interruptions:
-    """Ends evaluations of ``images`` images early and looks at what they leave."""
+    """Interrupts evaluations of ``images`` images and reads what they leave."""
 
     script: Path
     images: int
 
     def die(self, end: str, kept: int, command: Iterable[str]) -> int:
-        """The exit code of a command that the signal ``end`` ends when so many images are kept."""
+        """End a command by the signal ``end`` once it keeps ``kept`` images; its exit code."""
         words = [sys.executable, str(self.script), end, str(kept), *command]
         return subprocess.run(words, check=False, timeout=300).returncode
 
@@ -38,14 +38,14 @@ class Interruptions:
         return [place for place in range(self.images) for part in parts if place in part]
 
     def kept(self, output: Path) -> list[int]:
-        """Which images an evaluation that has ended keeps in its output."""
+        """The images in the journal of an ended evaluation."""
         with contextlib.closing(sqlite3.connect(output / JOURNAL_NAME)) as database:
             rows = database.execute("SELECT start, stop FROM parts").fetchall()
         return self.places([Part(*row) for row in rows])
 
     @staticmethod
     def results(output: Path) -> dict[str, Any]:
-        """results.json without what a clock or a memory meter says, and who did the work."""
+        """results.json without timings, memory and executor."""
         content: dict[str, Any] = json.loads((output / "results.json").read_text())
         for entry in content["methods"].values():
             for key in TIMINGS:
@@ -63,7 +63,7 @@ def interruptions(repository: Path) -> Interruptions:
 
 @pytest.fixture
 def done_here(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
-    """The parts that evaluations begun in this process do from now on."""
+    """The parts that evaluations in this process add to their journals from now on."""
     parts: list[Part] = []
     keep = PartJournal.keep
 

@@ -1,4 +1,4 @@
-"""Methods side by side: what is tallied, compared and timed."""
+"""Methods side by side: tallies, comparisons and timings."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_percentiles_are_interpolated() -> None:
 
 
 def hold_and_give_back(call: int) -> None:
-    """200 MiB straight from the kernel: the C library may keep what is freed."""
+    """200 MiB from the kernel, because the C library may keep freed memory."""
     with mmap.mmap(-1, 200 << 20) as block:
         for page in range(0, len(block), mmap.PAGESIZE):
             block[page] = 1

@@ -78,7 +78,7 @@ def options(folder: Path, assignments: tuple[str, ...]) -> list[str]:
 
 
 def segmented(folder: Path, output: Path, count: int, *assignments: str) -> list[dict[str, Any]]:
-    """The summaries of `segment` for so many images."""
+    """The summaries that `segment` writes for ``count`` images."""
     images = [output / f"{place}.png" for place in range(count)]
     output.mkdir()
     for place, image in enumerate(images):
@@ -121,7 +121,7 @@ def test_a_shared_preview_encodes_once(folder: Path, tmp_path: Path) -> None:
 
 
 def two_cameras(bags: BagBuilder) -> Path:
-    """Five frames in front, of which the last is stamped before the others; two behind."""
+    """Five frames of the front camera, the last stamped first, and two of the rear camera."""
     stamps_s = {"/front/image_raw": (1, 2, 3, 4, 0.5), "/rear/image_raw": (2.5, 3.5)}
     frames = [
         bags.image(
@@ -175,7 +175,7 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
     topics = ("/front/image_raw", "/rear/image_raw")
 
     def replayed(name: str, *pauses: int) -> list[JournalEntry]:
-        """Entries of a replay that is interrupted after so many frames, again and again."""
+        """Entries of a replay that is interrupted when ``pauses`` frames are done, and resumed."""
         for pause in (*pauses, None):
             journal = ReplayJournal(bags.folder / name, {"job": 1})
 
@@ -215,7 +215,7 @@ def _classes(entry: JournalEntry) -> list[Any]:
 def test_evaluate_streams_where_asked_to_and_takes_densities(
     folder: Path, bags: BagBuilder
 ) -> None:
-    """The ground truth is what the dense network says of each frame by itself."""
+    """The ground truth is the dense network's segmentation of each single frame."""
     settings = Settings().assign(RULES)
     weights = NetworkOptions(folder / "model.safetensors", device="cpu", cache_dir=folder / "cache")
     segmenter = load_network(weights).segmenter(

@@ -1,4 +1,4 @@
-"""Image messages to RGB: pixels of every encoding, and every way a message can be wrong."""
+"""Decoding of image messages: the pixels of every encoding, and every invalid field."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CompressedMessage:
 
 
 def raw(encoding: str, pixels: Pixels, padding: int = 0, big_endian: bool = False) -> RawMessage:
-    """A message whose rows are those of ``pixels``, with rubbish behind each."""
+    """A message with the rows of ``pixels``, each followed by padding of random bytes."""
     height, width = pixels.shape[:2]
     if encoding in ("nv12", "nv21"):
         height = height * 2 // 3
@@ -140,7 +140,7 @@ def test_bayer_patterns_show_the_colour_under_them(
 
 
 def yuv_colour(y: int, u: int, v: int) -> list[float]:
-    """BT.601 with the range of video."""
+    """BT.601 in video range."""
     luma = 1.164 * (y - 16)
     red, blue = luma + 1.596 * (v - 128), luma + 2.018 * (u - 128)
     return [red, luma - 0.813 * (v - 128) - 0.391 * (u - 128), blue]

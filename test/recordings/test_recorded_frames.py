@@ -1,4 +1,4 @@
-"""Reading recordings: what is well-formed, what is found in the wild, and what is refused."""
+"""Reading recordings: valid ones, odd ones from other programs, and refused ones."""
 
 from __future__ import annotations
 

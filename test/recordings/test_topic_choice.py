@@ -1,4 +1,4 @@
-"""Which topics are replayed where none is named."""
+"""Which topics are chosen when the user names none."""
 
 from __future__ import annotations
 

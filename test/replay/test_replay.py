@@ -1,4 +1,4 @@
-"""Replay: every frame once, whatever interrupts it, into a recording that ROS tools open."""
+"""Replay segments every frame once, also after interruptions, into a recording for ROS tools."""
 
 from __future__ import annotations
 

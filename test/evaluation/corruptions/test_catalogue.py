@@ -1,4 +1,4 @@
-"""Corruptions: equal to ImageNet-C's own, the same whoever makes them, and what is told of them."""
+"""Corruptions equal ImageNet-C's in every process; their results."""
 
 from __future__ import annotations
 

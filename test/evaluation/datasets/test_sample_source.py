@@ -1,4 +1,4 @@
-"""Parts of a source, read apart and put together, are the source read in one go."""
+"""Parts of a source that are read separately add up to the whole source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def labels(bags: BagBuilder, place: int, width: int) -> Recorded:
 
 
 def recording(bags: BagBuilder) -> BagSource:
-    """Six images, one of them broken, one of another size than its labels, cut off at the end."""
+    """Six images: one broken, one whose labels differ in size; the file is cut off at its end."""
     messages = [
         bags.image(0),
         bags.image(1),

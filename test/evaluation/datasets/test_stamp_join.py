@@ -1,4 +1,4 @@
-"""Images and labels by stamp: equal to a join that has everything in memory."""
+"""The join by stamp equals a join with everything in memory."""
 
 from __future__ import annotations
 

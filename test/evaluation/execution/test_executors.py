@@ -1,4 +1,4 @@
-"""Work in parts: equal to the work of one process, also when workers are lost."""
+"""Results of parts equal those of one process, also when workers are lost."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_m
 
 @pytest.fixture
 def fatal(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module that workers can import too, as they cannot a test's: they get this path along."""
+    """The module of FatalSource, on a path that workers inherit; they cannot import a test."""
     monkeypatch.syspath_prepend(repository / "test/evaluation/execution/in_workers")
     return importlib.import_module("fatal_source")
 
@@ -70,7 +70,7 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def task(drive: Path, weights: Path, tmp_path: Path) -> Task:
-    """One thread for each network, since the sums of a network depend on how it is divided."""
+    """One thread per network, because sums depend on the number of threads."""
     vocabulary = vocabulary_from_names(["road", "sky", "car", "building"])
     return Task(
         BagSource(drive, "/camera/image_raw", "/ground_truth/labels"),
@@ -85,7 +85,7 @@ def task(drive: Path, weights: Path, tmp_path: Path) -> Task:
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
-    """Everything that is no timing."""
+    """Everything but timings."""
     tallies = outcome.result.tallies
     entries = [tallies.clean, *tallies.corrupted.values()]
     results = [
@@ -224,7 +224,7 @@ def part_result(part: Part, images: int) -> PartResult:
 
 
 class FakePool:
-    """Workers that answer in any order and are lost as often as told."""
+    """Workers that report in any order; ``losses`` of them are lost."""
 
     def __init__(self, images: int, losses: int, choose: Callable[[int], int]) -> None:
         self.images, self.losses, self.choose = images, losses, choose
@@ -334,7 +334,7 @@ def test_several_workers_for_a_stream_are_refused(streamed: Task) -> None:
 
 
 class Interrupted(Exception):
-    """What ends a pool's work early."""
+    """Interrupts the work of a pool."""
 
 
 @settings(max_examples=25)

@@ -1,4 +1,4 @@
-"""A real Ray head and two workers on one machine, one of which is killed in mid-run."""
+"""A real Ray head and two workers on one machine; one worker is killed during the run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_m
 
 @pytest.fixture(scope="module")
 def cluster(repository: Path) -> Iterator[Any]:
-    """A head without CPUs for work, and two nodes of one CPU each, as processes of their own."""
+    """A head node without CPUs and two nodes of one CPU, each in its own process."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 

@@ -1,4 +1,4 @@
-"""A dataset's evaluation that is interrupted, killed, and given again."""
+"""An evaluation of a dataset that is interrupted, killed and repeated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_voc(root: Path, images: int) -> None:
-    """A Pascal VOC of noise."""
+    """A Pascal VOC folder of random images and labels."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     random = np.random.default_rng(5)

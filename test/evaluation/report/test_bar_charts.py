@@ -1,4 +1,4 @@
-"""The bars of the report: their places, heights and widths."""
+"""The report's bars: their positions, heights and widths."""
 
 from __future__ import annotations
 

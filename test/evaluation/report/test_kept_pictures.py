@@ -1,4 +1,4 @@
-"""Which frames of a run are kept to be looked at."""
+"""Which frames of a run are kept for the report."""
 
 from __future__ import annotations
 

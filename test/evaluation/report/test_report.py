@@ -1,4 +1,4 @@
-"""The report: its files, and its page in a real browser."""
+"""The files of a report, and its page in a real browser."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def browser() -> Iterator[Browser]:
 
 
 class Visit:
-    """The report opened in a browser, with what it asked for and complained of."""
+    """The report in a browser, with the page's requests and errors."""
 
     def __init__(self, browser: Browser, path: Path, width: int, scheme: Any) -> None:
         self.context = browser.new_context(

@@ -1,4 +1,4 @@
-"""Metrics against naive counting, and against figures worked out by hand."""
+"""Metrics equal naive counting, and figures computed by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def matrix(labels: Maps, prediction: Maps) -> ConfusionMatrix:
 
 
 def naive_areas(labels: Maps, prediction: Maps) -> list[tuple[int, int, int]]:
-    """Of each class the intersection, the labelled and the predicted pixels, one by one."""
+    """Intersection, labelled and predicted pixels of each class, counted pixel by pixel."""
     areas = []
     for index in range(CLASSES):
         both = labelled = predicted = 0

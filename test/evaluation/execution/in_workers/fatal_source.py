@@ -1,4 +1,4 @@
-"""A source that ends its worker: in a file of its own, since workers have to import it."""
+"""A source that kills its worker; in a module that workers can import."""
 
 from __future__ import annotations
 
