@@ -16,13 +16,13 @@ from activesam_ros.commands.options.network import (
     methods_from,
     network_options,
 )
+from activesam_ros.evaluation.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.corruptions.catalogue import CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
 from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.execution.executors import Executor
 from activesam_ros.evaluation.execution.journaled_run import evaluation_job, journaled_run
 from activesam_ros.evaluation.execution.worker import Task
-from activesam_ros.evaluation.scoring.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
     about_vocabulary,

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.evaluation.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.corruptions import catalogue as corruptions
 from activesam_ros.evaluation.corruptions.catalogue import (
     FROST_FILES,
@@ -30,7 +31,6 @@ from activesam_ros.evaluation.corruptions.catalogue import (
 )
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator
-from activesam_ros.evaluation.scoring.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.scoring.results import document
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.segmentation.baselines import Method

@@ -17,12 +17,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.evaluation.corruption_results import corruption_results
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Tallies
 from activesam_ros.evaluation.report.tables import corruption_figures, headline
 from activesam_ros.evaluation.report.write_report import Evaluated, page, write_report
-from activesam_ros.evaluation.scoring.corruption_results import corruption_results
 from activesam_ros.evaluation.scoring.results import document, machine, percent
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
