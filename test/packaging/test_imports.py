@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-# Each room (a folder or a file of activesam_ros/) and the rooms that it may import. They stand above
-# it in this table, so that there is no cycle. An entry that no import uses fails the test too, so
-# that the table stays exact.
+# Each room (a folder or a file of activesam_ros/) and the rooms that it may import. Those stand
+# above it in this table, so that there is no cycle. An entry that no import uses fails the test
+# too, so that the table stays exact.
 MAY_IMPORT: dict[str, set[str]] = {
     # Used everywhere.
     "errors": set(),
