@@ -1,4 +1,4 @@
-"""A small SAM 3 with random weights: it runs like the real one and sees nothing."""
+"""Write a small SAM 3 with random weights: it runs like a trained one, its masks mean nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from activesam_ros.sam3.config import Sam3Config
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
-# Spread of biases, and of normalisation gains around one.
+# Deviation of biases, and of normalisation gains around one.
 _SMALL = 0.02
 
 UNTRAINED_CONFIG = Sam3Config(
@@ -45,8 +45,8 @@ UNTRAINED_CONFIG = Sam3Config(
 def write_untrained(folder: Path, seed: int = 0, config: Sam3Config = UNTRAINED_CONFIG) -> Path:
     """Write ``model.safetensors`` in the official key layout and ``config.json`` beside it.
 
-    Weights are normal with variance 1 / inputs and half precision, the same for the same ``seed``.
-    Returns the path of the weights.
+    Weights are normal with variance 1 / inputs, in half precision; the same ``seed`` gives the same
+    weights. Returns their path.
     """
     shapes = {**parameter_shapes(config), **unused_shapes(config)}
     tensors = {key: _parameter(key, shape, seed) for key, shape in shapes.items()}
@@ -60,7 +60,7 @@ def write_untrained(folder: Path, seed: int = 0, config: Sam3Config = UNTRAINED_
 
 
 def _parameter(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    # Each tensor has a generator of its own, so that none depends on the order of the others.
+    # Each tensor has its own generator, so that the order of the tensors does not matter.
     generator = torch.Generator().manual_seed(zlib.crc32(key.encode()) + (seed << 32))
     values = torch.randn(shape, generator=generator)
     if len(shape) > 1:

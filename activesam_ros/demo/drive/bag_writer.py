@@ -1,4 +1,4 @@
-"""Write a demo drive as a ROS 2 recording in MCAP, whole or not at all."""
+"""Write a demo drive as a ROS 2 recording in MCAP; the file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TF_TYPE = "tf2_msgs/msg/TFMessage"
 VOCABULARY_VERSION = 1
 VEHICLE_FRAME = "base_link"
 JPEG_QUALITY = 92
-# Metadata of this version is read by Humble and by everything after it.
+# Humble and all later distributions read metadata of this version.
 METADATA_VERSION: Final = 8
 SINGLE_FILE_SUFFIX = ".mcap"
 
@@ -61,7 +61,7 @@ class CameraTopics:
 
     @classmethod
     def of_camera(cls, index: int) -> CameraTopics:
-        """The first camera is ``camera``, the next ``camera_1``."""
+        """Names of camera ``index``: ``camera``, then ``camera_1`` and so on."""
         suffix = f"_{index}" if index else ""
         return cls(f"camera{suffix}", f"/ground_truth{suffix}/labels")
 
@@ -90,11 +90,11 @@ def write_drive(
 ) -> None:
     """Render the drive of ``options`` and record it.
 
-    ``output`` ending in .mcap becomes one file, a name without suffix a rosbag2 folder with
-    metadata.yaml. Nothing is under that name before the recording is complete. With
-    ``compressed`` the images are JPEG on ``image_raw/compressed``.
+    If ``output`` ends in .mcap, it becomes one file; without a suffix it becomes a rosbag2 folder
+    with metadata.yaml. Nothing has that name before the recording is complete. compressed: write
+    JPEG images on ``image_raw/compressed``.
 
-    Raises UsageError when ``output`` cannot be written or is there and ``overwrite`` is not set.
+    Raises UsageError if ``output`` cannot be written, or exists and ``overwrite`` is not set.
     """
     output = output.absolute()
     _check_output(output, overwrite)
@@ -120,15 +120,17 @@ def _check_output(output: Path, overwrite: bool) -> None:
     if not output.exists():
         return
     if not overwrite:
-        raise UsageError(f"The output {output} exists already; choose another or overwrite it.")
+        raise UsageError(f"The output {output} exists; choose another name, or overwrite it.")
     is_recording = output.is_file() if output.suffix else (output / "metadata.yaml").is_file()
     if not is_recording:
-        raise UsageError(f"The output {output} is no recording, so it is not overwritten.")
+        raise UsageError(
+            f"The output {output} is no recording and is not overwritten; choose another name."
+        )
 
 
 @contextmanager
 def _partial_folder(output: Path) -> Iterator[Path]:
-    """A hidden folder on the same file system as ``output``, gone in the end."""
+    """A hidden folder on the same file system as ``output``, deleted at the end."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
@@ -141,7 +143,7 @@ def _partial_folder(output: Path) -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path, replaced: Path) -> None:
-    """Put ``source`` at ``target``; a folder cannot be replaced in one step, so it goes first."""
+    """Move ``source`` to ``target``; a folder there moves away first, to ``replaced``."""
     if target.is_dir():
         os.replace(target, replaced)
     os.replace(source, target)
@@ -174,7 +176,7 @@ class _CameraConnections:
 
 
 class _Recorder:
-    """Turns frames into messages of an open ``writer``."""
+    """Writes frames as messages with an open ``writer``."""
 
     def __init__(self, writer: Writer, drive: Drive, compressed: bool) -> None:
         self._writer = writer
@@ -208,7 +210,7 @@ class _Recorder:
         self._writer.write(connection, stamp_ns, data)
 
     def write_static(self) -> None:
-        """The cameras' poses and the vocabulary, stamped as the first frame."""
+        """Write the poses of the cameras and the vocabulary, with the stamp of the first frame."""
         stamp_ns = self._drive.options.stamp_ns(0)
         transforms = [
             transform
@@ -222,7 +224,7 @@ class _Recorder:
         )
 
     def write_frame(self, frame: DriveFrame) -> None:
-        """Image, camera info and labels of every camera."""
+        """Write image, camera info and labels of every camera."""
         for index, (connections, topics, camera) in enumerate(
             zip(self._cameras, self._topics, self._drive.cameras, strict=True)
         ):
@@ -258,7 +260,9 @@ class _Recorder:
             ".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         )
         if not encoded:
-            raise UsageError(f"This OpenCV cannot write JPEG ({image.shape}); leave images raw.")
+            raise UsageError(
+                f"This OpenCV cannot write JPEG ({image.shape}); leave the images raw."
+            )
         return new(COMPRESSED_IMAGE, {"header": header, "format": "jpeg", "data": data.reshape(-1)})
 
     def _info(self, header: object, camera: PinholeCamera) -> object:
@@ -293,7 +297,7 @@ class _Recorder:
             (0.0, 0.0, camera.mount_height_m),
             _yaw_pitch_quaternion(camera.yaw_rad, camera.pitch_rad),
         )
-        # REP 103: from x forward, z up to z forward, y down.
+        # REP 103: the link has x forward and z up, the optical frame z forward and y down.
         optical = self._transform(
             header_message(stamp_ns, topics.namespace),
             topics.optical_frame,
@@ -330,7 +334,7 @@ class _Recorder:
 
 
 def _yaw_pitch_quaternion(yaw_rad: float, pitch_rad: float) -> tuple[float, float, float, float]:
-    """Yaw about z, then pitch about the turned y, as (x, y, z, w)."""
+    """Quaternion (x, y, z, w) of a yaw about z, then a pitch about the new y."""
     cos_yaw, sin_yaw = math.cos(yaw_rad / 2), math.sin(yaw_rad / 2)
     cos_pitch, sin_pitch = math.cos(pitch_rad / 2), math.sin(pitch_rad / 2)
     return (-sin_yaw * sin_pitch, cos_yaw * sin_pitch, sin_yaw * cos_pitch, cos_yaw * cos_pitch)

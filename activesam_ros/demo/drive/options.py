@@ -1,4 +1,4 @@
-"""What a demo drive is asked for, and which seeds are for what."""
+"""The options of a demo drive, and the seeds for training, validation and tests."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MAX_FRAMES = 1_000_000
 MAX_CAMERAS = 8
 MAX_START_NS = 2**62
 MAX_DURATION_S = 24 * 3600
-# 2025-10-09 08:53:20 UTC: a recording needs some date, and the same seed needs the same one.
+# 2025-10-09 08:53:20 UTC: a fixed date, so that the same seed gives the same recording.
 DEFAULT_START_NS = 1_760_000_000_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """One drive. The world depends on ``seed`` alone: other sizes and rates look at the same one.
+    """One drive. The world depends only on ``seed``; size, rate and cameras do not change it.
 
-    ``start_ns`` is the stamp of the first frame in nanoseconds since 1970.
-    Raises UsageError naming the bound that a value breaks.
+    start_ns: stamp of the first frame in nanoseconds since 1970. Raises UsageError that names the
+    bound if a value is out of range.
     """
 
     seed: int = 0
@@ -55,7 +55,7 @@ class DriveOptions:
 
         if self.frames / self.rate_hz > MAX_DURATION_S:
             raise UsageError(
-                f"{self.frames} frames at {self.rate_hz:g} Hz last over {MAX_DURATION_S:,} s; "
+                f"{self.frames} frames at {self.rate_hz:g} Hz last more than {MAX_DURATION_S:,} s; "
                 "give fewer frames or a higher rate."
             )
 

@@ -23,12 +23,12 @@ MAX_WORKERS = 4
 
 @dataclass(frozen=True)
 class DriveFrame:
-    """What the cameras saw at ``stamp_ns``; one entry per camera.
+    """The images and labels of a moment, one entry per camera.
 
     images: uint8 RGB [H, W, 3].
     labels: uint8 [H, W], Cityscapes train ids, 255 unlabelled.
     instances: uint16 [H, W], 0 where there is no countable object, else a number that the
-        object keeps for the whole drive; None unless asked for.
+        object keeps for the whole drive; None unless requested.
     """
 
     index: int
@@ -60,7 +60,7 @@ class Drive:
         return (self.frame(index) for index in range(len(self)))
 
     def frame(self, index: int, instances: bool = False) -> DriveFrame:
-        """Frame ``index`` from 0, the same whatever was rendered before.
+        """Render frame ``index``, counted from 0; it does not depend on the frames rendered before.
 
         Raises UsageError when the drive has no such frame.
         """
@@ -78,7 +78,7 @@ class Drive:
 
 
 def frames_in_order(drive: Drive, workers: int | None = None) -> Iterator[DriveFrame]:
-    """Every frame in order, rendered ahead by ``workers`` threads (one a core if None)."""
+    """All frames in order, rendered ahead by ``workers`` threads (None: one a core, at most 4)."""
     count = workers or min(os.cpu_count() or 1, MAX_WORKERS)
     pending: deque[Future[DriveFrame]] = deque()
     with ThreadPoolExecutor(count) as pool:

@@ -1,4 +1,4 @@
-"""Pictures of a run: what the camera saw beside what the node made of it, still and moving."""
+"""Stills and an animation of a run: each image beside its overlay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_STILLS = 8
 STILL_PANEL_PX = 960
 MAX_MOVING_FRAMES = 48
 MOVING_PANEL_PX = 400
-# Images wider than this, relative to their height, stand above each other.
+# Above this ratio of width to height, the overlay stands below the image instead of beside it.
 _WIDE = 2.4
 _CAPTION_HEIGHT_PX = 26
 _LEGEND_ROW_PX = 24
@@ -43,8 +43,8 @@ _MIN_FRAME_MS = 20
 class Style:
     """What all pictures of a run share.
 
-    palette: class id -> RGB. legend: names and colours to show. captions: a line for each image, by
-    its stamp [ns]. banner: a warning in large letters above everything, None for none.
+    palette: class id -> RGB. legend: names and colours. captions: image stamp in ns -> a line of
+    text. banner: a warning in large letters at the top, None for none.
     """
 
     palette: Mapping[int, Color]
@@ -55,7 +55,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Shot:
-    """An image and its mask: uint8 RGB [H, W, 3] and uint8 or uint16 [H, W]; stamps in ns."""
+    """An image, uint8 RGB [H, W, 3], and its mask, uint8 or uint16 [H, W]; number: of the mask."""
 
     number: int
     stamp_ns: int
@@ -74,7 +74,8 @@ def write_pictures(
 ) -> tuple[Path, ...]:
     """Write some overlays as PNG into ``stills_folder`` and an animation to ``moving``.
 
-    masks: how many the recording has; both sets are spread evenly over them. Returns the paths.
+    masks: the number of masks in the recording; both show masks that are spread evenly over it.
+    Returns the paths.
     """
     stills_folder.mkdir(parents=True, exist_ok=True)
     for old in stills_folder.glob("mask_*.png"):
@@ -100,16 +101,16 @@ def write_pictures(
 
 
 def spread(count: int, wanted: int) -> set[int]:
-    """At most ``wanted`` of the numbers below ``count``, evenly spaced, both ends among them."""
+    """At most ``wanted`` evenly spaced numbers from 0 to ``count`` - 1, both included."""
     return {round(place) for place in np.linspace(0, count - 1, min(count, wanted))}
 
 
 def shots(
     recording: Recording, source: Recording, image_topic: str, numbers: set[int]
 ) -> Iterator[Shot]:
-    """The masks of those numbers in the order recorded, with their images by stamp.
+    """The masks with these ``numbers`` and the images of the same stamps, in recorded order.
 
-    An image or a mask that cannot be read is left out.
+    Skips an image or a mask that cannot be read.
     """
     decode = rgb_decoder()
     pairs = joined_by_stamp(recording.frames([MASK_TOPIC]), source.frames([image_topic]))
@@ -124,7 +125,10 @@ def shots(
 
 
 def picture(shot: Shot, style: Style, panel_px: int) -> NDArray[np.uint8]:
-    """Banner, image and overlay, caption and legend, uint8 RGB; each panel at most that wide."""
+    """Banner, image, overlay, caption and legend as one uint8 RGB picture [H, W, 3].
+
+    The image and the overlay are at most ``panel_px`` wide.
+    """
     image, labels = _shrunk(shot, panel_px)
     covered = draw_overlay(image, labels, style.palette, OPACITY)
     height, width = image.shape[:2]
@@ -141,7 +145,7 @@ def picture(shot: Shot, style: Style, panel_px: int) -> NDArray[np.uint8]:
 def _shrunk(
     shot: Shot, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | NDArray[np.uint16]]:
-    """Image and labels, no wider than that; labels are sampled, never mixed."""
+    """Image and labels, at most ``width`` wide; labels take the nearest pixel, never a mean."""
     height = shot.image.shape[0]
     if shot.image.shape[1] <= width:
         return shot.image, shot.labels
@@ -159,7 +163,7 @@ def _caption(width: int, text: str) -> NDArray[np.uint8]:
 
 
 def _banner(width: int, text: str) -> NDArray[np.uint8]:
-    """White on red, as large as the width allows."""
+    """White text on red, as large as the width allows."""
     height = max(8, min(28, round(28 * 0.94 * width / text_width(text, 28))))
     strip = np.full((2 * height, width, 3), _ALARM, np.uint8)
     left = max((width - text_width(text, height)) // 2, 0)
@@ -173,14 +177,14 @@ def write_gif(
     stamps_ns: Sequence[int],
     exact: Sequence[Color] = (),
 ) -> None:
-    """Write an endless animation that shows each picture as long as the drive did.
+    """Write an endless animation that shows each picture until the stamp of the next one.
 
-    exact: colours, at most 64, that must not be mixed with similar ones.
+    exact: colours, at most 64, that the palette must keep exactly.
     """
     size = pictures[0].shape
     images = [Image.fromarray(entry) for entry in pictures if entry.shape == size]
     palette = _palette(images, exact)
-    # One palette and no dithering: what stands still stays the same and costs nothing.
+    # With one palette and without dithering, pixels that do not change take no space.
     frames = [entry.quantize(palette=palette, dither=Image.Dither.NONE) for entry in images]
     gaps_ms = [
         max(_MIN_FRAME_MS, (after - before) // 1_000_000)
@@ -196,7 +200,7 @@ def write_gif(
 
 
 def _palette(images: Sequence[Image.Image], exact: Sequence[Color]) -> Image.Image:
-    """An image whose palette serves all ``images``: the exact colours and the commonest others."""
+    """An image whose palette has the ``exact`` colours and the commonest others of ``images``."""
     samples = images[:: max(1, len(images) // _PALETTE_SAMPLES)]
     width, height = images[0].size
     sheet = Image.new("RGB", (width, height * len(samples)))

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the demo, and what they report as it happens."""
+"""Child processes that never outlive the demo, and the events that they report."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from typing import TypeAlias
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.playback.reports import Report
 
-# What a process is given after each signal before the next one [s].
+# Seconds that a process has after each signal before it gets the next one.
 PATIENCE_S = {signal.SIGINT: 15.0, signal.SIGTERM: 5.0, signal.SIGKILL: 5.0}
 _SHOWN_LOG_CHARACTERS = 400
 
 
 class DemoError(ActiveSamError):
-    """The demo could not be carried through."""
+    """The demo failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ Happening: TypeAlias = "Report | Ended"
 
 
 class Children:
-    """Processes in process groups of their own; leaving the context ends all of them.
+    """Child processes, each in its own process group; leaving the context ends all of them.
 
-    ``happenings`` receives what they report and that they ended, in the order it happens.
+    ``happenings`` receives their reports, and an Ended for each, in order.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Children:
         environment: Mapping[str, str],
         patience_s: Mapping[signal.Signals, float] = PATIENCE_S,
     ) -> None:
-        """Each child writes what it prints to ``folder``/NAME.log."""
+        """The output of each child goes to ``folder``/NAME.log."""
         self._folder = folder
         self._patience_s = patience_s
         self._environment = dict(environment)
@@ -70,7 +70,7 @@ class Children:
             for name in reversed(self._children):
                 self.stop(name)
         finally:
-            # A second Ctrl-C has no patience.
+            # A second Ctrl-C interrupts the wait; then the rest are killed.
             for child in self._children.values():
                 if child.poll() is None:
                     _signal_group(child.pid, signal.SIGKILL)
@@ -78,7 +78,7 @@ class Children:
                 thread.join()
 
     def start(self, name: str, command: Sequence[str], reports: bool = False) -> None:
-        """Start ``command``; with ``reports`` its standard output is read as reports."""
+        """Start ``command``; ``reports``: its standard output holds reports, one a line."""
         with interrupts_deferred(), self.log(name).open("w", encoding="utf-8") as log:
             child = subprocess.Popen(
                 command,
@@ -87,7 +87,7 @@ class Children:
                 stdout=subprocess.PIPE if reports else log,
                 stderr=log,
                 text=True,
-                # Ctrl-C reaches the demo alone, which ends its children in order.
+                # Ctrl-C reaches only the demo, which then ends its children in order.
                 start_new_session=True,
             )
             self._children[name] = child
@@ -98,7 +98,7 @@ class Children:
             self._threads.append(thread)
 
     def stop(self, name: str) -> int:
-        """End a child and what it started, kindly first; returns its exit code."""
+        """End a child and its children, with SIGINT first; returns its exit code."""
         child = self._children[name]
         for number, patience_s in self._patience_s.items():
             if child.poll() is None:
@@ -111,32 +111,32 @@ class Children:
         return child.wait()
 
     def log(self, name: str) -> Path:
-        """Where the child's output goes."""
+        """The file that holds the output of the child."""
         return self._folder / f"{name}.log"
 
     def last_words(self, name: str) -> str:
-        """The last line of the child's log that says something, shortened."""
+        """The last line with text in the log of the child, shortened."""
         lines = self.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
         spoken = [line.strip() for line in lines if line.strip()]
-        return spoken[-1][-_SHOWN_LOG_CHARACTERS:].rstrip(".") if spoken else "it said nothing"
+        return spoken[-1][-_SHOWN_LOG_CHARACTERS:].rstrip(".") if spoken else "it printed nothing"
 
     def _follow(self, name: str, child: subprocess.Popen[str]) -> None:
         if child.stdout is not None:
             with child.stdout:
                 for line in child.stdout:
-                    # A library may print there too.
+                    # A library may print other lines.
                     with suppress(ValueError):
                         self.happenings.put(Report.parse(line))
         self.happenings.put(Ended(name, child.wait()))
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended
+    with suppress(ProcessLookupError):  # the group has just ended
         os.killpg(group, number)
 
 
 def termination_as_interrupt() -> AbstractContextManager[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that children are ended."""
+    """SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that the children end too."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -146,7 +146,7 @@ def termination_as_interrupt() -> AbstractContextManager[None]:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """An interrupt waits for the end of the context: no child is started and not known of."""
+    """Delay an interrupt to the end of the context, so that every started child is registered."""
     interrupted = False
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -164,7 +164,7 @@ def _handling(
     numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's
+        yield  # only the main thread may handle signals
         return
     previous = {number: signal.signal(number, handler) for number in numbers}
     try:

@@ -25,8 +25,8 @@ from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
 from activesam_ros.recordings.serialization import ACTIVE_CLASSES
 
 DIAGNOSTIC_ARRAY = "diagnostic_msgs/msg/DiagnosticArray"
-# Published, and never counted as received by the node: lost on the way, or replaced before it was
-# taken from the subscription's queue, which holds one.
+# Published images that the node never received: lost on the way, or replaced in the queue of the
+# subscription, which holds one.
 NOT_RECEIVED = "not_received"
 _DROP_PREFIX = "dropped_"
 _CAMERA_SUFFIX = ": image"
@@ -34,7 +34,7 @@ _CAMERA_SUFFIX = ": image"
 
 @dataclass(frozen=True)
 class Drops:
-    """causes: how many images were dropped for each. problem: what the node says is wrong now."""
+    """causes: cause -> number of dropped images. problem: the current one of the node, or None."""
 
     causes: Mapping[str, int]
     problem: str | None
@@ -42,11 +42,11 @@ class Drops:
 
 @dataclass(frozen=True)
 class ActiveSummary:
-    """Active classes over the masks.
+    """The active classes of all masks.
 
-    node_latency_ms: of each mask, from the image's receipt to its publication. counts: active
-    classes of each mask. frames: masks in which a class was active, by name. pixel_fraction: mean
-    share of the pixels over all masks, by name.
+    node_latency_ms: of each mask, from the receipt of the image to the publication of the mask.
+    counts: number of active classes of each mask. frames: name -> number of masks in which
+    it is active. pixel_fraction: name -> mean share of the pixels over all masks.
     """
 
     node_latency_ms: tuple[float, ...]
@@ -57,9 +57,10 @@ class ActiveSummary:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Against the recording's own labels, over the masks that have any; None where undefined.
+    """The masks against the labels of the recording; None where undefined.
 
-    miou: mean over the classes that are labelled or predicted somewhere.
+    frames: number of masks with labels. miou: mean over the classes that occur in a label image or
+    a mask; miou_of_labelled_classes: over those that occur in a label image.
     """
 
     label_topic: str
@@ -71,7 +72,7 @@ class Accuracy:
 
 
 def read_drops(recording: Recording, result: LiveResult) -> Drops:
-    """What the node's last diagnostics say of the images that have no mask."""
+    """Why images have no mask, from the last diagnostics of the node."""
     values: dict[str, str] = {}
     problem = None
     for array in recording.messages(DIAGNOSTICS_TOPIC, DIAGNOSTIC_ARRAY):
@@ -91,7 +92,7 @@ def read_drops(recording: Recording, result: LiveResult) -> Drops:
 
 
 def read_active_classes(recording: Recording) -> ActiveSummary:
-    """What the node told about each mask."""
+    """Read the active classes that the node published with each mask."""
     latencies_ms: list[float] = []
     counts: list[int] = []
     frames: Counter[str] = Counter()
@@ -112,8 +113,8 @@ def measure_accuracy(
 ) -> Accuracy:
     """Compare the recorded masks with the labels of the same stamp in what was played.
 
-    Raises RecordingError when the labels' names have nothing to do with the vocabulary, UsageError
-    when masks and labels differ in size.
+    Raises RecordingError if no name of the labels is in the vocabulary, UsageError if masks and
+    labels differ in size.
     """
     meaning = label_meaning(source, label_topic, vocabulary)
     ids = prediction_ids(vocabulary)
@@ -137,7 +138,7 @@ def measure_accuracy(
 def joined_by_stamp(
     first: Iterator[RecordedFrame], second: Iterator[RecordedFrame]
 ) -> Iterator[tuple[RecordedFrame, RecordedFrame]]:
-    """Pairs of the same stamp; both streams in order of their stamps."""
+    """Pairs of frames with the same stamp; both streams must be in the order of their stamps."""
     right = next(second, None)
     for left in first:
         while right is not None and right.stamp_ns < left.stamp_ns:
@@ -150,7 +151,7 @@ def joined_by_stamp(
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that is said about a run."""
+    """All figures of a run."""
 
     trained: bool
     weights: Path
@@ -165,16 +166,16 @@ class Summary:
 
     @property
     def latency_ms(self) -> dict[str, float | None]:
-        """From the publication of an image to the arrival of its mask."""
+        """Percentiles of the time from the publication of an image to the arrival of its mask."""
         return percentiles(list(self.live.latencies_ms().values()))
 
     @property
     def frames_dropped(self) -> int:
-        """Images that have no mask."""
+        """The number of images without a mask."""
         return self.live.images - len(self.live.arrived)
 
     def fields(self) -> dict[str, Any]:
-        """What ``summary.json`` holds: fractions, milliseconds, None where undefined."""
+        """The content of ``summary.json``: fractions, milliseconds, None where undefined."""
         return {
             "trained": self.trained,
             "weights": str(self.weights),
@@ -225,7 +226,7 @@ class Summary:
 
 
 def rate_hz(moments_ns: Sequence[int]) -> float | None:
-    """Events a second between the first and the last; None for fewer than two."""
+    """Events per second from the first to the last; None for fewer than two moments."""
     if len(moments_ns) < 2 or max(moments_ns) == min(moments_ns):
         return None
     return (len(moments_ns) - 1) * 1e9 / (max(moments_ns) - min(moments_ns))
@@ -242,8 +243,10 @@ def table(summary: Summary) -> str:
         ("frames in", str(frames["in"]), _with_unit(rates["in"], "Hz")),
         ("frames out", str(frames["out"]), _with_unit(rates["out"], "Hz")),
         ("dropped", str(frames["dropped"]), causes),
-        _latency_row("latency", fields["latency_ms"], "from publishing an image to its mask"),
-        _latency_row("in the node", fields["node_latency_ms"], "from receiving an image"),
+        _latency_row(
+            "latency", fields["latency_ms"], "from the publication of an image to its mask"
+        ),
+        _latency_row("in the node", fields["node_latency_ms"], "from the receipt of an image"),
         (
             "active classes",
             _number(active["mean"], ".1f"),
@@ -274,7 +277,7 @@ def _accuracy_row(accuracy: Accuracy | None) -> tuple[str, str, str]:
         "mIoU",
         _number(accuracy.miou, ".3f"),
         f"of {accuracy.frames} masks against {accuracy.label_topic}; "
-        f"{_number(accuracy.miou_of_labelled_classes, '.3f')} over the classes there",
+        f"{_number(accuracy.miou_of_labelled_classes, '.3f')} over the labelled classes",
     )
 
 

@@ -1,1 +1,1 @@
-"""What it looks like: cameras, textures, light, effects."""
+"""What the demo world looks like: cameras, textures, light, effects."""

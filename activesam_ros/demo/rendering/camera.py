@@ -14,22 +14,19 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
-# The first camera looks forward; the others go round the vehicle.
+# The first camera looks forward, the others to all sides.
 CAMERA_YAWS_DEG = (0.0, 60.0, -60.0, 120.0, -120.0, 180.0, 90.0, -90.0)
 FIELD_OF_VIEW_RANGE_DEG = (62.0, 82.0)
 HEIGHT_RANGE_M = (1.25, 1.9)
 PITCH_RANGE_DEG = (-1.0, 6.0)
 
-# Columns: the optical axes x, y, z in vehicle coordinates, for a camera without yaw and pitch.
+# Columns: the optical axes x, y, z in vehicle coordinates, without yaw and pitch.
 _OPTICAL_AXES: Matrix = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
 class PinholeCamera:
-    """Size in pixels, focal length in pixels, mounting height in metres.
-
-    ``yaw_rad`` turns to the left, ``pitch_rad`` tilts downwards.
-    """
+    """A camera without distortion. yaw_rad: to the left; pitch_rad: downwards."""
 
     width: int
     height: int
@@ -51,7 +48,7 @@ class PinholeCamera:
 
     @property
     def link_rotation(self) -> Matrix:
-        """PinholeCamera link (x along the view, z up) to vehicle [3, 3]."""
+        """Rotation from the camera link (x along the view, z up) to the vehicle [3, 3]."""
         cos_yaw, sin_yaw = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
         cos_pitch, sin_pitch = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
         yaw = np.array([[cos_yaw, -sin_yaw, 0.0], [sin_yaw, cos_yaw, 0.0], [0.0, 0.0, 1.0]])
@@ -63,18 +60,18 @@ class PinholeCamera:
 
     @property
     def rotation(self) -> Matrix:
-        """Optical frame to vehicle [3, 3]."""
+        """Rotation from the optical frame to the vehicle [3, 3]."""
         rotation: Matrix = self.link_rotation @ _OPTICAL_AXES
         return rotation
 
     @property
     def looks_back(self) -> bool:
-        """Whether anything behind the vehicle may be in view."""
+        """Whether the view may reach behind the vehicle."""
         half_view = math.atan(0.5 * self.width / self.focal_px)
         return abs(self.yaw_rad) + half_view > math.pi / 2
 
     def project(self, points: Matrix) -> Matrix:
-        """Vehicle points [N, 3] in metres to pixels [N, 2]; they must lie before the camera."""
+        """Pixels [N, 2] of vehicle points [N, 3] in metres, which lie before the camera."""
         optical = (points - [0.0, 0.0, self.mount_height_m]) @ self.rotation
         pixels: Matrix = self.focal_px * optical[:, :2] / optical[:, 2:] + self.center_px
         return pixels
@@ -83,7 +80,7 @@ class PinholeCamera:
 def drive_cameras(
     rng: np.random.Generator, width: int, height: int, count: int
 ) -> tuple[PinholeCamera, ...]:
-    """``count`` cameras of one make; mounting and lens are drawn from ``rng``."""
+    """``count`` cameras that share a mounting height, pitch and lens drawn from ``rng``."""
     field_of_view = math.radians(rng.uniform(*FIELD_OF_VIEW_RANGE_DEG))
     mount_height = rng.uniform(*HEIGHT_RANGE_M)
     pitch = math.radians(rng.uniform(*PITCH_RANGE_DEG))

@@ -1,4 +1,4 @@
-"""What the lens, the weather and the sensor do to a picture: planes [3, H, W], 1 is white."""
+"""Effects of lens, weather and sensor on a picture: float planes [3, H, W], 1 is white."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.rendering.raster import horizon_row
 from activesam_ros.demo.world.weather import Conditions
 
+# Grey level above which highlights are compressed.
 KNEE = 205.0
 
 Picture = NDArray[np.floating[Any]]
@@ -21,7 +22,7 @@ Picture = NDArray[np.floating[Any]]
 def reflect_in_wet_road(
     picture: Picture, ground: NDArray[np.bool_], camera: PinholeCamera, wetness: float
 ) -> None:
-    """Mix in what lies above the horizon, mirrored, where the ground is wet; in place."""
+    """Mix the mirror image of what is above the horizon into the wet ground, in place."""
     height = camera.height
     mirror = np.clip((2.0 * horizon_row(camera) - np.arange(height)).astype(int), 0, height - 1)
     weight = ground * np.float32(0.30 * wetness)
@@ -33,7 +34,7 @@ def reflect_in_wet_road(
 
 
 def bloom(picture: Picture, emitted: Picture, strength: float) -> None:
-    """Add given off light, with a glow around it, in place."""
+    """Add the emitted light and a glow around it to ``picture``, in place."""
     size = (picture.shape[2], picture.shape[1])
     for plane, light in zip(picture, emitted, strict=True):
         small = cv2.resize(light, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
@@ -43,7 +44,7 @@ def bloom(picture: Picture, emitted: Picture, strength: float) -> None:
 
 
 def rain_streaks(rng: np.random.Generator, picture: Picture, rain: float) -> None:
-    """Thin slanted streaks, brighter than what is behind them, in place."""
+    """Draw thin slanted streaks, brighter than the picture behind them, in place."""
     _, height, width = picture.shape
     layer = np.zeros((height, width), np.uint8)
     count = int(rain * height * width / 1400)
@@ -63,24 +64,24 @@ def finish(
     picture: Picture,
     conditions: Conditions,
     noise_tile: NDArray[np.int16],
-    speed: float,
+    speed_m_s: float,
     camera: PinholeCamera,
 ) -> NDArray[np.uint8]:
-    """Exposure, lens, motion blur and sensor noise; uint8 RGB [H, W, 3]."""
+    """Apply exposure, lens, motion blur and sensor noise; returns uint8 RGB [H, W, 3]."""
     offset = np.float32(110.0 * (1.0 - conditions.contrast))
     planes = []
     for plane, balance in zip(picture, conditions.white_balance, strict=True):
         plane *= np.float32(balance * conditions.exposure * 255.0 * conditions.contrast)
         plane += offset
-        # highlights bend instead of clipping hard
+        # Highlights are compressed before they are clipped.
         np.minimum(plane, plane * np.float32(0.4) + np.float32(0.6 * KNEE), out=plane)
         planes.append(np.clip(plane, 0.0, 255.0, out=plane).astype(np.uint8))
     pixels = np.asarray(cv2.merge(planes))
     sigma = conditions.blur_px * camera.width / 640.0
     if sigma > 0.3:
         pixels = np.asarray(cv2.GaussianBlur(pixels, (3, 3), sigma))
-    if speed > 1.0:
-        pixels = _zoom_blur(pixels, speed, conditions, camera)
+    if speed_m_s > 1.0:
+        pixels = _zoom_blur(pixels, speed_m_s, conditions, camera)
     height, width = pixels.shape[:2]
     top = int(rng.integers(0, noise_tile.shape[0] - height + 1))
     left = int(rng.integers(0, noise_tile.shape[1] - width + 1))
@@ -90,11 +91,11 @@ def finish(
 
 
 def _zoom_blur(
-    pixels: NDArray[np.uint8], speed: float, conditions: Conditions, camera: PinholeCamera
+    pixels: NDArray[np.uint8], speed_m_s: float, conditions: Conditions, camera: PinholeCamera
 ) -> NDArray[np.uint8]:
-    """The picture moves out of the vanishing point while the shutter is open."""
+    """Motion blur: the picture grows out of the vanishing point while the shutter is open."""
     shutter_s = 0.016 if conditions.lamps >= 1.0 else 0.006
-    scale = 1.0 + 0.10 * speed * shutter_s
+    scale = 1.0 + 0.10 * speed_m_s * shutter_s
     cx = camera.center_px[0] + camera.focal_px * math.tan(camera.yaw_rad) * (
         1.0 if abs(camera.yaw_rad) < 0.2 else 0.0
     )
@@ -107,7 +108,7 @@ def _zoom_blur(
 
 
 def noise_tile(rng: np.random.Generator, height: int, width: int) -> NDArray[np.int16]:
-    """Sensor noise of deviation 64 with some grain, larger than a picture so that it can shift."""
+    """Sensor noise with grain, deviation 64, int16 [H + 64, W + 64, 3]; each frame shows a part."""
     shape = (height + 64, width + 64, 3)
     noise = rng.standard_normal(shape, np.float32)
     noise = 0.85 * noise + 0.5 * np.asarray(cv2.blur(noise, (2, 2)))

@@ -1,7 +1,7 @@
-"""From faces and rods to a visibility buffer: for every pixel the number of the face seen there.
+"""Rasterise faces and rods into a visibility buffer: the number of the face seen at each pixel.
 
-Faces are drawn from far to near, so a higher number is nearer. What a face looks like is computed
-afterwards, once per pixel, in shading.py; labels and picture therefore agree by construction.
+Faces are painted from far to near, so a higher number is nearer. shading.py computes colours and
+labels from this buffer, once per pixel, so that picture and labels agree by construction.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SKY_ID, GROUND_ID, FIRST_FACE_ID = 0, 1, 2
 NEAR_M = 0.3
 SUBPIXEL_BITS = 4
 FAR_PIXEL = 16000.0
-# Half the width in pixels that a rod has at least, so that thin things do not fall apart.
+# Smallest half width of a rod, so that thin things do not fall apart.
 POLE_HALF_WIDTH_PX, ROD_HALF_WIDTH_PX = 1.0, 0.7
 SMALLEST_FACE_PX2 = 1.2
 # Bars closer than this many pixels are drawn as a pattern of dots of the same density.
@@ -32,12 +32,12 @@ BAR_SHARE = 0.28
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces in optical coordinates.
+    """F faces in optical coordinates, in metres.
 
-    corners [F, 8, 3]; uv [F, 6]; origin, along_u, along_v [F, 3]: the texture's frame in space;
-    outline [F, 8, 2]: in pixels, where the outline is not the projection of the corners (else
-    nan); attributes [F]; outward [F, 3]; across [F, 3]: direction in which a rod curves, 0 for
-    flat faces.
+    corners: [F, 8, 3]. uv: [F, 6]. origin, along_u, along_v: [F, 3], the frame of the texture.
+    outline: [F, 8, 2] in pixels, NaN where it is the projection of the corners. attributes:
+    ATTRIBUTES [F]. outward: [F, 3], unit normal. across: [F, 3], the direction in which a rod
+    curves, 0 for flat faces.
     """
 
     corners: Floats
@@ -55,26 +55,16 @@ class Faces:
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:
         """The faces ``rows``."""
-        return Faces(
-            self.corners[rows],
-            self.uv[rows],
-            self.origin[rows],
-            self.along_u[rows],
-            self.along_v[rows],
-            self.outline[rows],
-            self.attributes[rows],
-            self.outward[rows],
-            self.across[rows],
-        )
+        return Faces(*(part[rows] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class Visible:
-    """What is to be seen.
+    """The visibility buffer.
 
-    ids [H, W]: SKY_ID, GROUND_ID or FIRST_FACE_ID + row of ``faces``; ghosts [H, W]: the nearest
-    see-through face, counted alike, 0 for none. ``texture`` [F, 9]: with a pixel p = (x, y, 1),
-    u = p @ t[0:3] / w, v = p @ t[3:6] / w and 1 / depth = w = p @ t[6:9].
+    ids: int32 [H, W], SKY_ID, GROUND_ID or FIRST_FACE_ID + row of ``faces``. ghosts: int32 [H, W],
+    the same number of the nearest see-through face, 0 for none. texture: [F, 9]; at a pixel
+    p = (x, y, 1), 1 / depth = w = p @ t[6:9], u = p @ t[0:3] / w and v = p @ t[3:6] / w.
     """
 
     ids: Ids
@@ -84,7 +74,7 @@ class Visible:
 
 
 def draw(mesh: Mesh, camera: PinholeCamera) -> Visible:
-    """Draw ``mesh``, given in vehicle coordinates, over sky and ground."""
+    """Draw ``mesh``, in vehicle coordinates, over sky and ground."""
     faces = _concatenated(_flat_faces(mesh, camera), _rod_faces(mesh, camera))
     depth = faces.corners[:, :, 2]
     seen = (depth > NEAR_M).any(axis=1) & _looks_here(faces)
@@ -137,7 +127,7 @@ def _flat_faces(mesh: Mesh, camera: PinholeCamera) -> Faces:
 
 
 def _rod_faces(mesh: Mesh, camera: PinholeCamera) -> Faces:
-    """Rods as flat pieces that look towards the camera, with rounded ends."""
+    """Rods as flat faces that look towards the camera, with rounded ends."""
     ends = _to_optical(mesh.ends, camera)
     keep = (ends[:, :, 2] > NEAR_M).any(axis=1)
     ends, radii, attributes = ends[keep], mesh.radii[keep], mesh.rods[keep]
@@ -193,7 +183,7 @@ def _rod_faces(mesh: Mesh, camera: PinholeCamera) -> Faces:
 
 
 def _clipped_rods(ends: Floats) -> Floats:
-    """Ends behind the near plane move onto it."""
+    """Move ends behind the near plane onto it."""
     near = np.float32(NEAR_M * 1.01)
     clipped = ends.copy()
     for first, second in ((0, 1), (1, 0)):
@@ -206,21 +196,12 @@ def _clipped_rods(ends: Floats) -> Floats:
 
 
 def _concatenated(one: Faces, other: Faces) -> Faces:
-    return Faces(
-        np.concatenate([one.corners, other.corners]),
-        np.concatenate([one.uv, other.uv]),
-        np.concatenate([one.origin, other.origin]),
-        np.concatenate([one.along_u, other.along_u]),
-        np.concatenate([one.along_v, other.along_v]),
-        np.concatenate([one.outline, other.outline]),
-        np.concatenate([one.attributes, other.attributes]),
-        np.concatenate([one.outward, other.outward]),
-        np.concatenate([one.across, other.across]),
-    )
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
+    return Faces(*(np.concatenate(pair) for pair in pairs))
 
 
 def _looks_here(faces: Faces) -> NDArray[np.bool_]:
-    """Faces whose outer side is to be seen, or that have none."""
+    """Whether each face turns its outer side to the camera, or has two; bool [F]."""
     towards = -np.einsum("fi,fi->f", faces.outward, faces.origin) > 0.0
     is_rod = np.isfinite(faces.outline[:, 0, 0])
     seen: NDArray[np.bool_] = towards | is_rod | faces.attributes["two_sided"]
@@ -228,7 +209,7 @@ def _looks_here(faces: Faces) -> NDArray[np.bool_]:
 
 
 def _outlines(faces: Faces, camera: PinholeCamera) -> Floats:
-    """Outlines in pixels [F, 8, 2], cut at the near plane."""
+    """Outlines in pixels [F, 8, 2], clipped at the near plane."""
     corners = faces.corners
     crossing = np.flatnonzero(
         (corners[:, :, 2] < NEAR_M).any(axis=1) & ~np.isfinite(faces.outline[:, 0, 0])
@@ -246,7 +227,7 @@ def _outlines(faces: Faces, camera: PinholeCamera) -> Floats:
 
 
 def _clipped_polygon(corners: Floats) -> Floats:
-    """The part of a convex polygon beyond the near plane, again with 8 corners."""
+    """The part of a convex polygon [8, 3] beyond the near plane, padded to [8, 3]."""
     kept: list[Floats] = []
     following = np.roll(corners, -1, axis=0)
     for here, there in zip(corners, following, strict=True):
@@ -255,7 +236,7 @@ def _clipped_polygon(corners: Floats) -> Floats:
         if (here[2] >= NEAR_M) != (there[2] >= NEAR_M):
             part = (NEAR_M - here[2]) / (there[2] - here[2])
             kept.append(here + part * (there - here))
-    # padding repeats corners, so there is room for the one that a cut adds, or it is a repeat
+    # Clipping adds at most one corner; the shortest edge makes room for it.
     while len(kept) > len(corners):
         gaps = [float(np.abs(kept[i] - kept[i - 1]).sum()) for i in range(len(kept))]
         kept.pop(int(np.argmin(gaps)))
@@ -264,7 +245,7 @@ def _clipped_polygon(corners: Floats) -> Floats:
 
 
 def _painting_order(mesh: Mesh, faces: Faces, camera: PinholeCamera) -> NDArray[np.intp]:
-    """Far groups first; within a group by stage, then far faces first."""
+    """Rows of the faces: far groups first; in a group by stage, then far faces first."""
     group = faces.attributes["group"]
     distance = np.linalg.norm(faces.corners, axis=2)
     key = np.linalg.norm(_to_optical(mesh.groups.center, camera), axis=1)
@@ -275,7 +256,7 @@ def _painting_order(mesh: Mesh, faces: Faces, camera: PinholeCamera) -> NDArray[
 
 
 def _texture_coefficients(faces: Faces, camera: PinholeCamera) -> Floats:
-    """The nine coefficients of ``Visible.texture``, from the inverse of the texture's frame."""
+    """``Visible.texture`` [F, 9], from the inverse of the frame of each texture."""
     p, a, b = (array.astype(np.float64) for array in (faces.origin, faces.along_u, faces.along_v))
     row_a, row_b, row_p = np.cross(b, p), np.cross(p, a), np.cross(a, b)
     volume = np.einsum("fi,fi->f", p, row_p)
@@ -322,7 +303,7 @@ def _paint(
 def _paint_bars(
     ids: Ids, ghosts: Ids, outline: Floats, texture: Floats, bars: float, face_id: int
 ) -> None:
-    """Upright bars, and a rail above and below, within the outline that is in ``ghosts``."""
+    """Paint upright bars with a rail above and below, within the face that ``ghosts`` shows."""
     height, width = ids.shape
     x0, y0 = np.clip(np.floor(outline.min(axis=0)).astype(int), 0, (width, height))
     x1, y1 = np.clip(np.ceil(outline.max(axis=0)).astype(int) + 1, 0, (width, height))

@@ -1,7 +1,7 @@
-"""From a visibility buffer to colours: textures, light, shadows, fog, sky; and the labels.
+"""Compute colours and labels from a visibility buffer: textures, light, shadows, fog, sky.
 
-Colours are float32 planes [3, N] of red, green, blue, 1 is white; N counts the pixels that need
-the work.
+Colours are float32 planes [3, N] of red, green and blue, where 1 is white, of N pixels that are
+given by their flat indices.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ STREET_LAMP_GLOW = 2.0
 
 @dataclass(frozen=True)
 class Lighting:
-    """What lights a frame, in vehicle coordinates.
+    """The light of a frame, in vehicle coordinates.
 
-    sun: direction to it; lamps: [L, 3] positions of street lamps; cast: uint8 [H, W] what the
-    shadows leave of the sun on the ground, 255 all; shadow: [H, W] the factor on the ground's
-    light, with the dark spots below things.
+    sun: unit vector to the sun. lamps: [L, 3], positions of street lamps. cast: uint8 [H, W], the
+    share of the sun that reaches the ground, 255 for all. shadow: [H, W], the factor of the light
+    on the ground, with the dark areas under things.
     """
 
     conditions: Conditions
@@ -48,7 +48,7 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Rays:
-    """Directions of the pixels in vehicle coordinates, before scaling: [H * W] each."""
+    """Directions of the pixels in vehicle coordinates, of depth 1: [H * W] each."""
 
     x: Floats
     y: Floats
@@ -56,7 +56,7 @@ class Rays:
 
     @classmethod
     def of_camera(cls, camera: PinholeCamera) -> Rays:
-        """The rays of ``camera``, depth 1 along its axis."""
+        """The rays of all pixels of ``camera``."""
         cx, cy = camera.center_px
         right = (np.arange(camera.width, dtype=np.float32) - np.float32(cx)) / camera.focal_px
         down = (np.arange(camera.height, dtype=np.float32) - np.float32(cy)) / camera.focal_px
@@ -72,7 +72,7 @@ class Rays:
 
 @dataclass(frozen=True)
 class Emission:
-    """Light given off: positions [M] in a list of pixels and colours [3, M]."""
+    """Emitted light of M pixels: their places in a list of pixels [M], and colours [3, M]."""
 
     where: NDArray[np.intp]
     light: Floats
@@ -81,10 +81,10 @@ class Emission:
 def ragged_leaves(
     visible: Visible, displaced: NDArray[np.intp], finely_displaced: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """The visibility buffer with leafy outlines instead of smooth ones, flat [H * W].
+    """The visibility buffer with ragged outlines of foliage, flat [H * W].
 
-    A pixel takes the face of a displaced one where that is foliage before it, or where it is
-    itself foliage and the other lies behind. ``displaced`` are flat indices of displaced pixels.
+    Each pixel is compared with the one at its index in ``displaced``, then in ``finely_displaced``;
+    it takes that one's face if the nearer of the two faces is foliage.
     """
     ids = visible.ids.reshape(-1).astype(np.intp)
     attributes = visible.faces.attributes
@@ -97,7 +97,7 @@ def ragged_leaves(
     for other, smallest in ((displaced, 0.016), (finely_displaced, 0.0)):
         leafy = reach > smallest
         source = ids.take(other)
-        # the nearer one of the two decides
+        # The higher number is the nearer face.
         changes = leafy.take(np.maximum(source, ids))
         np.copyto(ids, source, where=changes)
     return ids
@@ -106,7 +106,7 @@ def ragged_leaves(
 def labels_and_instances(
     ids: NDArray[np.intp], visible: Visible, mesh: Mesh, ground: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Flat labels and instances; ``ground`` are the labels of the pixels that show the ground."""
+    """Flat labels and instances [H * W]; ``ground``: the labels of the pixels of the ground."""
     nearest = np.maximum(ids, visible.ghosts.reshape(-1))
     attributes = visible.faces.attributes
     label_of = np.concatenate([[ClassId.SKY, ClassId.UNLABELLED], attributes["label"]])
@@ -125,7 +125,7 @@ def face_colors(
     camera: PinholeCamera,
     lighting: Lighting,
 ) -> tuple[Floats, Emission, Floats]:
-    """Colours [3, N], given off light and depth [N] of ``pixels`` that show face ``rows``."""
+    """Colours [3, N], emitted light and depth [N] of ``pixels``, which show the faces ``rows``."""
     x = (pixels % camera.width).astype(np.float32)
     y = (pixels // camera.width).astype(np.float32)
     table = np.ascontiguousarray(visible.texture.T)
@@ -158,7 +158,7 @@ def face_colors(
 
 
 def _emission(rows: NDArray[np.intp], texels: Floats, glow: Floats, lamps: float) -> Emission:
-    """The light of lamps and lit windows, for those pixels alone that give off any."""
+    """The light of lamps and lit windows, of the pixels that emit any."""
     shines = (glow.max(axis=1, initial=0.0) > 0.0).take(rows)
     if lamps:
         shines |= texels[3] > 0.0
@@ -171,24 +171,26 @@ def _emission(rows: NDArray[np.intp], texels: Floats, glow: Floats, lamps: float
 def _mip_cells(
     visible: Visible, atlas: Atlas, camera: PinholeCamera
 ) -> tuple[Floats, Floats, Floats]:
-    """Atlas position and size of the level that fits each face's distance."""
+    """Atlas x, y and size [F] of the mip level that fits the distance of each face."""
     faces = visible.faces
-    cell = faces.attributes["cell"]
+    texture = faces.attributes["texture"]
     length = np.linalg.norm(faces.along_u, axis=1) + 1e-6
     height = np.linalg.norm(faces.along_v, axis=1) + 1e-6
     per_metre = np.maximum(np.abs(faces.uv[:, 1]) / length, np.abs(faces.uv[:, 5]) / height)
     near = np.maximum(faces.corners[:, :, 2].mean(axis=1), 1.0)
-    texels_per_px = atlas.size[cell, 0] * per_metre * near / camera.focal_px
+    texels_per_px = atlas.size[texture, 0] * per_metre * near / camera.focal_px
     level = np.clip(np.round(np.log2(np.maximum(texels_per_px, 1e-3))), 0, LEVELS - 1)
     chosen = level.astype(np.intp)
-    place = atlas.origin[cell, chosen]
-    return place[:, 0].copy(), place[:, 1].copy(), atlas.size[cell, chosen]
+    place = atlas.origin[texture, chosen]
+    return place[:, 0].copy(), place[:, 1].copy(), atlas.size[texture, chosen]
 
 
 def _sample(image: NDArray[np.uint8], map_x: Floats, map_y: Floats) -> NDArray[np.uint8]:
     """Bilinear samples of ``image`` at flat coordinates [N]."""
     count = len(map_x)
-    rows = max(1, -(-count // REMAP_ROW))  # remap takes no empty map, as of a sky out of view
+    rows = max(
+        1, -(-count // REMAP_ROW)
+    )  # remap refuses an empty map, such as that of an invisible sky
     padded = np.zeros((2, rows * REMAP_ROW), np.float32)
     padded[0, :count], padded[1, :count] = map_x, map_y
     shaped = padded.reshape(2, rows, REMAP_ROW)
@@ -206,7 +208,7 @@ def _planes(samples: NDArray[np.uint8]) -> Floats:
 
 
 def _gradients(visible: Visible, lighting: Lighting) -> tuple[Floats, Floats, Floats]:
-    """Brightness as base + a u + b v: rods are darker on the side away from the light."""
+    """Brightness as base + a u + b v [F] each: rods are darker on the side away from the light."""
     faces = visible.faces
     slope = faces.attributes["slope"]
     _, u_a, _, v0, _, v_b = faces.uv.T
@@ -227,7 +229,7 @@ def _gradients(visible: Visible, lighting: Lighting) -> tuple[Floats, Floats, Fl
 def _face_light(
     visible: Visible, mesh: Mesh, camera: PinholeCamera, lighting: Lighting
 ) -> tuple[Floats, Floats]:
-    """Factor of reflected light times tint [F, 3] and given off light times tint [F, 3]."""
+    """Reflected light times tint [F, 3], and emitted light times tint [F, 3]."""
     faces, conditions = visible.faces, lighting.conditions
     rotation = camera.rotation.astype(np.float32)
     outward = faces.outward @ rotation.T
@@ -251,9 +253,9 @@ def _face_light(
 
 
 def _sunlit_groups(mesh: Mesh, camera: PinholeCamera, lighting: Lighting) -> Floats:
-    """How much sun reaches each group, looked up on the ground before it; 1 off screen."""
+    """Share of the sun [G] that reaches the ground before each group; 1 out of view."""
     height, width = lighting.cast.shape
-    # beyond its own shadow, on the side of the sun
+    # The place looked up is on the side of the sun, outside of the shadow of the group itself.
     reach = 0.5 * mesh.groups.footprint[:, :2].max(axis=1) + 0.3
     base = mesh.groups.center.copy()
     base[:, :2] += reach[:, None] * lighting.sun[:2] / (np.linalg.norm(lighting.sun[:2]) + 1e-6)
@@ -269,10 +271,10 @@ def _sunlit_groups(mesh: Mesh, camera: PinholeCamera, lighting: Lighting) -> Flo
 
 
 def lamp_light(points: Floats, lighting: Lighting) -> Floats:
-    """Light [N, 3] of the ego vehicle's headlights and of street lamps at ``points`` [N, 3]."""
+    """Light [N, 3] of the ego vehicle's head lamps and of street lamps at ``points`` [N, 3]."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2]
     spread = (y / (2.2 + 0.16 * np.maximum(x, 0.0))) ** 2 + np.maximum(z - 0.9, 0.0) ** 2 / 3.0
-    # so bounded that no result is too small for normal floats, which are slow
+    # The bound keeps denormal floats away, which are slow.
     beam = np.exp(-np.minimum(spread, 30.0)) * (x > 0.0) * (0.75 / (1.0 + (x / 22.0) ** 2))
     total = np.zeros(len(points), np.float32)
     for lamp in lighting.lamps:
@@ -286,7 +288,7 @@ def lamp_light(points: Floats, lighting: Lighting) -> Floats:
 
 @dataclass(frozen=True)
 class GroundPixels:
-    """Pixels that show the ground: vehicle coordinates, distance, material of the surface."""
+    """N pixels of the ground: x, y and s, d in metres, distance in metres, material; [N] each."""
 
     x: Floats
     y: Floats
@@ -318,16 +320,16 @@ def ground_colors(
 ) -> Floats:
     """Colours [3, N] of the ground."""
     conditions = lighting.conditions
-    cells = np.array([surface.cell for surface in surfaces])
+    textures = np.array([surface.texture for surface in surfaces])
     tiles = np.array([surface.tile_m for surface in surfaces], np.float32)
     tints = np.array([surface.tint for surface in surfaces], np.float32)
-    # texels in a pixel: more along the view than across, the mean of both decides
-    texels = atlas.size[cells, 0] / tiles / camera.focal_px
+    # A pixel covers more texels along the view than across it; their mean sets the mip level.
+    texels = atlas.size[textures, 0] / tiles / camera.focal_px
     slant = np.sqrt(np.maximum(ground.distance / camera.mount_height_m, 1.0))
     footprint = texels.take(ground.material) * ground.distance * slant
     level = np.clip(np.log2(np.maximum(footprint, 1.0)), 0, LEVELS - 1).astype(np.intp)
     key = ground.material * LEVELS + level
-    origin, size = atlas.origin[cells].reshape(-1, 2), atlas.size[cells].reshape(-1)
+    origin, size = atlas.origin[textures].reshape(-1, 2), atlas.size[textures].reshape(-1)
     scale = (1.0 / tiles).take(ground.material)
     shift = np.float32(first_s % 600.0)
     u = ground.d * scale
@@ -352,7 +354,7 @@ def ground_colors(
 
 
 def _lamp_planes(camera: PinholeCamera, lighting: Lighting) -> Floats:
-    """Light of lamps on the ground [3, H * W], computed at every fourth pixel."""
+    """Light of lamps on the ground [3, H * W], computed at every fourth pixel and enlarged."""
     coarse = replace(
         camera,
         width=-(-camera.width // LAMP_STEP),
@@ -401,7 +403,7 @@ def shadow_masks(
     depth = optical[..., 2]
     if conditions.shade < 0.7:
         level = int(255 * conditions.shade)
-        # corners beside or behind the camera are pulled to the image plane
+        # Corners beside or behind the camera are moved in front of it.
         safe = optical.copy()
         safe[..., 2] = np.maximum(depth, 0.4)
         points = pixels(safe).astype(np.float32)
@@ -430,7 +432,7 @@ def sky_colors(
     heading: float,
     drift: float,
 ) -> Floats:
-    """Colours [3, N] of the sky: gradient, clouds, sun."""
+    """Colours [3, N] of the sky: a gradient, clouds and the sun."""
     conditions = lighting.conditions
     x, y, z = rays.x.take(pixels), rays.y.take(pixels), rays.z.take(pixels)
     norm = 1.0 / np.sqrt(x * x + y * y + z * z)
@@ -470,7 +472,7 @@ def sky_colors(
 def split_pixels(
     ids: NDArray[np.intp],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Flat indices of sky, ground and face pixels."""
+    """Flat indices of the pixels of sky, ground and faces."""
     return (
         np.flatnonzero(ids == SKY_ID),
         np.flatnonzero(ids == GROUND_ID),

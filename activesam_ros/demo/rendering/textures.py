@@ -20,7 +20,7 @@ STORED_ONE = 204.0  # the stored value of factor 1: a cell may brighten by a qua
 
 
 def noise(rng: np.random.Generator, size: int, slope: float) -> Plane:
-    """Repeating noise [size, size] of deviation 1; amplitude falls as frequency ** -slope."""
+    """Periodic noise [size, size] of deviation 1 whose amplitude falls as frequency ** -slope."""
     spectrum = np.fft.rfft2(rng.standard_normal((size, size), np.float32))
     fy = np.fft.fftfreq(size)[:, None] * size
     fx = np.fft.rfftfreq(size)[None, :] * size
@@ -42,20 +42,20 @@ class CellPainter:
         self.emission = np.zeros((size, size), np.float32)
 
     def grain(self, amount: float, slope: float, tinted: float = 0.0) -> None:
-        """Noise in brightness, and a little in hue."""
+        """Add noise in brightness, and if ``tinted`` in hue."""
         self.color *= (1.0 + amount * noise(self.rng, self.size, slope))[..., None]
         if tinted:
             for channel in range(3):
                 self.color[..., channel] *= 1.0 + tinted * noise(self.rng, self.size, 1.0)
 
     def blotches(self, amount: float, threshold: float) -> None:
-        """Patches of another brightness."""
+        """Add patches of another brightness."""
         patch = noise(self.rng, self.size, 1.6) > threshold
         soft = cv2.GaussianBlur(patch.astype(np.float32), (0, 0), 1.2)
         self.color *= (1.0 + amount * soft)[..., None]
 
     def bricks(self, rows: int, columns: int, joint: float, spread: float, shift: bool) -> None:
-        """Rows of blocks, each of its own brightness, with joints of brightness ``joint``."""
+        """Lay rows of blocks that differ in brightness, with joints of brightness ``joint``."""
         y, x = np.mgrid[: self.size, : self.size].astype(np.float32) / self.size
         row = np.floor(y * rows)
         along = x * columns + (0.5 * (row % 2) if shift else 0.0)
@@ -67,12 +67,12 @@ class CellPainter:
         self.color[gap] *= joint
 
     def box(self, x0: float, y0: float, x1: float, y1: float, color: tuple[float, ...]) -> None:
-        """A filled rectangle; corners in parts of the cell."""
+        """Fill a rectangle; the corners are fractions of the cell."""
         edges = [round(value * self.size) for value in (x0, y0, x1, y1)]
         self.color[edges[1] : edges[3], edges[0] : edges[2]] = color
 
     def glow(self, x0: float, y0: float, x1: float, y1: float, amount: float) -> None:
-        """The rectangle gives off light at night."""
+        """Let the rectangle emit light at night."""
         edges = [round(value * self.size) for value in (x0, y0, x1, y1)]
         self.emission[edges[1] : edges[3], edges[0] : edges[2]] = amount
 
@@ -186,13 +186,13 @@ def _graffiti(cell: CellPainter) -> None:
 
 
 def _window(cell: CellPainter, x0: float, y0: float, x1: float, y1: float) -> None:
-    """A window with frame, sill, panes, curtains, at night perhaps lit."""
+    """A window with frame, sill, panes and curtains, sometimes lit at night."""
     rng = cell.rng
     frame = float(rng.choice([1.2, 0.45, 0.9]))
     cell.box(x0 - 0.012, y0 - 0.012, x1 + 0.012, y1 + 0.016, (frame, frame, frame))
     dark = float(rng.uniform(0.16, 0.38))
     cell.box(x0, y0, x1, y1, (dark, dark * 1.05, dark * 1.2))
-    # the sky mirrored in the upper part
+    # The upper part mirrors the sky.
     cell.box(x0, y0, x1, y0 + (y1 - y0) * float(rng.uniform(0.2, 0.7)), (dark * 1.7,) * 3)
     if rng.random() < 0.4:
         cloth = float(rng.uniform(0.6, 1.1))
@@ -332,7 +332,7 @@ def _sign_no_entry(cell: CellPainter) -> None:
 
 
 def _cargo(cell: CellPainter) -> None:
-    """The side of a lorry: panels and a company's name."""
+    """The side of a lorry: panels and the name of a company."""
     cell.grain(0.03, 1.3)
     color = tuple(float(level) for level in cell.rng.uniform(0.15, 1.1, 3))
     if cell.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""Cityscapes train ids of what the demo world holds; the names are config/vocabularies/'s."""
+"""The Cityscapes train ids; config/vocabularies/cityscapes.yaml holds their names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ VOCABULARY_NAME = "cityscapes"
 
 
 class ClassId(enum.IntEnum):
-    """The 19 evaluated classes and the value of unlabelled pixels."""
+    """The train ids of the 19 evaluated classes, and the value of unlabelled pixels."""
 
     ROAD = 0
     SIDEWALK = 1

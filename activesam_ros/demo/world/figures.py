@@ -1,4 +1,4 @@
-"""People, riders, bicycles and motorcycles. Frame: x forward, y left, z up, metres."""
+"""Figures of people and riders, bicycles, motorcycles. Frame: x forward, y left, z up, metres."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ CLOTHES: tuple[Tint, ...] = (
     (0.50, 0.24, 0.42),
 )
 JEANS: tuple[Tint, ...] = ((0.12, 0.12, 0.13), (0.20, 0.26, 0.38), (0.40, 0.36, 0.30), (0.3,) * 3)
-# Rods of a figure, in this order: torso, coat, thighs, shins, feet, upper arms, forearms, neck,
-# head, hair, bag.
+# A figure has these rods in this order: torso, coat, thighs, shins, feet, upper arms, forearms,
+# neck, head, hair, bag.
 PARTS = 16
 RADII = np.array(
     [
@@ -57,7 +57,7 @@ RADII = np.array(
 
 @dataclass(frozen=True)
 class Figure:
-    """One person: height in metres, rods' radii [16, 2] and attributes [16]."""
+    """One person: height in metres; radii [16, 2] and attributes [16] of the rods."""
 
     height: float
     radii: Floats
@@ -104,7 +104,7 @@ def draw_figure(rng: np.random.Generator, label: ClassId, helmet: bool = False) 
 
 
 def walking_pose(height: float, phase: float, stride: float) -> Floats:
-    """Rod ends [16, 2, 3] of a walker; ``stride`` 0 is standing, 1 a brisk walk."""
+    """Ends of the rods [16, 2, 3] of a walker; ``stride`` 0 stands still, 1 walks fast."""
     h = height
     hip, chest = (0.0, 0.0, 0.53 * h), (0.02 * h * stride, 0.0, 0.80 * h)
     ends: list[tuple[Point, Point]] = [(chest, hip), (hip, (0.0, 0.0, 0.44 * h))]
@@ -144,7 +144,7 @@ def _head_and_bag(h: float, chest: Point) -> list[tuple[Point, Point]]:
 
 
 def riding_pose(height: float, phase: float, motorcycle: bool) -> Floats:
-    """Rod ends [16, 2, 3] of somebody on a bicycle or motorcycle at the origin."""
+    """Ends of the rods [16, 2, 3] of a rider whose bicycle or motorcycle is at the origin."""
     h = height
     seat = (-0.22, 0.0, 0.80) if motorcycle else (-0.20, 0.0, 0.98)
     lean = 0.30 if motorcycle else 0.42
@@ -176,7 +176,7 @@ def riding_pose(height: float, phase: float, motorcycle: bool) -> Floats:
 def _wheel(
     build: MeshBuilder, x: float, radius: float, tyre: Appearance, spokes: Appearance
 ) -> None:
-    """A spoked wheel: ring, spokes, and the gaps between them as a ghost."""
+    """A wheel with spokes; a ghost labels the gaps between them."""
     angles = np.arange(8) * (math.pi / 4)
     ring: list[Point] = [
         (x + radius * math.cos(a), 0.0, radius + 0.02 + radius * math.sin(a)) for a in angles
@@ -190,7 +190,7 @@ def _wheel(
 
 
 def bicycle(rng: np.random.Generator) -> Mesh:
-    """A bicycle of 1.75 metres."""
+    """A bicycle 1.75 metres long."""
     level = rng.uniform(0.2, 0.9)
     hue = rng.uniform(0.2, 1.0, 3)
     frame = Appearance(
@@ -225,7 +225,7 @@ def bicycle(rng: np.random.Generator) -> Mesh:
 
 
 def motorcycle(rng: np.random.Generator) -> Mesh:
-    """A motorcycle or scooter of about 2 metres."""
+    """A motorcycle or scooter about 2 metres long."""
     hue = rng.uniform(0.08, 0.95, 3)
     label = ClassId.MOTORCYCLE
     paint = Appearance(Texture.PLAIN, (hue[0], hue[1], hue[2]), label, slope=-0.3, two_sided=True)
@@ -241,9 +241,9 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
                 (x + scale * radius * math.cos(a), 0.0, radius + scale * radius * math.sin(a))
                 for a in angles
             ]
-            wheel = Appearance(look.cell, look.tint, label, two_sided=True)
+            wheel = Appearance(look.texture, look.tint, label, two_sided=True)
             build.polygon(ring, wheel, stage=stage)
-        # the tyre's width, for views from the front or rear
+        # The width of the tyre, for views from the front or the rear.
         build.rod((x, 0.0, 0.12), (x, 0.0, 0.55), 0.085, dark)
     build.rod((0.70, 0.0, 0.34), (0.42, 0.0, 0.95), 0.05, metal, 1)
     build.rod((-0.70, 0.0, 0.36), (-0.1, 0.0, 0.48), 0.06, metal, 1)

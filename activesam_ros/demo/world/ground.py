@@ -1,4 +1,4 @@
-"""The ground: which surface lies where along and across the street."""
+"""The ground: the surface at each place along and across the street."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ TABLE_RANGE_M = (-150.0, 320.0)
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """What a part of the ground is made of."""
+    """The texture, tint and label of a part of the ground; it repeats every ``tile_m`` metres."""
 
-    cell: Texture
+    texture: Texture
     tint: Tint
     label: ClassId
     tile_m: float
 
 
 class Material:
-    """Rows of the surface table."""
+    """Row numbers of the surface table."""
 
     ROAD, OLD_ROAD, PARKING, LINE, YELLOW, BIKE_PATH, SIDEWALK, KERB, LAWN, SOIL = range(10)
     BALLAST, RAIL, YARD, MEADOW, PATCH, GUTTER = range(10, 16)
 
 
 COUNT = 16
-# Rows of a section's profile.
+# Row numbers of the profiles of a section.
 _DASH, _GAP, _STRIPES, _STOP_LINE, _JUNCTION = range(5)
 TRACK_D_M = -13.0
 TRACK_HALF_WIDTH_M = 2.2
 
 
 def draw_surfaces(rng: np.random.Generator) -> tuple[Surface, ...]:
-    """The surfaces of one drive."""
+    """The surface table of one drive, in the order of Material."""
 
     def grey(low: float, high: float, warm: float = 0.03) -> Tint:
         level = rng.uniform(low, high)
@@ -60,19 +60,19 @@ def draw_surfaces(rng: np.random.Generator) -> tuple[Surface, ...]:
     road = grey(0.27, 0.50)
     red, green, blue = road
     paving = rng.choice(3)
-    sidewalk_cell = (Texture.PAVERS, Texture.SLABS, Texture.COBBLES)[paving]
+    sidewalk_texture = (Texture.PAVERS, Texture.SLABS, Texture.COBBLES)[paving]
     sidewalk = grey(0.36, 0.62, 0.06) if rng.random() < 0.7 else varied(0.52, 0.40, 0.34)
-    parking_cell = Texture.COBBLES if rng.random() < 0.5 else Texture.ASPHALT
+    parking_texture = Texture.COBBLES if rng.random() < 0.5 else Texture.ASPHALT
     line = rng.uniform(0.75, 0.95)
     meadow = varied(0.36, 0.42, 0.20) if rng.random() < 0.7 else varied(0.56, 0.50, 0.26)
     table = {
         Material.ROAD: Surface(Texture.ASPHALT, road, ClassId.ROAD, 4.0),
         Material.OLD_ROAD: Surface(Texture.OLD_ASPHALT, road, ClassId.ROAD, 5.0),
-        Material.PARKING: Surface(parking_cell, grey(0.28, 0.48), ClassId.ROAD, 3.0),
+        Material.PARKING: Surface(parking_texture, grey(0.28, 0.48), ClassId.ROAD, 3.0),
         Material.LINE: Surface(Texture.PAINT, (line, line, line * 0.98), ClassId.ROAD, 2.0),
         Material.YELLOW: Surface(Texture.PAINT, (0.85, 0.66, 0.16), ClassId.ROAD, 2.0),
         Material.BIKE_PATH: Surface(Texture.ASPHALT, varied(0.50, 0.25, 0.21), ClassId.ROAD, 4.0),
-        Material.SIDEWALK: Surface(sidewalk_cell, sidewalk, ClassId.SIDEWALK, 2.4),
+        Material.SIDEWALK: Surface(sidewalk_texture, sidewalk, ClassId.SIDEWALK, 2.4),
         Material.KERB: Surface(Texture.CONCRETE, grey(0.55, 0.75), ClassId.SIDEWALK, 2.0),
         Material.LAWN: Surface(Texture.GRASS, varied(0.30, 0.42, 0.17), ClassId.TERRAIN, 3.0),
         Material.SOIL: Surface(Texture.SOIL, varied(0.42, 0.33, 0.23), ClassId.TERRAIN, 3.0),
@@ -89,25 +89,25 @@ def draw_surfaces(rng: np.random.Generator) -> tuple[Surface, ...]:
 
 
 class _Profile:
-    """One cross-section of the street: material by column."""
+    """One cross-section of the street: row [COLUMNS] holds the material of each column."""
 
     def __init__(self, outside: int) -> None:
         self.row = np.full(COLUMNS, outside, np.uint8)
 
     def strip(self, low: float, high: float, material: int) -> None:
-        """``material`` for low <= d < high."""
+        """Lay ``material`` where low <= d < high, in metres."""
         first = round((low + HALF_WIDTH_M) / ACROSS_M)
         last = round((high + HALF_WIDTH_M) / ACROSS_M)
         self.row[max(first, 0) : max(last, 0)] = material
 
     def both(self, low: float, high: float, material: int) -> None:
-        """The same on both sides of the centre line."""
+        """Lay ``material`` on both sides of the centre line."""
         self.strip(low, high, material)
         self.strip(-high, -low, material)
 
 
 def section_profiles(section: Section, seed: int) -> NDArray[np.uint8]:
-    """The five cross-sections [5, COLUMNS] of a section."""
+    """The five cross-sections of a section, uint8 [5, COLUMNS] of materials."""
     rng = np.random.default_rng([seed, 4, section.index])
     form, street = section.form, section.street
     asphalt = Material.OLD_ROAD if rng.random() < 0.4 else Material.ROAD
@@ -178,7 +178,7 @@ def _copy(profile: _Profile) -> _Profile:
 
 
 def section_rows(section: Section, following: Section | None) -> NDArray[np.uint8]:
-    """Which profile lies at every ALONG_M of a section [N]."""
+    """The profile at every ALONG_M of a section, uint8 [N]."""
     s = np.arange(section.start, section.end, ALONG_M)
     street = section.street
     period, dash = {StreetType.HIGHWAY: (12.0, 4.0), StreetType.RURAL: (9.0, 4.5)}.get(
@@ -198,7 +198,7 @@ def section_rows(section: Section, following: Section | None) -> NDArray[np.uint
 
 
 class Ground:
-    """Finds the material at points of the ground around the ego vehicle."""
+    """The ground of a drive. It keeps the tables of recent sections."""
 
     def __init__(self, seed: int, route: Route) -> None:
         self.surfaces = draw_surfaces(np.random.default_rng([seed, 5]))
@@ -214,7 +214,7 @@ class Ground:
         return section_rows(sections[index], following)
 
     def window(self, ego_s: float, pose: tuple[float, float, float]) -> GroundWindow:
-        """The part around the ego vehicle, whose world pose is ``pose``."""
+        """The tables around the ego vehicle at ``ego_s``; pose: its world x, y and heading."""
         low, high = ego_s + TABLE_RANGE_M[0], ego_s + TABLE_RANGE_M[1]
         sections = self._route.sections_between(low, high)
         rows = np.concatenate(
@@ -245,10 +245,11 @@ class Ground:
 
 @dataclass(frozen=True)
 class GroundWindow:
-    """Tables around one ego position.
+    """Tables of the ground around one ego position; lengths in metres.
 
-    rows [N], profiles [5 K, COLUMNS]; center [4, M]: centre line x, y, cos, sin of its heading in
-    vehicle coordinates every TABLE_STEP_M from ``first_s``; s_of_x [M']: s - first_s by x.
+    rows: [N], the profile at every ALONG_M from ``rows_start``. profiles: [5 K, COLUMNS], materials
+    of K sections. center: [4, M], x, y and cos, sin of the heading of the centre line, in vehicle
+    coordinates, every TABLE_STEP_M from ``first_s``. s_of_x: [M'], s - first_s by x.
     """
 
     rows: NDArray[np.int32]
@@ -259,7 +260,7 @@ class GroundWindow:
     s_of_x: NDArray[np.float32]
 
     def road_coordinates(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """s - first_s and d of vehicle coordinates."""
+        """Road coordinates (s - first_s, d) of vehicle coordinates; all [N], metres."""
         index = ((x - TABLE_RANGE_M[0]) * (1.0 / TABLE_STEP_M)).astype(np.int32)
         s = self.s_of_x.take(index, mode="clip")
         step = np.float32(1.0 / TABLE_STEP_M)
@@ -274,7 +275,7 @@ class GroundWindow:
         return s, d
 
     def materials(self, s: Floats, d: Floats) -> NDArray[np.uint8]:
-        """Material at s - first_s and d."""
+        """The material at s - first_s and d, uint8 [N]."""
         offset = np.float32(self.first_s - self.rows_start)
         row = ((s + offset) * np.float32(1.0 / ALONG_M)).astype(np.int32)
         column = ((d + np.float32(HALF_WIDTH_M)) * np.float32(1.0 / ACROSS_M)).astype(np.int32)

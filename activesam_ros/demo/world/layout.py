@@ -1,4 +1,4 @@
-"""Places things in a section of street."""
+"""Places meshes in a section of street."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from activesam_ros.demo.world.route import Route, Section
 
 INSTANCES_PER_SECTION = 800
 SIDES = (1.0, -1.0)
-CITY_CELLS = (Texture.FACADE_BRICK, Texture.FACADE_OFFICE, Texture.FACADE_OLD, Texture.FACADE_GLASS)
+CITY_FACADES = (
+    Texture.FACADE_BRICK,
+    Texture.FACADE_OFFICE,
+    Texture.FACADE_OLD,
+    Texture.FACADE_GLASS,
+)
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Meshes in world coordinates relative to ``origin``; lights as they are red and green."""
+    """The meshes of a section relative to ``origin`` (x, y); red, green: its lights."""
 
     origin: tuple[float, float]
     static: Mesh
@@ -27,7 +32,7 @@ class Placed:
 
 
 class Layout:
-    """Places things of one section at road coordinates."""
+    """Places meshes at road coordinates (s, d) of one section, in metres."""
 
     def __init__(self, seed: int, section: Section, route: Route) -> None:
         self.rng = np.random.default_rng([seed, 6, section.index])
@@ -41,11 +46,11 @@ class Layout:
         self._instance = section.index * INSTANCES_PER_SECTION % 60_000
 
     def place(self, mesh: Mesh, s: float, d: float, yaw: float = 0.0, instance: int = 0) -> None:
-        """``mesh`` with its origin at (s, d), turned by ``yaw`` against the street."""
+        """Put the origin of ``mesh`` at (s, d) and turn it by ``yaw`` relative to the street."""
         self._placed.append(self._moved(mesh, s, d, yaw, instance))
 
     def place_light(self, red: Mesh, green: Mesh, s: float, d: float, yaw: float = 0.0) -> None:
-        """A light that changes."""
+        """Place a traffic light that changes between two meshes."""
         self._lights[True].append(self._moved(red, s, d, yaw, 0))
         self._lights[False].append(self._moved(green, s, d, yaw, 0))
 
@@ -55,13 +60,13 @@ class Layout:
         return mesh.placed(position, float(heading) + yaw, instance)
 
     def next_instance(self, count: int = 1) -> int:
-        """A number that no other object near has."""
+        """The first of ``count`` numbers that no object nearby has."""
         first = self._instance + 1
         self._instance += count
         return first
 
     def result(self) -> Placed:
-        """Everything placed so far."""
+        """The meshes placed so far."""
         return Placed(
             self._origin,
             joined(self._placed),
@@ -71,19 +76,19 @@ class Layout:
 
 
 def span(layout: Layout) -> tuple[float, float]:
-    """Where the junction ends and where the section ends."""
+    """The stretch (s, s) between the junction and the end of the section, with a margin of 1 m."""
     return layout.section.body_start + 1.0, layout.section.end - 1.0
 
 
 def some_tree(rng: np.random.Generator, low: float, high: float) -> Mesh:
-    """A tree of ``low`` to ``high`` metres of any kind."""
+    """A tree of any kind, ``low`` to ``high`` metres tall."""
     return structures.tree(
         rng, rng.uniform(low, high), structures.leaf_tint(rng), bool(rng.random() < 0.2)
     )
 
 
 def stretch(start: float, end: float, longest: float) -> list[tuple[float, float]]:
-    """[start, end) in equal parts no longer than ``longest``."""
+    """[start, end) in equal parts of at most ``longest`` metres."""
     count = max(1, math.ceil((end - start) / longest))
     edges = np.linspace(start, end, count + 1)
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))

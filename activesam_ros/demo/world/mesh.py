@@ -1,6 +1,6 @@
-"""Convex faces and rods, and how they are put together and placed.
+"""Meshes of convex faces and rods: how they are built, joined and placed.
 
-Objects are built in a frame of their own: x forward, y left, z up, metres, z = 0 on the ground.
+Each object is built in its own frame: x forward, y left, z up, metres, z = 0 on the ground.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.world.classes import ClassId
 
-# float32 all along; numpy's types do not follow that through its functions.
+# float32 throughout, but the types of numpy's functions do not say so.
 Floats = NDArray[np.floating[Any]]
 Attributes = NDArray[np.void]
 Point = tuple[float, float, float]
@@ -77,7 +77,7 @@ class Texture(enum.IntEnum):
 
 ATTRIBUTES = np.dtype(
     [
-        ("cell", np.int16),
+        ("texture", np.int16),
         ("tint", np.float32, 3),
         ("label", np.uint8),
         ("glow", np.float32),
@@ -94,15 +94,16 @@ ATTRIBUTES = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """How a face or rod looks and what it is labelled.
+    """The appearance and the label of a face or rod.
 
-    cell: texture cell; tint: its RGB factor; tile_m: metres that one repeat covers, 0 to fit the
-    cell on the face once; glow: light given off at night; leaf_m: how far a ragged leafy outline
-    reaches; bars: bars per repeat, with gaps one sees through; slope: change of brightness from
-    the upper to the lower edge; ghost: label without pixels of its own, what lies behind shows.
+    tint: RGB factor of the texture. tile_m: metres that the texture covers before it repeats; 0
+    fits it on the face once. glow: light emitted at night. leaf_m: reach of a ragged leafy outline.
+    bars: bars per repeat of the texture; the gaps between them are see-through. slope: change of
+    brightness from the upper to the lower edge. ghost: the face labels its pixels, but shows what
+    lies behind it.
     """
 
-    cell: int
+    texture: Texture
     tint: Tint
     label: ClassId
     tile_m: float = 2.0
@@ -116,10 +117,11 @@ class Appearance:
 
 @dataclass(frozen=True)
 class MeshGroups:
-    """What is sorted by distance as a whole.
+    """Groups of faces and rods; each group is painted as a whole, the farthest group first.
 
-    center: [G, 3]; footprint: [G, 3] length, width, height of the shadow caster, 0 for none;
-    yaw: [G]; instance: [G] uint16, 0 for none; far: [G] sorted by the far end, not the centre.
+    center: [G, 3]. footprint: [G, 3], length, width and height of what casts the shadow, 0 for
+    none. yaw: [G], radians. instance: uint16 [G], 0 for none. far: bool [G], whether the distance
+    is that of the far end instead of the centre.
     """
 
     center: Floats
@@ -131,14 +133,18 @@ class MeshGroups:
     def __len__(self) -> int:
         return len(self.yaw)
 
+    def take(self, rows: NDArray[np.bool_]) -> MeshGroups:
+        """The groups ``rows``."""
+        return MeshGroups(*(part[rows] for part in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class Mesh:
-    """Faces, rods and groups of one object or of many.
+    """Faces, rods and groups of one object or of many; lengths in metres.
 
-    corners [F, 8, 3], the last one repeated; uv [F, 6]: u at the first corner, its change towards
-    the second and towards the last corner, the same for v; faces, rods: attributes; ends
-    [R, 2, 3]; radii [R, 2].
+    corners: [F, 8, 3], padded with the last corner. uv: [F, 6], u at the first corner, its change
+    to the second and to the last corner, then the same of v. faces: ATTRIBUTES [F]. ends:
+    [R, 2, 3]. radii: [R, 2]. rods: ATTRIBUTES [R].
     """
 
     corners: Floats
@@ -150,7 +156,10 @@ class Mesh:
     groups: MeshGroups
 
     def placed(self, position: Sequence[float], yaw: float, instance: int = 0) -> Mesh:
-        """Turned by ``yaw`` about z, then moved; all groups get ``instance`` if it is not 0."""
+        """A copy turned by ``yaw`` about z, then moved to ``position``.
+
+        A nonzero ``instance`` is set on all groups.
+        """
         rotation = rotation_z(yaw)
         offset = np.asarray(position, np.float32)
         groups = self.groups
@@ -177,8 +186,15 @@ def rotation_z(yaw: float) -> Floats:
     return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], np.float32)
 
 
+def upright(
+    start: tuple[float, float], end: tuple[float, float], low: float, high: float
+) -> list[Point]:
+    """The corners of a vertical rectangle from ``start`` to ``end`` (x, y), upper edge first."""
+    return [(*start, high), (*end, high), (*end, low), (*start, low)]
+
+
 def joined(meshes: Sequence[Mesh]) -> Mesh:
-    """All ``meshes`` as one, groups renumbered."""
+    """All ``meshes`` as one, with the groups renumbered."""
     if not meshes:
         return MeshBuilder().mesh()
     offsets = np.cumsum([0] + [len(mesh.groups) for mesh in meshes])
@@ -186,6 +202,7 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
     rods = np.concatenate([mesh.rods for mesh in meshes])
     faces["group"] += np.repeat(offsets[:-1], [len(mesh.faces) for mesh in meshes])
     rods["group"] += np.repeat(offsets[:-1], [len(mesh.rods) for mesh in meshes])
+    group_parts = zip(*(vars(mesh.groups).values() for mesh in meshes), strict=True)
     return Mesh(
         corners=np.concatenate([mesh.corners for mesh in meshes]),
         uv=np.concatenate([mesh.uv for mesh in meshes]),
@@ -193,20 +210,14 @@ def joined(meshes: Sequence[Mesh]) -> Mesh:
         ends=np.concatenate([mesh.ends for mesh in meshes]),
         radii=np.concatenate([mesh.radii for mesh in meshes]),
         rods=rods,
-        groups=MeshGroups(
-            center=np.concatenate([mesh.groups.center for mesh in meshes]),
-            footprint=np.concatenate([mesh.groups.footprint for mesh in meshes]),
-            yaw=np.concatenate([mesh.groups.yaw for mesh in meshes]),
-            instance=np.concatenate([mesh.groups.instance for mesh in meshes]),
-            far=np.concatenate([mesh.groups.far for mesh in meshes]),
-        ),
+        groups=MeshGroups(*(np.concatenate(parts) for parts in group_parts)),
     )
 
 
 def attributes_of(look: Appearance, stage: int, group: int) -> tuple[object, ...]:
     """One row of ATTRIBUTES."""
     return (
-        look.cell,
+        look.texture,
         look.tint,
         int(look.label),
         look.glow,
@@ -221,7 +232,7 @@ def attributes_of(look: Appearance, stage: int, group: int) -> tuple[object, ...
 
 
 class MeshBuilder:
-    """Collects faces and rods. ``stage`` orders details over what they lie on."""
+    """Collects faces and rods. Within a group, a higher ``stage`` is painted later."""
 
     def __init__(self) -> None:
         self._corners: list[list[Point]] = []
@@ -242,7 +253,7 @@ class MeshBuilder:
         far: bool = False,
         instance: int = 0,
     ) -> None:
-        """Faces and rods that follow belong to a new group."""
+        """Begin a new group for the faces and rods that follow."""
         self._centers.append(center)
         self._footprints.append(footprint)
         self._instances.append(instance)
@@ -256,11 +267,11 @@ class MeshBuilder:
         stage: int = 0,
         uv: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        """A convex face of 3 to 8 corners.
+        """Add a convex face of 3 to 8 corners.
 
-        Seen from outside, the texture's u runs from the first corner to the second, v from the
-        first to the last, or as ``uv`` says for every corner. ``inside`` is a point behind the
-        face; the order of the corners is turned to fit.
+        Seen from outside, u of the texture runs from the first corner to the second and v from the
+        first to the last, unless ``uv`` gives them for every corner. ``inside`` is a point behind
+        the face; the corners are reordered if the face looks towards it.
         """
         corners = list(points)
         if inside is not None and _faces_towards(corners, inside):
@@ -288,7 +299,7 @@ class MeshBuilder:
         stage: int = 0,
         yaw: float = 0.0,
     ) -> None:
-        """A box without bottom; ``center`` is the middle of its base."""
+        """Add a box without a bottom; ``center`` is the middle of its base."""
         length, width, height = (extent / 2.0 for extent in size)
         cos, sin = math.cos(yaw), math.sin(yaw)
         cx, cy, cz = center
@@ -312,19 +323,19 @@ class MeshBuilder:
         look: Appearance,
         stage: int = 0,
     ) -> None:
-        """A round rod, or a cone with two radii."""
+        """Add a round rod, or a cone if there are two radii."""
         radii = radius if isinstance(radius, tuple) else (radius, radius)
         self._ends.append((start, end))
         self._radii.append(radii)
         self._rods.append(attributes_of(look, stage, len(self._centers) - 1))
 
     def ball(self, center: Point, radius: float, look: Appearance, stage: int = 0) -> None:
-        """A ball, drawn as a very short rod."""
+        """Add a ball, which is a very short rod."""
         x, y, z = center
         self.rod((x, y, z + 0.02 * radius), (x, y, z - 0.02 * radius), radius, look, stage)
 
     def mesh(self) -> Mesh:
-        """What was collected."""
+        """The mesh of everything added so far."""
         return Mesh(
             corners=np.array(self._corners, np.float32).reshape(-1, MAX_CORNERS, 3),
             uv=np.array(self._uv, np.float32).reshape(-1, 6),
@@ -343,7 +354,7 @@ class MeshBuilder:
 
 
 def _faces_towards(corners: Sequence[Point], inside: Point) -> bool:
-    """Whether the outward side of ``corners`` looks to ``inside``."""
+    """Whether the outer side of the face looks towards ``inside``."""
     x0, y0, z0 = corners[0]
     ax, ay, az = corners[1][0] - x0, corners[1][1] - y0, corners[1][2] - z0
     bx, by, bz = corners[-1][0] - x0, corners[-1][1] - y0, corners[-1][2] - z0

@@ -1,6 +1,7 @@
-"""The way a drive takes: sections of street, the centre line, the ego vehicle's motion.
+"""The route of a drive: sections of street, the centre line, the motion of the ego vehicle.
 
-Road coordinates: s along the centre line in metres, d to the left of it. Traffic keeps right.
+Road coordinates: s along the centre line, d to the left of it, in metres. Traffic drives on the
+right.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ Array = NDArray[np.float64]
 STEP_M = 1.0
 SIMULATION_STEP_S = 0.1
 BEHIND_M, AHEAD_M, RUN_OUT_M = 160.0, 320.0, 700.0
-BRAKING = 2.5
-ACCELERATION = 1.8
+BRAKING_M_S2 = 2.5
+ACCELERATION_M_S2 = 1.8
 
 
 class StreetType(enum.Enum):
-    """Kinds of street."""
+    """Types of street."""
 
     RESIDENTIAL = "residential"
     DOWNTOWN = "downtown"
@@ -33,11 +34,11 @@ class StreetType(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StreetForm:
-    """Widths in metres, from the centre line outwards; the same on both sides.
+    """Widths in metres, from the centre line outwards, equal on both sides.
 
-    half_median: half of the strip between the directions; lanes: per direction; margin: parking
-    bays or shoulder, still road; sidewalk; front: where buildings, walls or woods begin, from the
-    road's edge. speed in m/s.
+    lanes: per direction. lane: width of one. half_median: half of the strip between the directions.
+    margin: parking bays or shoulder, which belong to the road. front: from the edge of the road to
+    buildings, walls or woods.
     """
 
     lanes: int
@@ -46,7 +47,7 @@ class StreetForm:
     margin: float
     sidewalk: float
     front: float
-    speed: float
+    speed_m_s: float
 
     @property
     def half_road(self) -> float:
@@ -61,7 +62,7 @@ FORMS = {
     StreetType.RAILWAY: StreetForm(1, 3.2, 0.0, 0.4, 2.4, 5.5, 10.0),
     StreetType.INDUSTRIAL: StreetForm(1, 3.4, 0.0, 2.4, 2.2, 4.6, 10.0),
 }
-# Every street type comes up within so many sections.
+# Every seven sections hold these types in random order.
 _CYCLE = (
     StreetType.RESIDENTIAL,
     StreetType.DOWNTOWN,
@@ -74,7 +75,7 @@ _CYCLE = (
 
 
 class JunctionType(enum.Enum):
-    """What lies at the beginning of a section."""
+    """Types of junction at the beginning of a section."""
 
     NONE = "none"
     CROSSING = "crossing"
@@ -84,10 +85,10 @@ class JunctionType(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of street [start, end) with its junction at the beginning.
+    """A stretch of street [start, end) with a junction at its beginning; s in metres.
 
-    The junction covers [start, start + junction_length). ``stop_s`` is how long the ego vehicle
-    waits before it.
+    The junction covers [start, start + junction_length). stop_s: seconds that the ego vehicle waits
+    before it.
     """
 
     index: int
@@ -104,15 +105,16 @@ class Section:
 
     @property
     def body_start(self) -> float:
-        """Where the junction ends, metres."""
+        """s at the end of the junction, in metres."""
         return self.start + self.junction_length
 
 
 @dataclass(frozen=True)
 class Route:
-    """Sections in order, the centre line every STEP_M from ``first_s``, ego position in time.
+    """The sections in order, the centre line, and the ego vehicle's position over time.
 
-    center: [N, 3] x, y, heading; ego_s: [T] at multiples of SIMULATION_STEP_S.
+    center: [N, 3], x, y and heading every STEP_M from ``first_s``. ego_s: [T], s at multiples of
+    SIMULATION_STEP_S.
     """
 
     sections: tuple[Section, ...]
@@ -121,7 +123,7 @@ class Route:
     ego_s: Array
 
     def pose(self, s: Array | float) -> tuple[Array, Array, Array]:
-        """x, y and heading of the centre line at ``s``."""
+        """World x, y and heading of the centre line at ``s``."""
         place = np.clip(
             (np.asarray(s, np.float64) - self.first_s) / STEP_M, 0.0, len(self.center) - 1.001
         )
@@ -131,34 +133,34 @@ class Route:
         return rows[..., 0], rows[..., 1], rows[..., 2]
 
     def world(self, s: Array | float, d: Array | float) -> tuple[Array, Array, Array]:
-        """World x, y and heading at road coordinates."""
+        """World x, y and heading of the street at road coordinates (s, d)."""
         x, y, heading = self.pose(s)
         return x - np.sin(heading) * d, y + np.cos(heading) * d, heading
 
     def ego(self, time_s: Array | float) -> Array:
-        """Ego position along the centre line at ``time_s``."""
+        """s of the ego vehicle at ``time_s``."""
         times_s = np.arange(len(self.ego_s)) * SIMULATION_STEP_S
         return np.asarray(np.interp(time_s, times_s, self.ego_s))
 
     def time_at(self, s: float) -> float:
-        """When the ego vehicle reaches ``s``, seconds."""
+        """The time in seconds at which the ego vehicle reaches ``s``."""
         index = int(np.searchsorted(self.ego_s, s))
         return index * SIMULATION_STEP_S
 
     def section_at(self, s: float) -> Section:
-        """The section around ``s``."""
+        """The section that contains ``s``."""
         starts = [section.start for section in self.sections]
         return self.sections[max(int(np.searchsorted(starts, s, side="right")) - 1, 0)]
 
     def sections_between(self, low: float, high: float) -> tuple[Section, ...]:
-        """Sections that overlap [low, high]."""
+        """The sections that overlap [low, high]."""
         first = self.section_at(low).index
         last = self.section_at(high).index
         return self.sections[first : last + 1]
 
 
 def plan_route(seed: int, duration_s: float) -> Route:
-    """Draw sections until the ego vehicle has enough road for ``duration_s``.
+    """Draw sections until the route is long enough for ``duration_s``.
 
     A longer drive of the same seed begins with the shorter one.
     """
@@ -169,7 +171,7 @@ def plan_route(seed: int, duration_s: float) -> Route:
     position = -BEHIND_M
     speed = -1.0
     steps = int(duration_s / SIMULATION_STEP_S) + 2
-    # who is met beyond the end of the drive may be seen within it, so it goes on for a while
+    # Traffic met beyond the end of the drive may be visible before it, so the route is longer.
     while len(ego) < steps or ego[-1] < ego[steps - 1] + RUN_OUT_M:
         if not deck:
             deck = [_CYCLE[index] for index in rng.permutation(len(_CYCLE))]
@@ -177,7 +179,7 @@ def plan_route(seed: int, duration_s: float) -> Route:
         position = sections[-1].end
         if position > ego[-1] + AHEAD_M:
             if speed < 0.0:
-                speed = _section_of(sections, 0.0).form.speed
+                speed = _section_of(sections, 0.0).form.speed_m_s
             speed = _advance(sections, ego, speed, position - AHEAD_M / 2)
     return Route(
         sections=tuple(sections),
@@ -229,7 +231,7 @@ def _section_of(sections: list[Section], s: float) -> Section:
 
 
 def _advance(sections: list[Section], ego: list[float], speed: float, until: float) -> float:
-    """Append positions to ``ego`` up to ``until``; gives back the speed."""
+    """Append positions to ``ego`` up to ``until``; speeds in m/s. Returns the last speed."""
     stops = [
         (section.start - 5.0, section.stop_s)
         for section in sections
@@ -238,7 +240,7 @@ def _advance(sections: list[Section], ego: list[float], speed: float, until: flo
     ahead = [section for section in sections if section.end > ego[-1]]
     while ego[-1] < until:
         here = ego[-1]
-        target = _section_of(ahead, here).form.speed
+        target = _section_of(ahead, here).form.speed_m_s
         if stops:
             gap = stops[0][0] - here
             if gap < 0.3:
@@ -246,16 +248,16 @@ def _advance(sections: list[Section], ego: list[float], speed: float, until: flo
                 ego.extend([here] * int(wait_s / SIMULATION_STEP_S))
                 speed = 0.0
                 continue
-            target = min(target, (2.0 * BRAKING * gap) ** 0.5, gap + 0.3)
+            target = min(target, (2.0 * BRAKING_M_S2 * gap) ** 0.5, gap + 0.3)
         change = target - speed
-        low, high = -2.0 * BRAKING * SIMULATION_STEP_S, ACCELERATION * SIMULATION_STEP_S
+        low, high = -2.0 * BRAKING_M_S2 * SIMULATION_STEP_S, ACCELERATION_M_S2 * SIMULATION_STEP_S
         speed = max(speed + min(max(change, low), high), 0.2)
         ego.append(here + speed * SIMULATION_STEP_S)
     return speed
 
 
 def _center_line(rng: np.random.Generator, length: float) -> Array:
-    """Gentle bends: the heading is a sum of slow waves, so the road never turns back."""
+    """Gentle bends: the heading is a sum of slow waves, so that the road never turns back."""
     s = np.arange(0.0, length, STEP_M)
     heading = np.zeros_like(s)
     for wavelength, largest in ((420.0, 0.24), (260.0, 0.14), (170.0, 0.05)):

@@ -1,4 +1,4 @@
-"""What stands along every kind of street: parked vehicles, lamps, signs, junctions."""
+"""What streets of several types share: parked vehicles, lamps, signs, junctions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from activesam_ros.demo.world import figures, structures, vehicles
-from activesam_ros.demo.world.layout import CITY_CELLS, SIDES, Layout, some_tree, span, stretch
+from activesam_ros.demo.world.layout import CITY_FACADES, SIDES, Layout, some_tree, span, stretch
 from activesam_ros.demo.world.mesh import Texture, Tint
 from activesam_ros.demo.world.route import JunctionType, StreetType
 
-# Share of parking bays that are taken, and what stands there: car, truck, bus, motorcycles.
+# Share of taken parking bays, and the shares of cars, trucks, buses and motorcycles in them.
 _PARKED = {
     StreetType.RESIDENTIAL: (0.42, (0.86, 0.02, 0.0, 0.12)),
     StreetType.DOWNTOWN: (0.50, (0.72, 0.06, 0.05, 0.17)),
@@ -20,7 +20,7 @@ _PARKED = {
 
 
 def add_parked(layout: Layout, side: float) -> None:
-    """Vehicles in the parking bays."""
+    """Add the vehicles in the parking bays."""
     rng, form = layout.rng, layout.form
     if layout.section.street not in _PARKED:
         return
@@ -53,7 +53,7 @@ def add_parked(layout: Layout, side: float) -> None:
 
 
 def add_furniture(layout: Layout, side: float) -> None:
-    """Lamps, signs, bollards, bicycle racks, trees along the kerb."""
+    """Add lamps, signs, bollards, bicycle racks and trees along the kerb."""
     rng, form, street = layout.rng, layout.form, layout.section.street
     start, end = layout.section.body_start + 4.0, layout.section.end - 5.0
     kerb = form.half_road + (0.6 if form.sidewalk else 1.1)
@@ -66,8 +66,8 @@ def add_furniture(layout: Layout, side: float) -> None:
             layout.place(lamp, s, side * kerb)
     signs = {StreetType.DOWNTOWN: 14.0, StreetType.RESIDENTIAL: 20.0}.get(street, 24.0)
     for s in np.arange(start + rng.uniform(2.0, 10.0), end, signs):
-        cell = structures.SIGN_CELLS[rng.integers(len(structures.SIGN_CELLS))]
-        sign = structures.traffic_sign(rng, cell, layout.next_instance())
+        texture = structures.SIGN_TEXTURES[rng.integers(len(structures.SIGN_TEXTURES))]
+        sign = structures.traffic_sign(rng, texture, layout.next_instance())
         yaw = (0.0 if side < 0 else math.pi) + rng.normal(0.0, 0.12)
         layout.place(sign, s + rng.uniform(-3.0, 3.0), side * (kerb - 0.1), yaw)
     avenue = (StreetType.DOWNTOWN, StreetType.RESIDENTIAL, StreetType.INDUSTRIAL)
@@ -80,7 +80,7 @@ def add_furniture(layout: Layout, side: float) -> None:
     if street in (StreetType.DOWNTOWN, StreetType.RESIDENTIAL, StreetType.RAILWAY):
         _bicycles(layout, side, kerb, start, end)
     if form.sidewalk and rng.random() < 0.4:
-        # a railing between road and sidewalk before the junction
+        # A railing between road and pavement before the junction.
         for s0, s1 in stretch(end - rng.uniform(8.0, 24.0), end, 6.0):
             layout.place(structures.fence(rng, s1 - s0, 0), s0, side * (form.half_road + 0.3))
     if street is StreetType.DOWNTOWN and rng.random() < 0.6:
@@ -109,7 +109,7 @@ def _bicycles(layout: Layout, side: float, kerb: float, start: float, end: float
 
 
 def add_median(layout: Layout) -> None:
-    """Wall, lamps and direction boards between the directions of a motorway."""
+    """Add the wall and lamps on the median of a motorway, and boards above it."""
     rng = layout.rng
     start, end = span(layout)
     concrete: Tint = (0.58, 0.57, 0.55)
@@ -128,7 +128,7 @@ def add_median(layout: Layout) -> None:
 
 
 def add_background(layout: Layout, side: float) -> None:
-    """A second row, so that gaps do not look into nothing."""
+    """Add a second row of buildings or trees, so that gaps do not show an empty plain."""
     rng, form, street = layout.rng, layout.form, layout.section.street
     start, end = layout.section.start, layout.section.end
     if street in (StreetType.DOWNTOWN, StreetType.RESIDENTIAL, StreetType.INDUSTRIAL):
@@ -140,9 +140,9 @@ def add_background(layout: Layout, side: float) -> None:
                 if street is StreetType.DOWNTOWN
                 else int(rng.integers(2, 5))
             )
-            cell = CITY_CELLS[rng.integers(len(CITY_CELLS))]
+            facade = CITY_FACADES[rng.integers(len(CITY_FACADES))]
             block = structures.building(
-                rng, side, width, 12.0, floors, cell, False, street is StreetType.RESIDENTIAL
+                rng, side, width, 12.0, floors, facade, False, street is StreetType.RESIDENTIAL
             )
             layout.place(block, s, side * (form.half_road + form.front + rng.uniform(28.0, 36.0)))
             s += width + rng.uniform(0.0, 8.0)
@@ -156,7 +156,7 @@ def add_background(layout: Layout, side: float) -> None:
 
 
 def add_junction(layout: Layout) -> None:
-    """Lights, signs, waiting cars and the side street of the section's junction."""
+    """Add lights, signs, waiting cars and the side street to the junction of the section."""
     rng, section, form = layout.rng, layout.section, layout.form
     if section.junction is JunctionType.NONE or section.index == 0:
         return
@@ -189,7 +189,7 @@ def add_junction(layout: Layout) -> None:
             sign = structures.traffic_sign(rng, Texture.SIGN_STOP, layout.next_instance())
             layout.place(sign, place, side * (edge + 0.5))
     for side in SIDES:
-        # cars that wait in the side street, houses along it
+        # A car that waits in the side street, and the houses along it.
         if rng.random() < 0.6:
             d = side * (edge + rng.uniform(4.0, 8.0))
             lane = section.start + section.junction_length * (0.72 if side > 0 else 0.28)
@@ -197,9 +197,9 @@ def add_junction(layout: Layout) -> None:
             layout.place(car, lane, d, -side * math.pi / 2, layout.next_instance())
         if section.street in (StreetType.DOWNTOWN, StreetType.RESIDENTIAL, StreetType.INDUSTRIAL):
             for offset in (44.0, 60.0):
-                cell = CITY_CELLS[rng.integers(len(CITY_CELLS))]
+                facade = CITY_FACADES[rng.integers(len(CITY_FACADES))]
                 block = structures.building(
-                    rng, side, 18.0, 10.0, int(rng.integers(2, 5)), cell, False, False
+                    rng, side, 18.0, 10.0, int(rng.integers(2, 5)), facade, False, False
                 )
                 layout.place(block, section.start - 1.0, side * (edge + offset))
         for place in (section.start + 1.5, section.body_start - 1.5):

@@ -1,4 +1,4 @@
-"""What lines each kind of street: houses, walls, fences, woods."""
+"""Everything that stands in a section of street, by its type: houses, walls, fences, woods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from activesam_ros.demo.world import structures, vehicles
 from activesam_ros.demo.world.ground import TRACK_D_M
 from activesam_ros.demo.world.layout import (
-    CITY_CELLS,
+    CITY_FACADES,
     SIDES,
     Layout,
     Placed,
@@ -32,9 +32,9 @@ def _row_of_houses(layout: Layout, side: float, setback: float, gap: tuple[float
     tint = structures.leaf_tint(rng)
     while s < end - 7.0:
         width = min(rng.uniform(8.0, 13.0), end - s)
-        cell = Texture.FACADE_HOUSE if rng.random() < 0.7 else Texture.FACADE_BRICK
+        facade = Texture.FACADE_HOUSE if rng.random() < 0.7 else Texture.FACADE_BRICK
         house = structures.building(
-            rng, side, width, rng.uniform(8.0, 11.0), int(rng.integers(1, 4)), cell, False, True
+            rng, side, width, rng.uniform(8.0, 11.0), int(rng.integers(1, 4)), facade, False, True
         )
         layout.place(house, s, side * (form.half_road + setback + rng.uniform(0.0, 1.5)))
         space = rng.uniform(*gap)
@@ -57,7 +57,7 @@ def _row_of_houses(layout: Layout, side: float, setback: float, gap: tuple[float
 
 
 def _border(layout: Layout, side: float, start: float, end: float, d: float) -> None:
-    """Hedge, fence, wall or nothing between sidewalk and garden, with a gateway."""
+    """A hedge, fence, wall or nothing between pavement and garden, with a gap for the gate."""
     rng = layout.rng
     kind = rng.random()
     gate = rng.uniform(0.2, 0.7) * (end - start)
@@ -72,14 +72,18 @@ def _border(layout: Layout, side: float, start: float, end: float, d: float) -> 
                 mesh = structures.fence(rng, part[1] - part[0], int(rng.integers(0, 3)))
             elif kind < 0.90:
                 mesh = structures.wall(
-                    rng, part[1] - part[0], rng.uniform(0.8, 1.7), _wall_cell(rng), _wall_tint(rng)
+                    rng,
+                    part[1] - part[0],
+                    rng.uniform(0.8, 1.7),
+                    _wall_texture(rng),
+                    _wall_tint(rng),
                 )
             else:
                 return
             layout.place(mesh, part[0], side * d)
 
 
-def _wall_cell(rng: np.random.Generator) -> Texture:
+def _wall_texture(rng: np.random.Generator) -> Texture:
     return (Texture.BRICK, Texture.STONE, Texture.PLASTER, Texture.CONCRETE)[rng.integers(4)]
 
 
@@ -102,14 +106,14 @@ def _downtown(layout: Layout, side: float) -> None:
     s, end = span(layout)
     while s < end - 6.0:
         width = min(rng.uniform(10.0, 20.0), end - s)
-        cell = CITY_CELLS[rng.integers(len(CITY_CELLS))]
+        facade = CITY_FACADES[rng.integers(len(CITY_FACADES))]
         block = structures.building(
             rng,
             side,
             width,
             14.0,
             int(rng.integers(2, 6)),
-            cell,
+            facade,
             bool(rng.random() < 0.75),
             bool(rng.random() < 0.2),
         )
@@ -119,7 +123,7 @@ def _downtown(layout: Layout, side: float) -> None:
             gap = rng.uniform(4.0, 8.0)
             stop = min(s + gap, end)
             wall = structures.wall(
-                rng, stop - s, rng.uniform(1.8, 2.6), _wall_cell(rng), _wall_tint(rng)
+                rng, stop - s, rng.uniform(1.8, 2.6), _wall_texture(rng), _wall_tint(rng)
             )
             layout.place(wall, s, side * (form.half_road + form.sidewalk + 0.5))
             layout.place(
@@ -135,11 +139,11 @@ def _highway(layout: Layout, side: float) -> None:
     start, end = span(layout)
     noise_wall = rng.random() < 0.5
     d = form.half_road + (rng.uniform(1.5, 4.0) if noise_wall else rng.uniform(2.5, 5.0))
-    cell = (Texture.CONCRETE, Texture.WOOD, Texture.STONE)[rng.integers(3)]
+    texture = (Texture.CONCRETE, Texture.WOOD, Texture.STONE)[rng.integers(3)]
     height, tint = rng.uniform(2.2, 3.4), _wall_tint(rng)
     for s0, s1 in stretch(start, end, 8.0):
         if noise_wall:
-            mesh = structures.wall(rng, s1 - s0, height, cell, tint)
+            mesh = structures.wall(rng, s1 - s0, height, texture, tint)
         else:
             mesh = structures.fence(rng, s1 - s0, 3)
         layout.place(mesh, s0, side * d)
@@ -177,8 +181,8 @@ def _rural(layout: Layout, side: float) -> None:
             layout.place(structures.utility_pole(rng, layout.next_instance()), s, pole_d)
     if rng.random() < 0.5:
         s = rng.uniform(start + 10.0, end - 20.0)
-        cell = Texture.FACADE_HOUSE if rng.random() < 0.6 else Texture.HALL
-        barn = structures.building(rng, side, 14.0, 10.0, 2, cell, False, True)
+        facade = Texture.FACADE_HOUSE if rng.random() < 0.6 else Texture.HALL
+        barn = structures.building(rng, side, 14.0, 10.0, 2, facade, False, True)
         layout.place(barn, s, side * (edge + rng.uniform(9.0, 15.0)))
     depth = 5.0 if side < 0 else 9.0
     _woods(layout, side, edge + (4.5 if side > 0 else 13.0), depth, 9.0)
@@ -196,11 +200,11 @@ def _railway(layout: Layout, side: float) -> None:
         layout.place(structures.fence(rng, s1 - s0, style), s0, side * (edge + 0.5))
     behind = TRACK_D_M - 3.2
     kind = rng.random()
-    tint, cell, height = _wall_tint(rng), _wall_cell(rng), rng.uniform(1.8, 3.0)
+    tint, texture, height = _wall_tint(rng), _wall_texture(rng), rng.uniform(1.8, 3.0)
     green = structures.leaf_tint(rng)
     for s0, s1 in stretch(start + 4.0, end, 8.0):
         if kind < 0.4:
-            layout.place(structures.wall(rng, s1 - s0, height, cell, tint), s0, behind)
+            layout.place(structures.wall(rng, s1 - s0, height, texture, tint), s0, behind)
         elif kind < 0.7:
             layout.place(structures.hedge(rng, s1 - s0, height, green), s0, behind)
     mast = structures.utility_pole
@@ -217,16 +221,16 @@ def _industrial(layout: Layout, side: float) -> None:
     while s < end - 5.0:
         stop = min(s + rng.uniform(14.0, 30.0), end)
         kind = rng.random()
-        cell, tint, height = _wall_cell(rng), _wall_tint(rng), rng.uniform(1.7, 2.7)
+        texture, tint, height = _wall_texture(rng), _wall_tint(rng), rng.uniform(1.7, 2.7)
         style = int(rng.choice([0, 2, 3]))
         for s0, s1 in stretch(s, stop - 4.0, 8.0):
             if kind < 0.55:
-                layout.place(structures.wall(rng, s1 - s0, height, cell, tint), s0, side * d)
+                layout.place(structures.wall(rng, s1 - s0, height, texture, tint), s0, side * d)
             elif kind < 0.92:
                 layout.place(structures.fence(rng, s1 - s0, style), s0, side * d)
-        hall_cell = Texture.HALL if rng.random() < 0.7 else Texture.FACADE_OFFICE
+        hall_facade = Texture.HALL if rng.random() < 0.7 else Texture.FACADE_OFFICE
         hall = structures.building(
-            rng, side, stop - s - 2.0, 18.0, int(rng.integers(2, 4)), hall_cell, False, False
+            rng, side, stop - s - 2.0, 18.0, int(rng.integers(2, 4)), hall_facade, False, False
         )
         layout.place(hall, s, side * (d + rng.uniform(5.0, 9.0)))
         if rng.random() < 0.5:
@@ -248,7 +252,7 @@ _FRONTS = {
 
 
 def lay_out(seed: int, section: Section, route: Route) -> Placed:
-    """Everything that stands in ``section``."""
+    """The meshes of everything that stands in ``section``."""
     layout = Layout(seed, section, route)
     add_junction(layout)
     for side in SIDES:

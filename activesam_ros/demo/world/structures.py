@@ -1,6 +1,6 @@
-"""What stands still beside the street. Frame: x along the street, y left, z up, metres.
+"""Structures and plants beside the street. Frame: x along the street, y left, z up, metres.
 
-``side`` is 1 on the left of the street and -1 on the right; things extend away from it.
+``side`` is 1 on the left of the street and -1 on its right; things extend away from the street.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ import math
 import numpy as np
 
 from activesam_ros.demo.world.classes import ClassId
-from activesam_ros.demo.world.mesh import Appearance, Mesh, MeshBuilder, Point, Texture, Tint
+from activesam_ros.demo.world.mesh import (
+    Appearance,
+    Mesh,
+    MeshBuilder,
+    Point,
+    Texture,
+    Tint,
+    upright,
+)
 
 FLOOR_M = 2.9
 PIECE_M = 5.0
-# A facade cell shows so many metres and floors.
+# Width and number of floors that a facade texture shows; 2 floors where none are given.
 FACADE_WIDTH_M = {
     Texture.FACADE_HOUSE: 6.0,
     Texture.FACADE_BRICK: 7.5,
@@ -25,7 +33,9 @@ FACADE_WIDTH_M = {
     Texture.HALL: 12.0,
 }
 FACADE_FLOORS = {Texture.FACADE_GLASS: 3, Texture.HALL: 2}
-SIGN_CELLS = (
+# u and v of the corners of a face that shows its texture once.
+WHOLE_TEXTURE = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+SIGN_TEXTURES = (
     Texture.SIGN_LIMIT,
     Texture.SIGN_WARNING,
     Texture.SIGN_STOP,
@@ -34,7 +44,7 @@ SIGN_CELLS = (
 )
 
 
-def building_tint(rng: np.random.Generator, cell: Texture) -> Tint:
+def building_tint(rng: np.random.Generator, texture: Texture) -> Tint:
     """A wall colour that goes with the facade."""
     palette: tuple[Tint, ...] = (
         (0.80, 0.76, 0.66),
@@ -46,9 +56,9 @@ def building_tint(rng: np.random.Generator, cell: Texture) -> Tint:
         (0.56, 0.62, 0.58),
         (0.72, 0.72, 0.78),
     )
-    if cell is Texture.FACADE_BRICK:
+    if texture is Texture.FACADE_BRICK:
         palette = ((0.56, 0.32, 0.26), (0.64, 0.44, 0.34), (0.46, 0.34, 0.30), (0.66, 0.56, 0.46))
-    if cell is Texture.FACADE_GLASS:
+    if texture is Texture.FACADE_GLASS:
         palette = ((0.62, 0.72, 0.78), (0.52, 0.60, 0.66), (0.66, 0.68, 0.66))
     red, green, blue = palette[rng.integers(len(palette))]
     level = rng.uniform(0.78, 1.12)
@@ -61,16 +71,16 @@ def building(
     width: float,
     depth: float,
     floors: int,
-    cell: Texture,
+    texture: Texture,
     shop: bool,
     gable: bool,
 ) -> Mesh:
-    """A building with its front along y = 0, from x = 0 to ``width``."""
+    """A building whose front runs along y = 0, from x = 0 to ``width``."""
     label = ClassId.BUILDING
-    tint = building_tint(rng, cell)
-    look = Appearance(cell, tint, label)
-    tile_width = FACADE_WIDTH_M[cell]
-    tile_floors = FACADE_FLOORS.get(cell, 2)
+    tint = building_tint(rng, texture)
+    look = Appearance(texture, tint, label)
+    tile_width = FACADE_WIDTH_M[texture]
+    tile_floors = FACADE_FLOORS.get(texture, 2)
     ground = 3.6 if shop else 0.0
     top = ground + floors * FLOOR_M
     build = MeshBuilder()
@@ -83,55 +93,31 @@ def building(
         build.group(((x0 + x1) / 2, 0.0, 2.0), far=True)
         u0, u1 = phase + x0 / tile_width, phase + x1 / tile_width
         v1 = floors / tile_floors
-        build.polygon(
-            [(x0, 0.0, top), (x1, 0.0, top), (x1, 0.0, ground), (x0, 0.0, ground)],
-            look,
-            middle,
-            uv=[(u0, 0.0), (u1, 0.0), (u1, v1), (u0, v1)],
-        )
+        facade_uv = [(u0, 0.0), (u1, 0.0), (u1, v1), (u0, v1)]
+        build.polygon(upright((x0, 0.0), (x1, 0.0), ground, top), look, middle, uv=facade_uv)
         if shop:
-            build.polygon(
-                [(x0, 0.0, ground), (x1, 0.0, ground), (x1, 0.0, 0.0), (x0, 0.0, 0.0)],
-                shop_look,
-                middle,
-                uv=[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
-            )
+            window = upright((x0, 0.0), (x1, 0.0), 0.0, ground)
+            build.polygon(window, shop_look, middle, uv=WHOLE_TEXTURE)
             if rng.random() < 0.35:
                 hue = rng.uniform(0.2, 0.9, 3)
                 awning = Appearance(
                     Texture.STRIPES, (hue[0], hue[1], hue[2]), label, 1.0, two_sided=True
                 )
                 y = -side * 1.1
-                build.polygon(
-                    [
-                        (x0 + 0.2, 0.0, 3.0),
-                        (x1 - 0.2, 0.0, 3.0),
-                        (x1 - 0.2, y, 2.5),
-                        (x0 + 0.2, y, 2.5),
-                    ],
-                    awning,
-                    stage=1,
-                )
+                left, right = x0 + 0.2, x1 - 0.2
+                cloth = [(left, 0.0, 3.0), (right, 0.0, 3.0), (right, y, 2.5), (left, y, 2.5)]
+                build.polygon(cloth, awning, stage=1)
         elif rng.random() < 0.5:
             door = Appearance(Texture.WOOD, (0.36, 0.26, 0.2), label, tile_m=1.2)
             x = (x0 + x1) / 2 - 0.5
-            build.polygon(
-                [
-                    (x, -side * 0.02, 2.1),
-                    (x + 1.0, -side * 0.02, 2.1),
-                    (x + 1.0, -side * 0.02, 0.0),
-                    (x, -side * 0.02, 0.0),
-                ],
-                door,
-                middle,
-                1,
-            )
-        if floors > 2 and cell is Texture.FACADE_OLD and rng.random() < 0.5:
+            y = -side * 0.02
+            build.polygon(upright((x, y), (x + 1.0, y), 0.0, 2.1), door, middle, 1)
+        if floors > 2 and texture is Texture.FACADE_OLD and rng.random() < 0.5:
             iron = Appearance(Texture.METAL, (0.25, 0.26, 0.28), label)
             center = ((x0 + x1) / 2, -side * 0.55, ground + FLOOR_M)
             build.box(center, (2.2, 1.1, 1.0), iron, stage=1)
     plain = Appearance(
-        Texture.PLASTER if cell is not Texture.FACADE_BRICK else Texture.BRICK,
+        Texture.PLASTER if texture is not Texture.FACADE_BRICK else Texture.BRICK,
         tint,
         label,
         slope=-0.1,
@@ -141,12 +127,7 @@ def building(
         build.group((x, side * depth / 2, 2.0))
         v1 = top / FLOOR_M / tile_floors
         uv = [(0.0, 0.0), (depth / tile_width, 0.0), (depth / tile_width, v1), (0.0, v1)]
-        build.polygon(
-            [(x, 0.0, top), (x, side * depth, top), (x, side * depth, 0.0), (x, 0.0, 0.0)],
-            sides,
-            middle,
-            uv=uv,
-        )
+        build.polygon(upright((x, 0.0), (x, side * depth), 0.0, top), sides, middle, uv=uv)
         if gable:
             build.polygon(
                 [(x, side * depth / 2, top + depth * 0.32), (x, side * depth, top), (x, 0.0, top)],
@@ -176,14 +157,16 @@ def building(
         build.group((width / 2, side * 0.1, top), far=True)
         cornice = Appearance(Texture.CONCRETE, (0.6, 0.6, 0.58), label)
         build.box((width / 2, side * 0.1, top - 0.25), (width + 0.2, 0.7, 0.6), cornice)
-    # one shadow for the whole building
+    # An empty group that casts the shadow of the whole building.
     build.group(middle, (width, depth, top))
     return build.mesh()
 
 
-def wall(rng: np.random.Generator, length: float, height: float, cell: Texture, tint: Tint) -> Mesh:
-    """A wall of 0.25 m from x = 0 to ``length``."""
-    look = Appearance(cell, tint, ClassId.WALL, tile_m=3.0, slope=-0.15)
+def wall(
+    rng: np.random.Generator, length: float, height: float, texture: Texture, tint: Tint
+) -> Mesh:
+    """A wall 0.25 m thick, from x = 0 to ``length``."""
+    look = Appearance(texture, tint, ClassId.WALL, tile_m=3.0, slope=-0.15)
     cap = Appearance(Texture.CONCRETE, (0.62, 0.61, 0.58), ClassId.WALL)
     art = Appearance(Texture.GRAFFITI, tint, ClassId.WALL, tile_m=height, slope=-0.1)
     build = MeshBuilder()
@@ -210,7 +193,7 @@ def fence(rng: np.random.Generator, length: float, style: int) -> Mesh:
     )
     for x0, x1 in _pieces(length, 2.5):
         build.group(((x0 + x1) / 2, 0.0, 0.5), (x1 - x0, 0.08, height * 0.8), far=True)
-        quad: list[Point] = [(x0, 0.0, height), (x1, 0.0, height), (x1, 0.0, 0.05), (x0, 0.0, 0.05)]
+        quad = upright((x0, 0.0), (x1, 0.0), 0.05, height)
         if style == 2:
             boards = Appearance(Texture.WOOD, wood, label, tile_m=1.3, slope=-0.15, two_sided=True)
             build.polygon(quad, boards)
@@ -220,19 +203,19 @@ def fence(rng: np.random.Generator, length: float, style: int) -> Mesh:
             gaps = Appearance(Texture.PLAIN, wood, label, ghost=True, two_sided=True)
             build.polygon(quad, gaps, stage=-1)
         else:
-            spacing, cell, tint = {
+            spacing, texture, tint = {
                 0: (0.14, Texture.METAL, iron),
                 1: (0.16, Texture.WOOD, wood),
                 3: (0.07, Texture.METAL, iron),
             }[style]
-            look = Appearance(cell, tint, label, 0.0, bars=(x1 - x0) / spacing, two_sided=True)
-            build.polygon(quad, look, uv=[(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+            look = Appearance(texture, tint, label, 0.0, bars=(x1 - x0) / spacing, two_sided=True)
+            build.polygon(quad, look, uv=WHOLE_TEXTURE)
         build.rod((x0, 0.0, height + 0.08), (x0, 0.0, 0.0), 0.05, post, 1)
     return build.mesh()
 
 
 def hedge(rng: np.random.Generator, length: float, height: float, tint: Tint) -> Mesh:
-    """A clipped hedge of 0.8 m from x = 0 to ``length``."""
+    """A clipped hedge 0.8 m thick, from x = 0 to ``length``."""
     look = Appearance(Texture.HEDGE, tint, ClassId.VEGETATION, 1.2, leaf_m=0.10, slope=-0.45)
     red, green, blue = tint
     bright = Appearance(
@@ -247,7 +230,7 @@ def hedge(rng: np.random.Generator, length: float, height: float, tint: Tint) ->
 
 
 def bush(rng: np.random.Generator, size: float, tint: Tint) -> Mesh:
-    """A round bush about ``size`` high."""
+    """A round bush about ``size`` metres high."""
     build = MeshBuilder()
     build.group((0.0, 0.0, size / 2), (size, size, size))
     _crown(
@@ -311,10 +294,10 @@ def _crown(
     radius: float,
     count: int,
     tint: Tint,
-    cell: Texture,
+    texture: Texture,
     leaf_m: float,
 ) -> None:
-    """Balls of leaves, darker below and inside."""
+    """Balls of leaves, darker towards the bottom and the middle."""
     red, green, blue = tint
     for index in range(count):
         direction = rng.standard_normal(3)
@@ -323,7 +306,7 @@ def _crown(
         x, y, z = direction * reach * np.array(extent)
         level = (0.86 + 0.22 * direction[2]) * rng.uniform(0.88, 1.12)
         look = Appearance(
-            cell,
+            texture,
             (red * level, green * level, blue * level),
             ClassId.VEGETATION,
             1.5,
@@ -335,7 +318,7 @@ def _crown(
 
 
 def leaf_tint(rng: np.random.Generator) -> Tint:
-    """Green, olive, or now and then autumn colours."""
+    """Green or olive, rarely an autumn colour."""
     palette: tuple[Tint, ...] = (
         (0.24, 0.36, 0.14), (0.30, 0.42, 0.16), (0.20, 0.32, 0.17), (0.36, 0.40, 0.16),
         (0.26, 0.36, 0.24), (0.56, 0.42, 0.14), (0.48, 0.26, 0.14),
@@ -391,7 +374,7 @@ def bollards(rng: np.random.Generator, count: int, instance: int) -> Mesh:
 def traffic_light(
     rng: np.random.Generator, side: float, red: bool, overhead: bool, instance: int
 ) -> Mesh:
-    """Lights that face traffic coming along +x, on a pole, perhaps also over the street."""
+    """Lights on a pole that face traffic driving along +x; ``overhead``: also above the street."""
     pole = _pole_look(rng)
     build = MeshBuilder()
     build.group((0.0, 0.0, 2.0), (0.16, 0.16, 3.4), instance=instance)
@@ -421,38 +404,38 @@ def _light_box(build: MeshBuilder, base: Point, red: bool) -> None:
         build.ball((x - 0.15, y, z + 0.84 - 0.32 * lamp), 0.125, look, 2)
 
 
-def traffic_sign(rng: np.random.Generator, cell: Texture, instance: int) -> Mesh:
-    """A sign on a pole, facing traffic that comes along +x."""
+def traffic_sign(rng: np.random.Generator, texture: Texture, instance: int) -> Mesh:
+    """A sign on a pole that faces traffic driving along +x."""
     pole = _pole_look(rng)
     height = rng.uniform(2.0, 2.6)
     size = rng.uniform(0.62, 0.85)
     build = MeshBuilder()
     build.group((0.0, 0.0, height / 2), (0.08, 0.08, height + size), instance=instance)
     build.rod((0.0, 0.0, height + size * 0.9), (0.0, 0.0, 0.0), 0.04, pole)
-    sign_face(build, (-0.06, 0.0, height + size / 2), size, size, cell)
+    sign_face(build, (-0.06, 0.0, height + size / 2), size, size, texture)
     if rng.random() < 0.3:
         sign_face(build, (-0.06, 0.0, height - 0.22), size, 0.3, Texture.SIGN_BOARD)
     return build.mesh()
 
 
 def sign_face(
-    build: MeshBuilder, center: Point, width: float, height: float, cell: Texture
+    build: MeshBuilder, center: Point, width: float, height: float, texture: Texture
 ) -> None:
-    """A sign's plate that looks towards -x, its grey back towards +x."""
+    """The plate of a sign: its front faces -x, its grey back +x."""
     x, y, z = center
     shapes: dict[Texture, list[tuple[float, float]]] = {
         Texture.SIGN_WARNING: [(0.5, 0.0), (1.0, 0.95), (0.0, 0.95)],
-        Texture.SIGN_PARKING: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
-        Texture.SIGN_BOARD: [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)],
+        Texture.SIGN_PARKING: WHOLE_TEXTURE,
+        Texture.SIGN_BOARD: WHOLE_TEXTURE,
     }
     ring = [
         (0.5 + 0.5 * math.cos(a), 0.5 + 0.5 * math.sin(a))
         for a in np.arange(8) * (math.pi / 4) + math.pi / 8
     ]
-    plate = shapes.get(cell, ring)
-    # u to the right as seen by the traffic, so towards -y
+    plate = shapes.get(texture, ring)
+    # The traffic sees u run to the right, which is towards -y.
     points: list[Point] = [(x, y + (0.5 - u) * width, z + (0.5 - v) * height) for u, v in plate]
-    front = Appearance(cell, (0.92, 0.92, 0.92), ClassId.TRAFFIC_SIGN, glow=0.25)
+    front = Appearance(texture, (0.92, 0.92, 0.92), ClassId.TRAFFIC_SIGN, glow=0.25)
     back = Appearance(Texture.METAL, (0.42, 0.43, 0.44), ClassId.TRAFFIC_SIGN)
     build.polygon(points, front, (x + 1.0, y, z), 2, uv=plate)
     behind: list[Point] = [(x + 0.02, b, c) for _, b, c in points]
@@ -460,7 +443,7 @@ def sign_face(
 
 
 def gantry(rng: np.random.Generator, span: float, instance: int) -> Mesh:
-    """Direction boards over a motorway: x along it, from y = 0 to -``span``."""
+    """Direction boards over a motorway, from y = 0 to -``span``."""
     pole = Appearance(Texture.METAL, (0.48, 0.49, 0.50), ClassId.POLE)
     build = MeshBuilder()
     build.group((0.0, -span / 2, 6.0), instance=instance)
@@ -475,7 +458,7 @@ def gantry(rng: np.random.Generator, span: float, instance: int) -> Mesh:
 
 
 def barrier_light(rng: np.random.Generator, red: bool, instance: int) -> Mesh:
-    """Warning lights and cross of a level crossing."""
+    """The warning lights and the cross of a level crossing."""
     pole = _pole_look(rng)
     build = MeshBuilder()
     build.group((0.0, 0.0, 1.8), (0.14, 0.14, 3.0), instance=instance)

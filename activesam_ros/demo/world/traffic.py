@@ -1,4 +1,4 @@
-"""Who moves: walkers, riders, vehicles, trains. Positions are functions of time alone."""
+"""Everything that moves: walkers, riders, vehicles, trains. Time alone gives the positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MERGE_M = 14.0
 
 
 class Lane(enum.Enum):
-    """What a position across the street counts from."""
+    """The line that a position across the street is measured from."""
 
     STREET = "centre line"
     OWN = "ego vehicle's lane"
@@ -28,7 +28,7 @@ class Lane(enum.Enum):
 
 
 class Pose(enum.Enum):
-    """How a figure holds itself."""
+    """The pose of a figure."""
 
     NONE = "no figure"
     WALKING = "walking"
@@ -38,10 +38,11 @@ class Pose(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Position s = s0 + v t + c t² / 2 and d = d0 + w t with t counted from ``start_s``.
+    """Position s = s0 + v t + c t² / 2, d = d0 + w t, with t from ``start_s``; metres, seconds.
 
-    With ``with_ego`` s counts from the ego vehicle's position instead; d is kept within
-    ``limit``. Nothing is there outside [appears_s, vanishes_s].
+    with_ego: s is relative to the ego vehicle. lane: the line that d is relative to. limit: the
+    largest |d|. yaw: fixed angle, None for the direction of the motion. The agent exists only
+    from ``appears_s`` to ``vanishes_s``.
     """
 
     s0: float
@@ -58,7 +59,7 @@ class Motion:
     vanishes_s: float = math.inf
 
     def at(self, time_s: float, route: Route) -> tuple[float, float, float]:
-        """s, d and the angle against the street at ``time_s``."""
+        """s, d and the angle relative to the street at ``time_s``."""
         t = time_s - self.start_s
         s = self.s0 + self.v * t + 0.5 * self.c * t * t
         if self.with_ego:
@@ -77,7 +78,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Agent:
-    """Somebody or something that moves: a mesh, a figure, or both."""
+    """Something that moves: a mesh, a figure, or both. phase and pace_hz: of its steps."""
 
     motion: Motion
     instance: int
@@ -89,7 +90,7 @@ class Agent:
 
 
 def lane_center(route: Route, s: float, lane: Lane) -> float:
-    """d of the middle of a lane, eased from one section's to the next one's."""
+    """d of the middle of a lane; it changes smoothly from one section to the next."""
     section = route.section_at(s)
     here = _lane_of(section, lane)
     border = section.start + 0.5 * section.junction_length
@@ -130,13 +131,13 @@ class _Cast:
         return self._instance
 
     def stops_near(self, time_s: float, margin_s: float) -> bool:
-        """Whether the ego vehicle stands around then."""
+        """Whether the ego vehicle stands still within ``margin_s`` of ``time_s``."""
         span = np.array([time_s - margin_s, time_s + margin_s])
         moved = np.diff(self.route.ego(np.linspace(span[0], span[1], 9)))
         return bool((moved < 0.4 * margin_s / 4.0).any())
 
     def person(self, motion: Motion, pace: float) -> None:
-        """A walker; ``pace`` in m/s sets the steps."""
+        """Add a walker; ``pace`` in m/s sets the frequency of the steps."""
         figure = figures.draw_figure(self.rng, ClassId.PERSON)
         self.agents.append(
             Agent(
@@ -151,7 +152,7 @@ class _Cast:
         )
 
     def rider(self, motion: Motion, motorcycle: bool) -> None:
-        """A rider and what is ridden."""
+        """Add a rider on a bicycle or motorcycle."""
         figure = figures.draw_figure(self.rng, ClassId.RIDER, motorcycle or self.rng.random() < 0.5)
         mesh = figures.motorcycle(self.rng) if motorcycle else figures.bicycle(self.rng)
         pose = Pose.MOTORCYCLING if motorcycle else Pose.CYCLING
@@ -168,7 +169,7 @@ class _Cast:
         )
 
     def vehicle(self, mesh: Mesh, motion: Motion) -> None:
-        """Anything rigid."""
+        """Add something rigid."""
         self.agents.append(Agent(motion, self.next_instance(), mesh))
 
 
@@ -178,9 +179,9 @@ _WALKERS = {
     StreetType.RAILWAY: 5,
     StreetType.INDUSTRIAL: 4,
 }
-# From the middle of a car, truck, bus, motorcycle, bicycle, tram to the end of what follows.
+# Metres from the middle of a car, truck, bus, motorcycle, bicycle, tram to its rear end.
 _TRAILING_M = (2.5, 5.0, 6.5, 1.5, 1.5, 23.0)
-# Shares of car, truck, bus, motorcycle, bicycle, tram among those that drive.
+# Shares of cars, trucks, buses, motorcycles, bicycles and trams in the traffic.
 _MIX = {
     StreetType.RESIDENTIAL: (0.58, 0.08, 0.10, 0.15, 0.09, 0.0),
     StreetType.DOWNTOWN: (0.40, 0.07, 0.17, 0.14, 0.09, 0.13),
@@ -192,7 +193,7 @@ _MIX = {
 
 
 def cast_agents(seed: int, section: Section, route: Route) -> tuple[Agent, ...]:
-    """Everybody whom the ego vehicle meets in ``section``."""
+    """Everything that moves and that the ego vehicle meets in ``section``."""
     cast = _Cast(seed, section, route)
     _walkers(cast)
     _crossing_people(cast)
@@ -237,7 +238,7 @@ def _crossing_people(cast: _Cast) -> None:
             direction = float(rng.choice([-1.0, 1.0]))
             speed = float(rng.uniform(1.0, 1.6))
             limit = edge + rng.uniform(0.6, 1.6)
-            # when the ego vehicle stands they are on their way, else they are about to go
+            # They cross while the ego vehicle waits; otherwise they stand at the kerb.
             start_s = cast.stop_at_s + (rng.uniform(-4.0, 3.0) if waits else 40.0)
             motion = Motion(
                 s + rng.uniform(-1.2, 1.2),
@@ -276,7 +277,7 @@ def _train_paint(rng: np.random.Generator) -> Tint:
 
 
 def _train(cast: _Cast, motion: Motion, carriages: int, paint: Tint) -> None:
-    """Carriages behind one another; the first leads."""
+    """Add a train; the first carriage leads."""
     speed = motion.v if abs(motion.v) > abs(motion.w) else motion.w
     forward = 1.0 if speed >= 0.0 else -1.0
     across = abs(motion.w) > abs(motion.v)
@@ -301,7 +302,7 @@ def _train(cast: _Cast, motion: Motion, carriages: int, paint: Tint) -> None:
 
 def _oncoming(cast: _Cast) -> None:
     rng, section, form = cast.rng, cast.section, cast.section.form
-    speed = form.speed * rng.uniform(0.75, 1.0)
+    speed = form.speed_m_s * rng.uniform(0.75, 1.0)
     kinds = _MIX[section.street]
     spacing_s = 2.2 if section.street in (StreetType.HIGHWAY, StreetType.DOWNTOWN) else 3.2
     time_s = cast.enters_s + rng.uniform(0.0, 2.0)
@@ -315,15 +316,15 @@ def _oncoming(cast: _Cast) -> None:
                 d, pace = d + 0.9, rng.uniform(4.0, 6.0)
             meets = float(cast.route.ego(time_s))
             _send(cast, kind, Motion(meets, d, time_s, v=-pace, lane=Lane.ONCOMING))
-            # behind a long vehicle the next one comes later
+            # The next vehicle keeps its distance from the rear end of a long one.
             room_m = _TRAILING_M[kind] + 12.0
-            time_s += max(rng.exponential(spacing_s), room_m / (speed + form.speed))
+            time_s += max(rng.exponential(spacing_s), room_m / (speed + form.speed_m_s))
         else:
             time_s += 1.0
 
 
 def _ahead(cast: _Cast) -> None:
-    """Vehicles before the ego vehicle, which it comes close to, and in the other lane."""
+    """Add a vehicle that the ego vehicle approaches, and vehicles in the other lane."""
     rng, section, form = cast.rng, cast.section, cast.section.form
     kinds = _MIX[section.street]
     middle_s = rng.uniform(cast.enters_s, max(cast.leaves_s, cast.enters_s + 0.1))

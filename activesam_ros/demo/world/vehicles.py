@@ -10,9 +10,17 @@ from functools import partial
 import numpy as np
 
 from activesam_ros.demo.world.classes import ClassId
-from activesam_ros.demo.world.mesh import Appearance, Mesh, MeshBuilder, Point, Texture, Tint
+from activesam_ros.demo.world.mesh import (
+    Appearance,
+    Mesh,
+    MeshBuilder,
+    Point,
+    Texture,
+    Tint,
+    upright,
+)
 
-# Paints as they are met on roads: white, black, greys, silver, blues, reds, green, beige, yellow.
+# White, black, greys, silver, blues, reds, green, beige, yellow, brown.
 CAR_PAINTS: tuple[Tint, ...] = (
     (0.88, 0.88, 0.88),
     (0.10, 0.10, 0.11),
@@ -38,8 +46,8 @@ BODY_STAGE, DETAIL_STAGE, WHEEL_STAGE, HUB_STAGE = 0, 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True)
-class VehicleKit:
-    """Looks of one vehicle; all carry the same class."""
+class _VehicleKit:
+    """The appearances of the parts of one vehicle, all with the same label."""
 
     paint: Appearance
     dark: Appearance
@@ -51,11 +59,11 @@ class VehicleKit:
     trim: Appearance
 
 
-def vehicle_kit(label: ClassId, paint: Tint, lamps: bool = True) -> VehicleKit:
+def _vehicle_kit(label: ClassId, paint: Tint, lamps: bool = True) -> _VehicleKit:
     def plain(tint: Tint, glow: float = 0.0, slope: float = 0.0) -> Appearance:
         return Appearance(Texture.PLAIN, tint, label, glow=glow, slope=slope)
 
-    return VehicleKit(
+    return _VehicleKit(
         paint=plain(paint, slope=-0.25),
         dark=plain(DARK),
         glass=plain(GLASS, slope=-0.9),
@@ -87,7 +95,7 @@ def _across(
     build.polygon(corners, look, inside, stage)
 
 
-def add_wheel(build: MeshBuilder, kit: VehicleKit, x: float, y: float, radius: float) -> None:
+def _add_wheel(build: MeshBuilder, kit: _VehicleKit, x: float, y: float, radius: float) -> None:
     """A wheel seen from its outer side, at ``y`` left or right."""
     for scale, look, stage in ((1.0, kit.dark, WHEEL_STAGE), (0.58, kit.rim, HUB_STAGE)):
         angles = np.arange(8) * (math.pi / 4) + math.pi / 8
@@ -101,7 +109,7 @@ def add_wheel(build: MeshBuilder, kit: VehicleKit, x: float, y: float, radius: f
 def car(rng: np.random.Generator, lamps: bool = True) -> Mesh:
     """A saloon, hatchback, estate car, off-roader or van with random proportions and paint."""
     style = int(rng.integers(5))
-    # length, width, height, bonnet, boot, belt height
+    # Metres.
     length, width, height, bonnet, boot, belt = (
         (4.6, 1.82, 1.44, 1.20, 0.75, 0.90),
         (4.0, 1.76, 1.48, 0.95, 0.10, 0.92),
@@ -111,7 +119,7 @@ def car(rng: np.random.Generator, lamps: bool = True) -> Mesh:
     )[style]
     scale = rng.uniform(0.95, 1.06)
     length *= scale
-    kit = vehicle_kit(ClassId.CAR, random_paint(rng), lamps)
+    kit = _vehicle_kit(ClassId.CAR, random_paint(rng), lamps)
     build = MeshBuilder()
     build.group((0.0, 0.0, height / 2), (length, width, height * 0.85))
     rear, front = -length / 2, length / 2
@@ -130,17 +138,8 @@ def car(rng: np.random.Generator, lamps: bool = True) -> Mesh:
             (rear, y, 0.45),
         ]
         build.polygon(profile, kit.paint, middle)
-        build.polygon(
-            [
-                (rear + 0.1, y, 0.40),
-                (front - 0.1, y, 0.40),
-                (front - 0.1, y, floor),
-                (rear + 0.1, y, floor),
-            ],
-            kit.trim,
-            middle,
-            DETAIL_STAGE,
-        )
+        skirt = upright((rear + 0.1, y), (front - 0.1, y), floor, 0.40)
+        build.polygon(skirt, kit.trim, middle, DETAIL_STAGE)
     across = partial(_across, build, inside=middle)
     across((front - 0.12, half, nose), (front, half, 0.45), kit.paint)
     across((front, half, 0.45), (front - 0.08, half, floor), kit.trim)
@@ -153,13 +152,13 @@ def car(rng: np.random.Generator, lamps: bool = True) -> Mesh:
     wheel = 0.33 if style < 3 else 0.37
     for x in (front - 0.85, rear + 0.80):
         for side in (-1.0, 1.0):
-            add_wheel(build, kit, x, side * (half + 0.01), wheel)
+            _add_wheel(build, kit, x, side * (half + 0.01), wheel)
     return build.mesh()
 
 
 def _cabin(
     build: MeshBuilder,
-    kit: VehicleKit,
+    kit: _VehicleKit,
     span: tuple[float, float],
     half: float,
     belt: float,
@@ -182,7 +181,7 @@ def _cabin(
             (rear, low, belt),
         ]
         build.polygon(shell, kit.paint, middle)
-        # two panes between three pillars
+        # Two panes between three pillars.
         for start, end in ((0.06, 0.47), (0.53, 0.93)):
             pane: list[Point] = []
             for part, up in ((start, 0.88), (end, 0.88), (end, 0.06), (start, 0.06)):
@@ -214,7 +213,7 @@ def _cabin(
 
 def _car_details(
     build: MeshBuilder,
-    kit: VehicleKit,
+    kit: _VehicleKit,
     rear: float,
     front: float,
     half: float,
@@ -250,16 +249,8 @@ def _car_details(
         )
         x = front - 1.55
         y = side * (half + 0.09)
-        build.polygon(
-            [
-                (x, y - 0.09, belt + 0.14),
-                (x, y + 0.09, belt + 0.14),
-                (x, y + 0.09, belt),
-                (x, y - 0.09, belt),
-            ],
-            dataclasses.replace(kit.trim, two_sided=True),
-            stage=HUB_STAGE,
-        )
+        mirror = upright((x, y - 0.09), (x, y + 0.09), belt, belt + 0.14)
+        build.polygon(mirror, dataclasses.replace(kit.trim, two_sided=True), stage=HUB_STAGE)
     grille = (front - 0.06, 0.45, nose - 0.06), (front + 0.01, 0.42, 0.48)
     _across(build, *grille, kit.dark, middle, DETAIL_STAGE)
     for x in (front + 0.02, rear - 0.02):
@@ -278,15 +269,14 @@ def _slab(
     roof: Appearance,
     wall_uv: tuple[float, float] | None = None,
 ) -> None:
-    """A box from ``x0`` to ``x1``; ``wall_uv`` is the first and last u on the sides."""
+    """A box from ``x0`` to ``x1``; ``wall_uv`` holds the first and the last u of its sides."""
     middle = ((x0 + x1) / 2, 0.0, (low + high) / 2)
     for y in (-half, half):
         uv = None
         if wall_uv is not None:
             u0, u1 = wall_uv
             uv = [(u0, 0.0), (u1, 0.0), (u1, 1.0), (u0, 1.0)]
-        wall: list[Point] = [(x0, y, high), (x1, y, high), (x1, y, low), (x0, y, low)]
-        build.polygon(wall, side, middle, uv=uv)
+        build.polygon(upright((x0, y), (x1, y), low, high), side, middle, uv=uv)
     for x in (x0, x1):
         _across(build, (x, half, high), (x, half, low), end, middle)
     _across(build, (x0, half, high), (x1, half, high), roof, middle)
@@ -311,12 +301,8 @@ def _end_lamps(
 ) -> None:
     for side in (-1.0, 1.0):
         inner, outer = side * (half - 0.38), side * (half - 0.08)
-        build.polygon(
-            [(x, inner, low + height), (x, outer, low + height), (x, outer, low), (x, inner, low)],
-            look,
-            (x - math.copysign(1.0, x), 0.0, low),
-            WHEEL_STAGE,
-        )
+        lamp = upright((x, inner), (x, outer), low, low + height)
+        build.polygon(lamp, look, (x - math.copysign(1.0, x), 0.0, low), WHEEL_STAGE)
 
 
 def truck(rng: np.random.Generator) -> Mesh:
@@ -325,36 +311,26 @@ def truck(rng: np.random.Generator) -> Mesh:
     height = rng.uniform(2.9, 3.7)
     half = 1.22
     cab_paint = random_paint(rng)
-    kit = vehicle_kit(ClassId.TRUCK, cab_paint)
+    kit = _vehicle_kit(ClassId.TRUCK, cab_paint)
     pale = rng.uniform(0.55, 0.98)
     hue = rng.uniform(0.75, 1.0, 3) if rng.random() < 0.6 else rng.uniform(0.2, 1.0, 3)
     load_tint = (pale * hue[0], pale * hue[1], pale * hue[2])
-    cell = Texture.CARGO_A if rng.random() < 0.5 else Texture.CARGO_B
-    load = Appearance(cell, load_tint, ClassId.TRUCK, tile_m=0.0, slope=-0.12)
+    texture = Texture.CARGO_A if rng.random() < 0.5 else Texture.CARGO_B
+    load = Appearance(texture, load_tint, ClassId.TRUCK, tile_m=0.0, slope=-0.12)
     load_end = Appearance(Texture.METAL, load_tint, ClassId.TRUCK, tile_m=3.0, slope=-0.15)
     open_load = rng.random() < 0.22
     front, rear = length / 2, -length / 2
     cab_rear = front - 2.0
     cab_height = min(height - 0.2, 2.8)
     build = MeshBuilder()
-    # the load in pieces, so that things beside a long lorry are sorted rightly
+    # The load is in pieces, so that things beside a long lorry are sorted correctly.
     pieces = max(1, round((cab_rear - rear) / 4.0))
     edges = np.linspace(rear, cab_rear - 0.25, pieces + 1)
     top = 1.55 if open_load else height
     for index, (x0, x1) in enumerate(itertools.pairwise(edges)):
         build.group(((x0 + x1) / 2, 0.0, 1.5), (x1 - x0, 2 * half, top))
-        _slab(
-            build,
-            x0,
-            x1,
-            half,
-            0.95,
-            top,
-            load,
-            load_end,
-            load_end,
-            (index / pieces, (index + 1) / pieces),
-        )
+        u = index / pieces, (index + 1) / pieces
+        _slab(build, x0, x1, half, 0.95, top, load, load_end, load_end, u)
         _slab(build, x0, x1, half - 0.25, 0.45, 0.95, kit.dark, kit.dark, kit.dark)
         if open_load:
             heap = Appearance(Texture.GRAVEL, (0.42, 0.36, 0.28), ClassId.TRUCK)
@@ -367,7 +343,7 @@ def truck(rng: np.random.Generator) -> Mesh:
     _end_panel(build, rear - 0.03, 0.3, 0.70, 0.84, kit.plate, WHEEL_STAGE)
     for x in (rear + 1.0, rear + 2.0):
         for side in (-1.0, 1.0):
-            add_wheel(build, kit, x, side * (half - 0.02), 0.48)
+            _add_wheel(build, kit, x, side * (half - 0.02), 0.48)
     build.group((front - 1.0, 0.0, 1.4), (2.0, 2 * half, cab_height))
     _slab(build, cab_rear, front, half, 0.5, cab_height, kit.paint, kit.paint, kit.paint)
     _end_panel(build, front + 0.01, half - 0.12, 1.55, cab_height - 0.35, kit.glass)
@@ -387,7 +363,7 @@ def truck(rng: np.random.Generator) -> Mesh:
             (front - 1.0, 0.0, 1.5),
             DETAIL_STAGE,
         )
-        add_wheel(build, kit, front - 0.95, side * (half + 0.01), 0.48)
+        _add_wheel(build, kit, front - 0.95, side * (half + 0.01), 0.48)
         build.rod(
             (front + 0.1, side * (half + 0.15), 2.2),
             (front + 0.1, side * (half + 0.15), 1.6),
@@ -403,7 +379,7 @@ def bus(rng: np.random.Generator) -> Mesh:
     length, height, half = rng.uniform(11.0, 12.5), rng.uniform(3.0, 3.4), 1.26
     hue = rng.uniform(0.15, 1.0, 3)
     paint = (0.9 * hue[0], 0.9 * hue[1], 0.9 * hue[2])
-    kit = vehicle_kit(ClassId.BUS, paint)
+    kit = _vehicle_kit(ClassId.BUS, paint)
     side = Appearance(Texture.BUS_SIDE, paint, ClassId.BUS, tile_m=0.0)
     front, rear = length / 2, -length / 2
     build = MeshBuilder()
@@ -415,7 +391,7 @@ def bus(rng: np.random.Generator) -> Mesh:
         wheel_x = {0: x0 + 2.6, 2: x1 - 2.4}.get(index)
         if wheel_x is not None:
             for y in (-half - 0.01, half + 0.01):
-                add_wheel(build, kit, wheel_x, y, 0.5)
+                _add_wheel(build, kit, wheel_x, y, 0.5)
         if index == 0:
             _end_panel(build, rear - 0.01, half - 0.15, 1.75, height - 0.35, kit.glass)
             _end_panel(build, rear - 0.01, half - 0.3, 0.6, 1.2, kit.trim)
@@ -436,36 +412,18 @@ def bus(rng: np.random.Generator) -> Mesh:
 def carriage(rng: np.random.Generator, leading: bool, paint: Tint) -> Mesh:
     """One carriage of a train or tram, 15 metres; the ``leading`` one has a driver's cab."""
     length, height, half = 15.0, 3.6, 1.35
-    kit = vehicle_kit(ClassId.TRAIN, paint)
+    kit = _vehicle_kit(ClassId.TRAIN, paint)
     side = Appearance(Texture.TRAIN_SIDE, paint, ClassId.TRAIN, tile_m=0.0)
     front, rear = length / 2, -length / 2
     build = MeshBuilder()
     edges = np.linspace(rear, front, 4)
     for index, (x0, x1) in enumerate(itertools.pairwise(edges)):
         build.group(((x0 + x1) / 2, 0.0, 1.8), (x1 - x0, 2 * half, height))
-        _slab(
-            build,
-            x0,
-            x1,
-            half,
-            0.55,
-            height,
-            side,
-            kit.paint,
-            kit.trim,
-            (index * 0.75, index * 0.75 + 0.75),
-        )
+        u = index * 0.75, index * 0.75 + 0.75
+        _slab(build, x0, x1, half, 0.55, height, side, kit.paint, kit.trim, u)
         _slab(build, x0, x1, half - 0.3, 0.12, 0.55, kit.dark, kit.dark, kit.dark)
-        build.polygon(
-            [
-                (x0, half - 0.2, height + 0.3),
-                (x1, half - 0.2, height + 0.3),
-                (x1, half - 0.2, height),
-                (x0, half - 0.2, height),
-            ],
-            dataclasses.replace(kit.trim, two_sided=True),
-            stage=DETAIL_STAGE,
-        )
+        ledge = upright((x0, half - 0.2), (x1, half - 0.2), height, height + 0.3)
+        build.polygon(ledge, dataclasses.replace(kit.trim, two_sided=True), stage=DETAIL_STAGE)
     if leading:
         _end_panel(build, front + 0.01, half - 0.15, 1.75, height - 0.4, kit.glass)
         _end_panel(build, front + 0.01, half - 0.05, 0.6, 1.15, kit.trim)

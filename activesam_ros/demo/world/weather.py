@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 class TimeOfDay(enum.Enum):
-    """Where the sun is."""
+    """The time of day, which sets the height of the sun."""
 
     DAY = "day"
     DUSK = "dusk"
@@ -23,7 +23,7 @@ class TimeOfDay(enum.Enum):
 
 
 class Sky(enum.Enum):
-    """What the sky holds."""
+    """The state of the sky."""
 
     CLEAR = "clear"
     OVERCAST = "overcast"
@@ -32,18 +32,18 @@ class Sky(enum.Enum):
 
 
 TIME_SHARES = {TimeOfDay.DAY: 0.68, TimeOfDay.DUSK: 0.16, TimeOfDay.NIGHT: 0.16}
-# What the camera's own control would choose, roughly.
+# Roughly what the automatic exposure of a camera chooses.
 EXPOSURE = {TimeOfDay.DAY: 1.0, TimeOfDay.DUSK: 1.2, TimeOfDay.NIGHT: 1.45}
 SKY_SHARES = {Sky.CLEAR: 0.42, Sky.OVERCAST: 0.30, Sky.RAIN: 0.16, Sky.FOG: 0.12}
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Light and weather, the same for a whole drive. Colours are RGB factors around 1.
+    """Light and weather of a whole drive. Colours are RGB factors around 1.
 
-    sun_direction: unit vector towards the sun (at night the moon) in world coordinates.
-    shade: what is left of the light on the ground in a shadow.
-    extinction_per_m: fog and haze; wetness and rain: 0 to 1; noise_level: in grey levels.
+    sun_direction: unit vector to the sun (at night to the moon) in world coordinates.
+    shade: share of the light on the ground that a shadow leaves. extinction_per_m: of fog and haze.
+    wetness, rain, lamps: 0 to 1. noise_level: standard deviation in grey levels of 255.
     """
 
     time: TimeOfDay
@@ -69,7 +69,7 @@ class Conditions:
 
 
 def draw_conditions(rng: np.random.Generator) -> Conditions:
-    """Conditions drawn from ``rng`` with the shares above."""
+    """Draw conditions with the shares above."""
     time = _choice(rng, TIME_SHARES)
     sky = _choice(rng, SKY_SHARES)
     clear = sky is Sky.CLEAR

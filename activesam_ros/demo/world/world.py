@@ -1,4 +1,4 @@
-"""The world of a seed, as seen from the ego vehicle at a time."""
+"""The world of a seed: what surrounds the ego vehicle at a given time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from activesam_ros.demo.world.traffic import Agent, Lane, Pose, cast_agents, lan
 from activesam_ros.demo.world.weather import draw_conditions
 
 VIEW_AHEAD_M = 150.0
-# Things behind a forward camera matter for their shadows alone.
+# What stands behind a forward camera matters only for its shadow.
 SHADOWS_BEHIND_M = 40.0
 MOVING_BEHIND_M = 15.0
-# Those who belong to a section are met there, but may be seen from the ones around it.
+# The ego vehicle meets the agents of a section there, but may see them from other sections.
 CAST_REACH_M = 260.0
 KEPT_SECTIONS = 12
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Everything around the ego vehicle in its coordinates, and its own motion.
+    """Everything around the ego vehicle, in vehicle coordinates, and its own motion.
 
     sun: unit vector [3] to the sun; heading_rad: in the world; speed_m_s: of the ego vehicle.
     """
@@ -65,7 +65,7 @@ class World:
         return float(x), float(y), float(heading) + math.atan2(after - before, 4.0), s
 
     def surroundings(self, time_s: float, all_around: bool = False) -> Surroundings:
-        """The surroundings at ``time_s``; what lies far behind only if ``all_around``."""
+        """The surroundings at ``time_s``; ``all_around``: also what is far behind the vehicle."""
         x, y, heading, s = self.ego_pose(time_s)
         meshes = []
         behind = VIEW_AHEAD_M if all_around else SHADOWS_BEHIND_M
@@ -83,7 +83,7 @@ class World:
         east, north, up = self.conditions.sun_direction
         sun = np.array([cos * east + sin * north, cos * north - sin * east, up], np.float32)
         return Surroundings(
-            mesh=_turned(joined(meshes), heading),
+            mesh=joined(meshes).placed((0.0, 0.0, 0.0), -heading),
             window=self.ground.window(s, (x, y, heading)),
             sun=sun,
             heading_rad=heading,
@@ -111,7 +111,7 @@ class World:
 
 
 def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
-    """Without what is too far to be seen."""
+    """Drop the groups that are too far away to be seen."""
     forward = mesh.groups.center[:, 0] * math.cos(heading) + mesh.groups.center[:, 1] * math.sin(
         heading
     )
@@ -123,7 +123,6 @@ def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
     kept_faces, kept_rods = mesh.faces[faces], mesh.rods[rods]
     kept_faces["group"] = number[kept_faces["group"]]
     kept_rods["group"] = number[kept_rods["group"]]
-    groups = mesh.groups
     return Mesh(
         corners=mesh.corners[faces],
         uv=mesh.uv[faces],
@@ -131,25 +130,15 @@ def _cut(mesh: Mesh, heading: float, behind: float) -> Mesh:
         ends=mesh.ends[rods],
         radii=mesh.radii[rods],
         rods=kept_rods,
-        groups=MeshGroups(
-            groups.center[keep],
-            groups.footprint[keep],
-            groups.yaw[keep],
-            groups.instance[keep],
-            groups.far[keep],
-        ),
+        groups=mesh.groups.take(keep),
     )
 
 
-def _turned(mesh: Mesh, heading: float) -> Mesh:
-    return mesh.placed((0.0, 0.0, 0.0), -heading)
-
-
 def _agent_mesh(agent: Agent, time_s: float) -> Mesh:
-    """The agent in a frame of its own at ``time_s``."""
+    """The agent at ``time_s``, in its own frame."""
     if agent.figure is None:
         if agent.mesh is None:
-            raise ValueError("an agent needs a mesh or a figure")
+            raise ValueError("An agent needs a mesh or a figure.")
         return agent.mesh
     figure = agent.figure
     turn = agent.phase + 2.0 * math.pi * agent.pace_hz * time_s
@@ -172,7 +161,7 @@ def _agent_mesh(agent: Agent, time_s: float) -> Mesh:
     )
     if agent.mesh is None:
         return body
-    # rider and machine are one group, so that their parts are sorted together
+    # Rider and machine are one group, so that their parts are sorted together.
     mesh = agent.mesh
     return replace(
         mesh,

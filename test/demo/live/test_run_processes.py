@@ -97,7 +97,7 @@ def test_the_last_words_are_the_last_line_that_says_something(tmp_path: Path) ->
         assert children.last_words("clumsy") == "ValueError: the reason"
         children.start("silent", python(""))
         assert children.happenings.get(timeout=30) == Ended("silent", 0)
-        assert children.last_words("silent") == "it said nothing"
+        assert children.last_words("silent") == "it printed nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
