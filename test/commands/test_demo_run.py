@@ -30,7 +30,7 @@ from activesam_ros.demo.live.live import (
     RECORDED_TOPICS,
     LiveOptions,
     demo_environment,
-    heard_topic,
+    subscribed_topic,
     write_parameters,
 )
 from activesam_ros.demo.world.classes import ClassId
@@ -242,7 +242,7 @@ def test_compressed_images_go_where_the_node_listens(
     tmp_path: Path, topic: str, heard: str
 ) -> None:
     options = live_options(tmp_path, topic)
-    assert heard_topic(options) == heard
+    assert subscribed_topic(options) == heard
     parameters = yaml.safe_load(write_parameters(options).read_text("utf-8"))
     transport = parameters["/**"]["ros__parameters"]["image_transport"]
     assert transport == ("raw" if heard == "/camera/image_raw" else "compressed")

@@ -1,10 +1,9 @@
-"""Node, playback and recorder as three processes on one computer, from start to clean end."""
+"""Run node, playback and recorder as three processes, from their start to a clean end."""
 
 from __future__ import annotations
 
 import os
 import queue
-import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Protocol
 import yaml
 
 from activesam_ros.demo.live.processes import Children, DemoError, Ended
+from activesam_ros.node.node_status import NodeStatus
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
 NODE, PLAYBACK, RECORDER = "node", "playback", "recorder"
@@ -33,16 +33,14 @@ RECORDED_TOPICS = (
 )
 COMPRESSED_SUFFIX = "/compressed"
 
-# Loading a large network and compiling a large vocabulary takes minutes on a small computer [s].
+# A small computer takes minutes to load a large network and compile a large vocabulary.
 _START_TIMEOUT_S = 900.0
 _FIRST_MASK_TIMEOUT_S = 120.0
 _LAST_MASK_TIMEOUT_S = 15.0
 _DIAGNOSTICS_TIMEOUT_S = 5.0
-_CONFIGURING_FAILED = re.compile(r"Configuring failed: (.*)")
-_DROPPED = "was dropped ("
-# What a process says is in its log here; files in the user's home would be left behind.
+# The output of each process goes to a file of the demo, so ROS need not log to the user's home.
 _ROS_ARGUMENTS = ("--ros-args", "--disable-external-lib-logs")
-# What could lead discovery elsewhere.
+# Variables that could make processes look for each other elsewhere.
 _NETWORK_VARIABLES = (
     "ROS_STATIC_PEERS",
     "ROS_DISCOVERY_SERVER",
@@ -57,9 +55,9 @@ _NETWORK_VARIABLES = (
 class LiveOptions:
     """What is played to which node.
 
-    topics: played topics of the bag, all where empty. compressed: whether the image topic holds
-    CompressedImage. max_frames: playing stops soon after so many images. recording: the file to
-    write.
+    compressed: whether the image topic holds CompressedImage. topics: those of the bag that are
+    played, all if empty. output: folder for logs and parameters. recording: the file to write.
+    max_frames: playback stops soon after this number of images.
     """
 
     bag: Path
@@ -78,10 +76,11 @@ class LiveOptions:
 
 @dataclass
 class LiveResult:
-    """What happened to the images, by header stamp [ns], as times on the monotonic clock [ns].
+    """What happened to the images.
 
-    images: how many were published. played: when each was published. arrived: when its mask came.
-    node_exit_code: how the node ended when asked to.
+    images: number of published images. played: header stamp in ns -> time of publication; arrived:
+    header stamp in ns -> time at which the mask arrived, both in ns on the monotonic clock.
+    node_exit_code: exit code of the node after SIGINT.
     """
 
     images: int = 0
@@ -90,30 +89,30 @@ class LiveResult:
     arrived: dict[int, int] = field(default_factory=dict)
 
     def latencies_ms(self) -> dict[int, float]:
-        """From the publication of each image to the arrival of its mask, by stamp."""
+        """Header stamp in ns -> time from the publication of an image to its mask's arrival."""
         return {
-            stamp: (arrived - self.played[stamp]) / 1e6
-            for stamp, arrived in self.arrived.items()
-            if stamp in self.played
+            stamp_ns: (arrived_ns - self.played[stamp_ns]) / 1e6
+            for stamp_ns, arrived_ns in self.arrived.items()
+            if stamp_ns in self.played
         }
 
 
 class Progress(Protocol):
-    """Who looks on while a drive is played."""
+    """Is told what happens while a drive is played."""
 
     def playing(self) -> None:
-        """The node is ready and the first image is on its way."""
+        """The node is ready; playback starts."""
         ...
 
     def show(self, live: LiveResult) -> None:
-        """An image was played or a mask came."""
+        """An image was played or a mask arrived."""
         ...
 
 
 def run_live(options: LiveOptions, progress: Progress) -> LiveResult:
-    """Start the three, play, wait for the last mask and end them.
+    """Start the processes, play, wait for the last mask and end them.
 
-    Raises DemoError when one of them fails. A result without masks is returned as it is.
+    Raises DemoError when a process fails. A result may have no masks.
     """
     environment = demo_environment(options)
     with Children(options.output, environment) as children:
@@ -121,7 +120,7 @@ def run_live(options: LiveOptions, progress: Progress) -> LiveResult:
 
 
 def demo_environment(options: LiveOptions) -> dict[str, str]:
-    """This process's environment in the demo's ROS domain, on this computer alone where wanted."""
+    """The environment of the child processes: ROS domain, and which computers may take part."""
     inherited = {
         name: value for name, value in os.environ.items() if name not in _NETWORK_VARIABLES
     }
@@ -132,14 +131,14 @@ def demo_environment(options: LiveOptions) -> dict[str, str]:
         "RCUTILS_COLORIZED_OUTPUT": "0",
         "PYTHONUNBUFFERED": "1",
     }
-    # Humble knows no range; its successors call this one deprecated.
+    # Humble does not know the discovery range; later distributions deprecate this variable.
     if options.localhost_only and inherited.get("ROS_DISTRO") == "humble":
         environment["ROS_LOCALHOST_ONLY"] = "1"
     return environment
 
 
 class _Run:
-    """One run: what has been reported so far, and what is waited for."""
+    """One run: starts the processes and waits for what they report."""
 
     def __init__(self, options: LiveOptions, children: Children, progress: Progress) -> None:
         self._options = options
@@ -148,6 +147,7 @@ class _Run:
         self._result = LiveResult()
         self._subscribed: set[str] = set()
         self._recorded_ns: dict[str, int] = {}
+        self._status: NodeStatus | None = None
         self._finished = False
         self._last_image_stamp_ns: int | None = None
 
@@ -184,22 +184,23 @@ class _Run:
                 *("-r", f"image:={options.image_topic.removesuffix(COMPRESSED_SUFFIX)}"),
             ],
         )
-        # The node tells its vocabulary when it begins to listen.
+        # The node publishes its vocabulary when it subscribes to the images.
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while VOCABULARY_TOPIC not in self._recorded_ns or MASK_TOPIC not in self._subscribed:
-            if not self._take(deadline_s):
+            if not self._handle_next(deadline_s):
                 raise DemoError(
                     f"The node was not ready within {_START_TIMEOUT_S:g} s: "
                     f"{self._children.last_words(NODE)}; see {self._children.log(NODE)}."
                 )
-            self._check_configuration()
+            # The process stays after a failure, so that an operator can correct a parameter.
+            if self._status is not None and self._status.failure:
+                raise DemoError(f"The node could not be configured: {self._status.failure}")
 
     def _play(self) -> None:
         options = self._options
-        heard = heard_topic(options)
-        remapping = (
-            ("-r", f"{options.image_topic}:={heard}") if heard != options.image_topic else ()
-        )
+        subscribed = subscribed_topic(options)
+        is_remapped = subscribed != options.image_topic
+        remapping = ("-r", f"{options.image_topic}:={subscribed}") if is_remapped else ()
         self._children.start(
             PLAYBACK,
             [
@@ -212,7 +213,7 @@ class _Run:
         )
         stopped = False
         while not self._finished:
-            self._take(None)
+            self._handle_next(None)
             if not stopped and self._result.images >= options.max_frames:
                 self._children.stop(PLAYBACK)
                 stopped = True
@@ -220,52 +221,54 @@ class _Run:
             raise DemoError(f"{options.bag} has no image on {options.image_topic}.")
 
     def _await_last_mask(self) -> None:
-        """Wait for the mask of the last image, which nothing newer can replace."""
+        """Wait for the mask of the last image, which no newer image can replace."""
         result = self._result
         last_ns = self._last_image_stamp_ns
         while last_ns not in result.arrived:
             newest_ns = max((*result.played.values(), *result.arrived.values()))
-            if not self._take(newest_ns / 1e9 + self._patience_s()):
+            if not self._handle_next(newest_ns / 1e9 + self._mask_timeout_s()):
                 return
 
-    def _patience_s(self) -> float:
-        """How long the next mask may take."""
+    def _mask_timeout_s(self) -> float:
+        """The longest time to wait for the next mask."""
         result = self._result
         if result.arrived:
             slowest_ms = max(result.latencies_ms().values(), default=0.0)
             return max(_LAST_MASK_TIMEOUT_S, 3 * slowest_ms / 1e3)
-        if _DROPPED in self._node_log():
-            return _LAST_MASK_TIMEOUT_S
-        return _FIRST_MASK_TIMEOUT_S
+        fails = self._status is not None and self._status.frames_unusable > 0
+        return _LAST_MASK_TIMEOUT_S if fails else _FIRST_MASK_TIMEOUT_S
 
     def _await_final_diagnostics(self) -> None:
-        """Wait for counts that include the last mask."""
+        """Wait for diagnostics whose counts include the last mask."""
         deadline_s = time.monotonic() + _DIAGNOSTICS_TIMEOUT_S
         since_ns = time.monotonic_ns()
         while self._recorded_ns.get(DIAGNOSTICS_TOPIC, 0) < since_ns:
-            if not self._take(deadline_s):
+            if not self._handle_next(deadline_s):
                 return
 
-    def _take(self, deadline_s: float | None) -> bool:
-        """Wait for one happening and take note of it; False when the deadline came first."""
+    def _handle_next(self, deadline_s: float | None) -> bool:
+        """Wait for one event and handle it; returns False if the deadline comes first."""
         timeout_s = None if deadline_s is None else max(deadline_s - time.monotonic(), 0.0)
         try:
-            happening = self._children.happenings.get(timeout=timeout_s)
+            event = self._children.events.get(timeout=timeout_s)
         except queue.Empty:
             return False
-        if isinstance(happening, Ended):
-            if happening.name != PLAYBACK or happening.code != 0:
-                raise self._failure(happening.name, happening.code)
+        if isinstance(event, Ended):
+            if event.name != PLAYBACK or event.code != 0:
+                raise self._failure(event.name, event.code)
             self._finished = True
             return True
-        self._note(happening)
+        self._handle_report(event)
         return True
 
-    def _note(self, report: Report) -> None:
+    def _handle_report(self, report: Report) -> None:
         if report.event is PlaybackEvent.FINISHED:
             self._finished = True
         elif report.event is PlaybackEvent.SUBSCRIBED:
             self._subscribed.add(report.topic)
+        elif report.event is PlaybackEvent.NODE_STATUS:
+            if report.status is not None and report.status.node == NODE_NAME:
+                self._status = report.status
         elif report.event is PlaybackEvent.RECORDED:
             self._recorded_ns[report.topic] = report.monotonic_ns
             if report.topic == MASK_TOPIC and report.stamp_ns is not None:
@@ -277,20 +280,11 @@ class _Run:
             self._last_image_stamp_ns = report.stamp_ns
             self._progress.show(self._result)
 
-    def _check_configuration(self) -> None:
-        """A node that cannot be configured stays, for an operator to change what is wrong."""
-        failure = _CONFIGURING_FAILED.search(self._node_log())
-        if failure is not None:
-            raise DemoError(f"The node could not be configured: {failure.group(1)}")
-
-    def _node_log(self) -> str:
-        return self._children.log(NODE).read_text(encoding="utf-8", errors="replace")
-
     def _failure(self, name: str, code: int) -> DemoError:
         how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
         return DemoError(
             f"The {name} ended {how} in the middle of the demo: {self._children.last_words(name)} "
-            f"(everything it said is in {self._children.log(name)})"
+            f"(its log is {self._children.log(name)})"
         )
 
 
@@ -298,15 +292,15 @@ def _module(name: str) -> list[str]:
     return [sys.executable, "-m", f"activesam_ros.node.{name}"]
 
 
-def heard_topic(options: LiveOptions) -> str:
-    """Where the node listens: compressed images are heard under their transport's name only."""
+def subscribed_topic(options: LiveOptions) -> str:
+    """The topic that the node subscribes to; for compressed images it must end in /compressed."""
     if options.compressed and not options.image_topic.endswith(COMPRESSED_SUFFIX):
         return options.image_topic + COMPRESSED_SUFFIX
     return options.image_topic
 
 
 def write_parameters(options: LiveOptions) -> Path:
-    """Write the node's parameters where an operator can read them and start it the same way."""
+    """Write the parameters of the node to a file, from which a user can start it the same way."""
     values: Mapping[str, object] = {
         "weights": str(options.weights),
         "vocabulary": options.vocabulary,

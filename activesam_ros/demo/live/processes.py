@@ -34,13 +34,13 @@ class Ended:
     code: int
 
 
-Happening: TypeAlias = "Report | Ended"
+ChildEvent: TypeAlias = "Report | Ended"
 
 
 class Children:
     """Child processes, each in its own process group; leaving the context ends all of them.
 
-    ``happenings`` receives their reports, and an Ended for each, in order.
+    ``events`` receives their reports, and an Ended for each, in order.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Children:
         self._environment = dict(environment)
         self._children: dict[str, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
-        self.happenings: queue.Queue[Happening] = queue.Queue()
+        self.events: queue.Queue[ChildEvent] = queue.Queue()
 
     def __enter__(self) -> Children:
         return self
@@ -126,8 +126,8 @@ class Children:
                 for line in child.stdout:
                     # A library may print other lines.
                     with suppress(ValueError):
-                        self.happenings.put(Report.parse(line))
-        self.happenings.put(Ended(name, child.wait()))
+                        self.events.put(Report.parse(line))
+        self.events.put(Ended(name, child.wait()))
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

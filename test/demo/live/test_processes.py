@@ -38,7 +38,7 @@ def test_reports_come_in_order_and_then_the_end(tmp_path: Path) -> None:
     lines.insert(1, "a library says hello")
     with Children(tmp_path, os.environ) as children:
         children.start("talker", python(f"print({chr(10).join(lines)!r}); exit(3)"), reports=True)
-        heard = [children.happenings.get(timeout=30) for _ in range(4)]
+        heard = [children.events.get(timeout=30) for _ in range(4)]
     assert heard == [*reports, Ended("talker", 3)]
 
 
@@ -53,10 +53,10 @@ def test_leaving_ends_a_child_that_does_not_listen_and_what_it_started(tmp_path:
     )
     with Children(tmp_path, os.environ, QUICK) as children:
         children.start("deaf", python(deaf), reports=True)
-        report = children.happenings.get(timeout=30)
+        report = children.events.get(timeout=30)
         assert isinstance(report, Report)
         grandchild = os.pidfd_open(report.monotonic_ns)
-    assert children.happenings.get(timeout=30) == Ended("deaf", -signal.SIGKILL)
+    assert children.events.get(timeout=30) == Ended("deaf", -signal.SIGKILL)
     assert ends(grandchild)
 
 
@@ -70,7 +70,7 @@ def test_a_child_that_listens_ends_by_itself(tmp_path: Path) -> None:
     )
     with Children(tmp_path, os.environ) as children:
         children.start("polite", python(polite), reports=True)
-        children.happenings.get(timeout=30)
+        children.events.get(timeout=30)
         assert children.stop("polite") == 7
         assert children.stop("polite") == 7
 
@@ -85,7 +85,7 @@ def test_an_error_in_the_middle_ends_the_children_too(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    ended = children.happenings.get(timeout=30)
+    ended = children.events.get(timeout=30)
     assert isinstance(ended, Ended)
     assert ended.code != 0
 
@@ -93,10 +93,10 @@ def test_an_error_in_the_middle_ends_the_children_too(tmp_path: Path) -> None:
 def test_the_last_words_are_the_last_line_that_says_something(tmp_path: Path) -> None:
     with Children(tmp_path, os.environ) as children:
         children.start("clumsy", python("raise ValueError('the reason')"))
-        assert children.happenings.get(timeout=30) == Ended("clumsy", 1)
+        assert children.events.get(timeout=30) == Ended("clumsy", 1)
         assert children.last_words("clumsy") == "ValueError: the reason"
         children.start("silent", python(""))
-        assert children.happenings.get(timeout=30) == Ended("silent", 0)
+        assert children.events.get(timeout=30) == Ended("silent", 0)
         assert children.last_words("silent") == "it printed nothing"
 
 
