@@ -173,11 +173,11 @@ def requested_vocabulary(
     preset: str,
     names: Sequence[str],
     previous: Vocabulary,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: Tokenizer,
 ) -> Vocabulary:
     """The vocabulary of a request; a class whose name is in ``previous`` keeps its id and colour.
 
-    tokenizer: checks the length of prompts; None makes one, which takes 26 MB meanwhile.
+    ``tokenizer`` checks the length of prompts.
 
     Raises UsageError unless exactly one of preset and names is given, VocabularyError when the
     vocabulary cannot be used.

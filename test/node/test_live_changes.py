@@ -232,12 +232,13 @@ def test_requests_are_checked_by_the_tokenizer_that_is_there(
 
 
 VOCABULARY = vocabulary_from_names(["road", "car"])
+TOKENIZER = Tokenizer()
 
 
 @pytest.mark.parametrize(("preset", "names"), [("", []), ("driving", ["road"])])
 def test_a_request_gives_either_a_preset_or_names(preset: str, names: list[str]) -> None:
     with pytest.raises(UsageError, match="either a preset or names"):
-        requested_vocabulary(preset, names, VOCABULARY)
+        requested_vocabulary(preset, names, VOCABULARY, TOKENIZER)
 
 
 def ids(vocabulary: Vocabulary) -> dict[str, int]:
@@ -246,10 +247,10 @@ def ids(vocabulary: Vocabulary) -> dict[str, int]:
 
 def test_ids_of_names_that_stay_keep_their_value() -> None:
     before = ids(VOCABULARY)
-    after = ids(requested_vocabulary("", ["dog", "car"], VOCABULARY))
+    after = ids(requested_vocabulary("", ["dog", "car"], VOCABULARY, TOKENIZER))
     assert after["car"] == before["car"]
     assert after["dog"] not in before.values()
-    preset = ids(requested_vocabulary("cityscapes", [], VOCABULARY))
+    preset = ids(requested_vocabulary("cityscapes", [], VOCABULARY, TOKENIZER))
     assert preset["road"] == before["road"]
     assert preset["car"] == before["car"]
 
@@ -257,4 +258,4 @@ def test_ids_of_names_that_stay_keep_their_value() -> None:
 def test_a_request_that_cannot_be_used_is_refused() -> None:
     for preset, names in (("no_such_preset", []), ("", ["a", "a"]), ("", [" "])):
         with pytest.raises(VocabularyError):
-            requested_vocabulary(preset, names, VOCABULARY)
+            requested_vocabulary(preset, names, VOCABULARY, TOKENIZER)

@@ -180,5 +180,5 @@ def test_a_parameter_of_a_camera_that_is_not_named_is_warned_about(
     rig: Rig, node: NodeProcess
 ) -> None:
     assert "There is no parameter side.topic" in node.log()
-    assert "to make side a camera, add it to the parameter cameras" in node.log()
+    assert "name side in cameras" in node.log()
     assert "Traceback" not in node.log()
