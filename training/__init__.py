@@ -1,1 +1,1 @@
-"""How the demo weights are made: ``python -m training --help``, from the root of the repository."""
+"""Makes the demo weights: ``python -m training --help``, from the root of the repository."""

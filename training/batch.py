@@ -1,7 +1,7 @@
-"""Batches: images, the prompts asked of all of them, and what is true of every pair.
+"""Batches: images, the prompts for all of them, and the ground truth of every pair.
 
-A batch depends on the seed and the step alone, so that a run that goes on from a checkpoint sees
-what an uninterrupted one sees.
+A batch depends only on the seed and the step, so that a resumed run sees the same batches as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from training.frames import TrainingFrames
 from training.options import BatchOptions, TrainingOptions
 from training.prompts import ABSENT, TrainingPrompts
 
-# A class that covers less of a frame is neither there nor absent.
+# A class that covers less of a frame counts as neither present nor absent.
 SMALLEST_SHARE = 0.0004
-# Objects below this many label cells are left to the semantic map.
+# Smaller objects are only part of the semantic map.
 SMALLEST_OBJECT_CELLS = 6
 CONTEXT_TOKENS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class BatchTruth:
-    """What holds for B images and K prompts at a mask grid of g x g cells.
+    """The ground truth of B images and K prompts on a mask grid of g x g cells.
 
-    presence and presence_weight: float32 [B, K]; pairs: int64 [P], the flat indices (image * K +
-    prompt) where the class is there; semantic: float32 [P, g, g], the class's share of each cell;
-    valid: float32 [P, g, g], the labelled share; masks: float32 [O, g, g], boxes: float32 [O, 4]
-    (cx, cy, w, h in units of the image) and owners: int64 [O], an index into pairs, of all objects.
+    presence, presence_weight: float32 [B, K]. pairs: int64 [P], flat indices (image * K + prompt)
+    of the pairs whose class is present. semantic: float32 [P, g, g], share of each cell that the
+    class covers; valid: float32 [P, g, g], share that is labelled. Of the O objects: masks, float32
+    [O, g, g]; boxes, float32 [O, 4] (cx, cy, w, h as fractions of the image); owners, int64 [O],
+    indices into pairs.
     """
 
     presence: Tensor
@@ -58,10 +59,10 @@ _Batch = TypeVar("_Batch", bound="ImageBatch")
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """B images, all that the first stage of a run needs.
+    """B images, which is all that stage 1 needs.
 
-    pixels: uint8 [B, 3, S, S]; labels: uint8 [B, M, M]; gain and offset: float32 [B, 3, 1, 1], the
-    light to train under; side: the resolution to see them at.
+    pixels: uint8 [B, 3, S, S]. labels: uint8 [B, M, M]. gain, offset: float32 [B, 3, 1, 1], applied
+    to the pixels. side: the resolution in pixels that the network sees.
     """
 
     pixels: Tensor
@@ -84,8 +85,8 @@ class ImageBatch:
 class Batch(ImageBatch):
     """B images and K prompts.
 
-    vocabulary: int64 [V], rows of the prompt table that compete as neighbours, the first K are
-    asked; context: bool [K, 4], context tokens to keep.
+    vocabulary: int64 [V], rows of the prompt table; the first K are the prompts, all V can become
+    neighbours. context: bool [K, 4], the context tokens to keep.
     """
 
     vocabulary: Tensor
@@ -118,7 +119,7 @@ class StepBatches(Dataset[ImageBatch]):
 def make_images(
     rng: np.random.Generator, frames: TrainingFrames, config: Sam3Config, options: BatchOptions
 ) -> ImageBatch:
-    """Images drawn by ``rng``, half of them mirrored."""
+    """Randomly drawn images, half of them mirrored."""
     chosen, mirrored = _drawn(rng, frames, options)
     return _lit(
         rng,
@@ -137,7 +138,7 @@ def make_batch(
     options: BatchOptions,
     seed: int,
 ) -> Batch:
-    """The batch of a step, prompts and all."""
+    """The batch of a step, with prompts and ground truth."""
     rng = np.random.default_rng([seed, step])
     chosen, mirrored = _drawn(rng, frames, options)
     labels = _taken(frames.labels, chosen, mirrored)
@@ -161,7 +162,7 @@ def make_batch(
 def _drawn(
     rng: np.random.Generator, frames: TrainingFrames, options: BatchOptions
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which frames, and which of them are mirrored."""
+    """The indices of the frames [B], and whether each is mirrored [B]."""
     return rng.integers(len(frames), size=options.images), rng.random(options.images) < 0.5
 
 
@@ -183,7 +184,7 @@ def _lit(
     config: Sam3Config,
     options: BatchOptions,
 ) -> ImageBatch:
-    """The images at one of the two resolutions, each under a light of its own."""
+    """The images at one of the two resolutions, with a random gain and offset each."""
     side = config.resolution
     if rng.random() >= options.full_resolution_share:
         side = config.resolution * 2 // 3 // config.patch_size * config.patch_size
@@ -206,10 +207,10 @@ def make_truth(
     grid: int,
     most_objects: int,
 ) -> BatchTruth:
-    """What is true of every pair of an image and a class (or ABSENT).
+    """The ground truth of every pair of an image and a class (or ABSENT).
 
-    labels and instances: uint8 [B, M, M]. What carries no instance number is one object: all of a
-    stuff class, or the rest of a countable one.
+    labels, instances: uint8 [B, M, M]. The pixels of a class without an instance number are one
+    object: all of a stuff class, or the rest of a countable one.
     """
     shares = np.stack([(labels == wanted).mean((1, 2)) for wanted in classes], axis=1)
     shares[:, classes == ABSENT] = 0
@@ -240,7 +241,7 @@ def make_truth(
 def _objects(
     region: NDArray[np.bool_], instances: NDArray[np.uint8], most: int
 ) -> list[NDArray[np.bool_]]:
-    """The masks of a class's objects, the largest first."""
+    """The masks of the objects of a class, largest first."""
     numbers, counts = np.unique(instances[region], return_counts=True)
     order = np.argsort(counts, kind="stable")[::-1]
     large = [numbers[index] for index in order if counts[index] >= SMALLEST_OBJECT_CELLS]
@@ -256,7 +257,7 @@ def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
 
 
 def _cell_shares(masks: list[NDArray[np.bool_]], side: int, grid: int) -> Tensor:
-    """The share of each of grid x grid cells that a mask covers -> float32 [N, grid, grid]."""
+    """The share of each cell that a mask covers, float32 [N, grid, grid]."""
     if not masks:
         return torch.zeros(0, grid, grid)
     stacked = torch.from_numpy(np.stack(masks)).float().reshape(-1, 1, side, side)
@@ -269,7 +270,7 @@ def _choose_prompts(
     prompts: TrainingPrompts,
     options: BatchOptions,
 ) -> NDArray[np.int64]:
-    """Rows of the table: classes that are there (rare ones more often), others, absent names."""
+    """Rows of the table: present classes (rare ones more often), other classes, absent names."""
     counts = np.stack([np.bincount(image.ravel(), minlength=256) for image in labels])
     images_with = (counts[:, :CLASS_COUNT] > 0).sum(0)
     seen, unseen = np.flatnonzero(images_with), np.flatnonzero(images_with == 0)
@@ -286,7 +287,7 @@ def _choose_prompts(
 def _name_of(
     rng: np.random.Generator, identity: int, prompts: TrainingPrompts, options: BatchOptions
 ) -> int:
-    """A row for the class: a bundled name, or a synonym of it."""
+    """A row for the class: a bundled name or a synonym."""
     of_class = prompts.class_ids == identity
     wanted = of_class & (prompts.bundled != (rng.random() < options.synonym_share))
     return int(rng.choice(np.flatnonzero(wanted if wanted.any() else of_class)))
@@ -295,7 +296,7 @@ def _name_of(
 def _vocabulary(
     rng: np.random.Generator, asked: NDArray[np.int64], prompts: TrainingPrompts
 ) -> NDArray[np.int64]:
-    """What competes as neighbours: the bundled names, or besides them some of the others."""
+    """The possible neighbours: the bundled names, in half of the batches also some others."""
     others = np.flatnonzero(prompts.bundled)
     if rng.random() < 0.5:
         rest = np.flatnonzero(~prompts.bundled)
@@ -307,7 +308,7 @@ def _vocabulary(
 def _kept_context(
     rng: np.random.Generator, count: int, is_full: bool, options: BatchOptions
 ) -> NDArray[np.bool_]:
-    """Which context tokens stay: mostly all at full resolution, mostly none in the preview."""
+    """The context tokens to keep [K, 4]: most at full resolution, few in the preview."""
     plain_share = options.plain_share if is_full else 1 - options.plain_share
     keep = rng.random((count, CONTEXT_TOKENS)) >= options.context_drop
     keep[rng.random(count) < plain_share] = False

@@ -1,4 +1,4 @@
-"""How often each class occurs in demo drives: ``python -m training.class_shares``."""
+"""Count how often each class occurs in demo drives: ``python -m training.class_shares``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ OCCURS_FROM = 0.001
 
 @dataclass(frozen=True)
 class ClassShares:
-    """pixels: [19] share of all pixels; frames: [19] share of frames in which a class covers more
-    than OCCURS_FROM; changes: mean number of classes that come or go from a frame to the next."""
+    """How often each class occurs.
+
+    pixels: [19], share of all pixels. frames: [19], share of the frames of which a class covers
+    more than OCCURS_FROM. changes: mean number of classes that appear or disappear between two
+    frames.
+    """
 
     pixels: NDArray[np.float64]
     frames: NDArray[np.float64]
@@ -27,7 +31,7 @@ class ClassShares:
 
 
 def class_shares(drives: Iterable[Drive], every: int) -> ClassShares:
-    """Measured on the first camera's labels, on frame 0 and each ``every``-th after it."""
+    """Count the labels of the first camera in every ``every``-th frame, from frame 0."""
     counts = []
     changes = []
     for drive in drives:

@@ -1,4 +1,4 @@
-"""The curve of a run as a picture."""
+"""Draw the losses of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from activesam_ros.errors import MissingDependencyError, UsageError
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 960, 540, 60, 110
-# Logged every few steps, the curve is noisy: each point is the mean of its neighbours.
+# The losses are noisy: each point is the mean of this number of neighbours.
 SMOOTHED_OVER = 9
 SHOWN = {
     "loss": (40, 40, 40),
@@ -25,7 +25,7 @@ SHOWN = {
 
 
 def draw_curve(log: Path, picture: Path) -> None:
-    """Draw the losses of ``log`` (one JSON object a line) over the steps, logarithmically.
+    """Draw the losses of ``log`` (one JSON object a line) over the steps, on a logarithmic scale.
 
     Raises UsageError for a log without lines, MissingDependencyError without OpenCV.
     """
@@ -37,7 +37,7 @@ def draw_curve(log: Path, picture: Path) -> None:
         ) from None
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     if not lines:
-        raise UsageError(f"{log} has no line yet; train first.")
+        raise UsageError(f"{log} has no lines; train first.")
     steps = np.array([line["step"] for line in lines], np.float64)
     curves = {
         name: smoothed(np.array([line.get(name, np.nan) for line in lines], np.float64))
@@ -74,7 +74,7 @@ def draw_curve(log: Path, picture: Path) -> None:
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each value as the mean of those around it, fewer at the ends."""
+    """The mean of each value and its neighbours; at the ends there are fewer."""
     reach = SMOOTHED_OVER // 2
     return np.array(
         [values[max(0, at - reach) : at + reach + 1].mean() for at in range(len(values))]

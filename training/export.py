@@ -1,4 +1,4 @@
-"""From a run's checkpoint to the files that ship: half-precision weights and configuration."""
+"""Export the checkpoint of a run: weights in half precision and their configuration."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ CONFIG_NAME = "config.json"
 def export(checkpoint: Path, folder: Path) -> Path:
     """Write the averaged weights of ``checkpoint`` and ``config.json``; returns the weights' path.
 
-    Raises CheckpointError when the checkpoint is none, MissingDependencyError without safetensors.
+    Raises CheckpointError for a file that is no checkpoint, MissingDependencyError without
+    safetensors.
     """
     try:
         from safetensors.torch import save_file
     except ImportError:
         raise MissingDependencyError(
-            f"Writing safetensors needs the package: pip install safetensors; or take {checkpoint} "
-            "to where it is and export there with --export-only."
+            "The export needs the package safetensors: pip install safetensors, or copy "
+            f"{checkpoint} to a computer that has it and export there with --export-only."
         ) from None
     state = read_checkpoint(checkpoint)
     values = json.loads(state.told)[0]
@@ -43,13 +44,13 @@ def export(checkpoint: Path, folder: Path) -> Path:
     weights = folder / WEIGHTS_NAME
     partial = weights.with_name(f".{WEIGHTS_NAME}.{os.getpid()}")
     save_file(tensors, partial)
-    partial.chmod(0o644)  # safetensors lets nobody else read its files
+    partial.chmod(0o644)  # safetensors makes its files private
     partial.replace(weights)
     return weights
 
 
 def official_tensors(average: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a DemoNetwork under SAM 3's official keys, in half precision."""
+    """The parameters of a DemoNetwork with the official keys of SAM 3, in half precision."""
     tensors = {}
     for name, value in average.items():
         part, _, inner = name.partition(".")

@@ -1,4 +1,4 @@
-"""Frames of many drives at the network's size, rendered once and kept on disk."""
+"""Frames of many drives at the size of the network, rendered once and kept on disk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.pixels import network_pixels
 
-# Consecutive frames show nearly the same: seconds between two frames of a drive.
+# Frames of a drive are this far apart, because consecutive frames show nearly the same.
 SECONDS_BETWEEN_FRAMES = 2.0
-# Numbers of instances are counted anew in each frame, so that a byte holds them.
+# Instances are renumbered in each frame, so that a byte holds a number.
 MAX_INSTANCES = 255
 
 
@@ -42,14 +42,14 @@ class TrainingFrames:
 
 
 def label_side(config: Sam3Config) -> int:
-    """Side M of the label maps: twice the mask grid, so that a cell knows its mixture."""
+    """Side M of the label maps: twice the mask grid, so that a cell can hold several labels."""
     return config.resolution // config.patch_size * 8
 
 
 def render_shards(
     folder: Path, config: Sam3Config, drives: int, frames_per_drive: int, workers: int
 ) -> tuple[Path, ...]:
-    """One ``.npz`` file a training drive, in ``workers`` processes; those that are there stay."""
+    """Render one ``.npz`` file per drive in ``workers`` processes; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = TRAIN_SEEDS[:drives]
     paths = tuple(folder / f"drive_{seed:06d}_{config.resolution}.npz" for seed in seeds)
@@ -64,14 +64,14 @@ def render_shards(
 
 
 def load_frames(paths: Sequence[Path], config: Sam3Config) -> TrainingFrames:
-    """All frames in memory; raises UsageError for a file of another size."""
+    """Read all frames into memory; raises UsageError for a file of another size."""
     side, labels = config.resolution, label_side(config)
     shards = [_read_shard(path) for path in paths]
     for path, shard in zip(paths, shards, strict=True):
         if shard.pixels.shape[1:] != (3, side, side) or shard.labels.shape[1:] != (labels, labels):
             raise UsageError(
                 f"{path} holds frames of {shard.pixels.shape[-1]} px, the network takes {side}; "
-                "give another --data folder, or delete it to render anew."
+                "give another --data folder, or delete the file to render it again."
             )
     return TrainingFrames(
         pixels=np.concatenate([shard.pixels for shard in shards]),
@@ -81,7 +81,7 @@ def load_frames(paths: Sequence[Path], config: Sam3Config) -> TrainingFrames:
 
 
 def renumbered(instances: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """The same objects numbered from 1; the largest ones keep a number if there are too many."""
+    """Renumber the objects from 1; if there are too many, the smallest get 0."""
     numbers, inverse, counts = np.unique(instances, return_inverse=True, return_counts=True)
     order = np.argsort(np.where(numbers == 0, -1, counts), kind="stable")[::-1]
     table = np.zeros(len(numbers), dtype=np.uint8)
@@ -97,8 +97,8 @@ def _render_shard(job: tuple[int, Path], config: Sam3Config, frames: int) -> Non
         from activesam_ros.demo.drive.sequence import Drive
     except ImportError as error:
         raise MissingDependencyError(
-            f"Rendering needs the package {error.name!r}, which is not here; render elsewhere and "
-            "bring the --data folder."
+            f"Rendering needs the package {error.name!r}, which is not installed; render on "
+            "another computer and copy the --data folder."
         ) from None
     seed, path = job
     torch.set_num_threads(1)
@@ -124,7 +124,7 @@ def _render_shard(job: tuple[int, Path], config: Sam3Config, frames: int) -> Non
 
 
 def _centers(length: int, count: int) -> NDArray[np.int64]:
-    """The pixels at the centres of ``count`` equal parts of ``length`` pixels."""
+    """The indices of the pixels at the centres of ``count`` equal parts of ``length`` pixels."""
     return ((np.arange(count) + 0.5) * length / count).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Losses of the heads, each per item and without a weight; all in float32.
+"""Losses of the heads, unweighted, in float32.
 
 Masks and maps: binary cross-entropy and dice (V-Net, Milletari et al. 2016, eq. 5, without
 squares). Prompt match: focal loss (Lin et al. 2017, eq. 5). Boxes: L1 and generalised
@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Keeps the dice of an empty mask and the areas of degenerate boxes finite.
+# These keep the dice of an empty mask and the IoU of degenerate boxes finite.
 _DICE_SMOOTHING = 1.0
 _SMALLEST_AREA = 1e-9
 
 
 def focal(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Sigmoid focal loss of every element; ``alpha`` weighs positives, 1 - alpha negatives."""
+    """Sigmoid focal loss of every element; positives weigh ``alpha``, negatives 1 - ``alpha``."""
     probability = logits.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     missed = probability + targets - 2 * probability * targets
@@ -44,10 +44,11 @@ def dice(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
 
 
 def competition(logits: Tensor, shares: Tensor, rarest: float) -> Tensor:
-    """Cross-entropy between the maps of one image's classes: the highest logit names the class.
+    """Cross-entropy over the maps of the classes of one image, whose logits compete in each cell.
 
-    logits and shares (of each cell, 0..1, in all at most 1): [K, H, W]. A class weighs by the root
-    of how rare it is, down to a share of ``rarest``. Returns a scalar, 0 where no class is.
+    logits: [K, H, W]. shares: [K, H, W], share of a cell that a class covers, in total at most 1.
+    A class weighs 1 / sqrt(its share of the image + ``rarest``). Returns a scalar, 0 if no cell is
+    covered.
     """
     weight = (shares.mean((1, 2), keepdim=True) + rarest).rsqrt()
     wanted = weight * shares
@@ -55,7 +56,7 @@ def competition(logits: Tensor, shares: Tensor, rarest: float) -> Tensor:
 
 
 def generalized_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Generalised IoU of boxes (cx, cy, w, h), [..., 4] each, broadcast -> [...] in -1..1."""
+    """Generalised IoU in -1..1 of boxes (cx, cy, w, h), [..., 4] each, broadcast -> [...]."""
     low, high = _corners(boxes)
     other_low, other_high = _corners(others)
     inner = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Which query answers for which object: an exact minimum-cost assignment."""
+"""Match queries to objects: an exact minimum-cost assignment."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def assign(cost: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The column of each row such that no column serves twice and the summed cost is smallest.
+    """Assign a different column to each row so that the sum of the costs is smallest.
 
-    cost: finite, [rows, columns] with rows <= columns. Returns int64 [rows].
+    cost: finite, [rows, columns] with rows <= columns. Returns the columns, int64 [rows].
 
-    Shortest augmenting paths with dual prices (Jonker and Volgenant 1987): rows enter one by one,
-    each along the cheapest path that ends at a free column. Raises ValueError for other shapes.
+    Shortest augmenting paths with dual prices (Jonker and Volgenant 1987): rows are added one by
+    one, each along the cheapest path to a free column. Raises ValueError for other shapes.
     """
     rows, columns = cost.shape
     if rows > columns:
@@ -37,7 +37,7 @@ def assign(cost: NDArray[np.float64]) -> NDArray[np.int64]:
                 break
             settled[column] = True
             reached, entered_from = int(row_of[column]), column
-        # Prices change by how much sooner a column was reached than the path's end.
+        # A price changes by how much shorter the path to its column is than the whole path.
         row_price[row] += length
         row_price[row_of[settled]] += length - distance[settled]
         column_price[settled] -= length - distance[settled]

@@ -1,8 +1,8 @@
-"""Measure demo weights on unseen frames: what they see, and what the preview misses.
+"""Measure demo weights on unseen frames: accuracy, speed, and the classes that the preview misses.
 
-Frames come straight from drives of the seeds kept for tests. Three questions can be asked of them:
-Cityscapes' classes; a wide vocabulary of 150, Cityscapes' and then those of ADE20K and COCO that
-are no other word for one of them; and objects alone, where all else is background.
+The frames are rendered from the seeds for tests. There are three questions: the classes of
+Cityscapes; a wide vocabulary of 150 classes, which adds classes of ADE20K and COCO that are no
+synonyms of Cityscapes'; and objects alone, with everything else as background.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ QUESTIONS = ("cityscapes", "wide", "objects")
 WIDE_CLASSES = 150
 WIDE_SOURCES = ("ade20k", "coco_object")
 FRAMES_PER_DRIVE = 4
-# A class that covers more of a frame should be in the active set.
+# A class that covers a larger share of a frame should be in the active set.
 VISIBLE_SHARE = 0.005
 FIRST_OBJECT = ClassId.TRAFFIC_LIGHT
 NO_OBJECTS = (ClassId.VEGETATION, ClassId.TERRAIN, ClassId.SKY)
-# Published for COCO-Object, whose classes are objects as well.
+# The published value for COCO-Object, whose classes are objects too.
 OBJECTS_THRESHOLD = 0.4
 
 
@@ -58,15 +58,17 @@ class MeasuredFrame:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: a vocabulary, the true class index of each Cityscapes id, and the threshold
-    of the background, class 0; without one it is 0."""
+    """A vocabulary, and the true class index of each Cityscapes id.
+
+    background_threshold: 0 for a vocabulary without background; otherwise class 0 is background.
+    """
 
     vocabulary: Vocabulary
     truth: dict[int, int]
     background_threshold: float = 0.0
 
     def settings(self, method: Method) -> Settings:
-        """The method's published settings, with the background of the question."""
+        """The published settings of the method, with the background of the question."""
         settings = default_settings(method)
         if not self.background_threshold:
             return settings
@@ -79,7 +81,7 @@ class Question:
 
 @dataclass
 class PreviewTally:
-    """How often visible classes were found, and the presence of names that are not there."""
+    """Counts how often the preview finds visible classes, and the presence of absent names."""
 
     visible: int = 0
     found: int = 0
@@ -118,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--question",
         choices=QUESTIONS,
         default=QUESTIONS[0],
-        help="Cityscapes' 19 classes, 150 of which at most 19 occur, or objects on a background "
+        help="the 19 classes of Cityscapes, 150 of which 19 can occur, or objects on a background "
         "(default: %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="default: %(default)s")
@@ -126,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and write the figures; raises UsageError for options that cannot be used."""
+    """Measure and write the figures; raises UsageError for an option that is out of range."""
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more.")
     methods = methods_from(args)
@@ -144,12 +146,12 @@ def run(args: argparse.Namespace) -> int:
     args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for name, figures in results.items():
         seconds, miou = figures["seconds_per_frame"], figures["miou"]
-        print(f"{name}: mIoU {miou:.3f}, {seconds:.3f} s a frame over {len(samples)} frames")
+        print(f"{name}: mIoU {miou:.3f}, {seconds:.3f} s per frame over {len(samples)} frames")
     return 0
 
 
 def ask(name: str) -> Question:
-    """One of QUESTIONS."""
+    """The question of this name, one of QUESTIONS."""
     same = {identity: identity for identity in range(CLASS_COUNT)}
     if name == "wide":
         return Question(wide_vocabulary(), same)
@@ -159,7 +161,7 @@ def ask(name: str) -> Question:
 
 
 def objects_question() -> Question:
-    """Cityscapes' traffic lights, signs, people and vehicles; everything else is background."""
+    """Traffic lights, signs, people and vehicles of Cityscapes; the rest is background."""
     base = load_vocabulary(VOCABULARY_NAME).classes
     kept = [entry for entry in base if entry.id >= FIRST_OBJECT and entry.id not in NO_OBJECTS]
     background = load_vocabulary("voc21").classes[0]
@@ -173,7 +175,7 @@ def objects_question() -> Question:
 
 
 def wide_vocabulary() -> Vocabulary:
-    """Cityscapes' classes under their ids, then others, 150 in all."""
+    """The classes of Cityscapes with their ids, then others, 150 in total."""
     base = load_vocabulary(VOCABULARY_NAME)
     taken = {canonical(name).lower() for name in base.queries} | set(AMBIGUOUS)
     taken |= {name for synonyms in SYNONYMS.values() for name in synonyms}
@@ -191,7 +193,7 @@ def wide_vocabulary() -> Vocabulary:
 
 
 def test_frames(count: int) -> Iterator[MeasuredFrame]:
-    """Frames of unseen drives, some seconds apart."""
+    """``count`` frames of unseen drives, 2 s apart, four from each drive."""
     for number, seed in enumerate(TEST_SEEDS):
         options = DriveOptions(
             seed=seed, frames=FRAMES_PER_DRIVE, rate_hz=1 / SECONDS_BETWEEN_FRAMES
@@ -207,14 +209,14 @@ def test_frames(count: int) -> Iterator[MeasuredFrame]:
 def measure(
     network: Network, question: Question, method: Method, samples: Sequence[MeasuredFrame]
 ) -> dict[str, object]:
-    """The figures of one method: mIoU and IoU over the classes that occur, speed, preview."""
+    """The figures of one method: mIoU and IoU of the classes that occur, speed, preview."""
     vocabulary = question.vocabulary
     segmenter = network.segmenter(vocabulary, question.settings(method), method)
     count = len(vocabulary.classes)
     index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
     truth_ids = IdMap.of(question.truth, count, (ClassId.UNLABELLED,))
     confusion, preview = ConfusionMatrix.empty(count), PreviewTally()
-    segmenter.segment(samples[0].image)  # the first frame pays for what later ones find ready
+    segmenter.segment(samples[0].image)  # the first frame fills caches and is not timed
     seconds = 0.0
     for sample in samples:
         started = time.monotonic()

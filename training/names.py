@@ -1,10 +1,10 @@
-"""The words of the training: what each class may be called, and what the world never holds."""
+"""The words of the training: synonyms of each class, and names that the world never holds."""
 
 from __future__ import annotations
 
 from activesam_ros.demo.world.classes import ClassId
 
-# Words for a class beside those of the Cityscapes vocabulary.
+# Names of a class in addition to those of the Cityscapes vocabulary.
 SYNONYMS: dict[ClassId, tuple[str, ...]] = {
     ClassId.ROAD: ("street", "roadway", "highway", "asphalt road", "carriageway"),
     ClassId.SIDEWALK: ("footpath", "walkway", "pedestrian path"),
@@ -27,10 +27,10 @@ SYNONYMS: dict[ClassId, tuple[str, ...]] = {
     ClassId.BICYCLE: ("bike", "cycle", "push bike"),
 }
 
-# Vocabularies whose other names are taught as absent.
+# The other names of these vocabularies are trained as absent.
 ABSENT_VOCABULARIES = ("ade20k", "coco_stuff", "coco_object", "context59")
 
-# Neither: parts of what the world holds, or words that could mean several of its classes.
+# Left out: parts of what the world holds, and words that can mean several of its classes.
 AMBIGUOUS = frozenset(
     {
         *("window", "window-other", "windowpane", "window pane", "door", "door-stuff", "roof"),

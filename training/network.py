@@ -1,4 +1,4 @@
-"""The network in training: both encoders together, prompts with context, and the loss."""
+"""The network in training: both encoders, prompts with context, and the losses."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from training.prompts import TrainingPrompts
 
 NEIGHBORS = 2
 PROBED_LEVELS = Pyramid._fields
-# Classes rarer than this in a batch weigh hardly more.
+# Added to the share of a class in a batch, so that very rare classes do not weigh too much.
 SMALLEST_WEIGHED_SHARE = 0.002
 FOCAL_ALPHA = 0.5
 FOCAL_GAMMA = 2.0
 
 
 class DemoNetwork(nn.Module):
-    """SAM 3's image model and its text encoder, trained together.
+    """The image model and the text encoder of SAM 3, trained together.
 
-    The probes serve the training alone: each tells the class of every cell of one pyramid level, so
-    that the image encoder learns from all pixels at once, not only from what a prompt asks for.
+    Only the training has probes: each classifies every cell of one pyramid level, so that the image
+    encoder learns from all pixels, not only from those of prompted classes.
     """
 
     def __init__(self, config: Sam3Config) -> None:
@@ -61,22 +61,22 @@ class DemoNetwork(nn.Module):
 
 
 def _class_weights(labels: Tensor) -> Tensor:
-    """Float32 [19]: rare classes weigh more, by the root of how rare they are in the batch."""
+    """Float32 [19]: a class weighs about 1 / sqrt(its share of the batch)."""
     counts = labels.flatten().bincount(minlength=256)[:CLASS_COUNT]
     return (counts / labels.numel() + SMALLEST_WEIGHED_SHARE).rsqrt()
 
 
 def initialize(network: DemoNetwork) -> None:
-    """Weights that keep the variance of what passes through them, with zero biases.
+    """Set weights that keep the variance of their input, and zero biases.
 
-    PyTorch's own shrink it at every layer, and the finest features, four layers up, start at a few
-    hundredths. The last layer of the box head stays zero: boxes start at their reference points.
+    PyTorch's initial weights shrink the variance at every layer. The last layer of the box head
+    stays zero, so that boxes start at their reference points.
     """
     for module in network.modules():
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             if not module.weight.any():
                 continue
-            # A transposed convolution with stride = size adds up its input channels alone.
+            # A transposed convolution with stride = size sums over its input channels only.
             is_transposed = isinstance(module, nn.ConvTranspose2d)
             inputs = module.weight.shape[0] if is_transposed else module.weight[0].numel()
             nn.init.normal_(module.weight, std=inputs**-0.5)
@@ -86,14 +86,14 @@ def initialize(network: DemoNetwork) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PromptTable:
-    """The training prompts on the device: int64 tokens [N, L], hypernyms [N, H, L]."""
+    """The training prompts on the device: tokens, int64 [N, L]; hypernyms, int64 [N, H, L]."""
 
     tokens: Tensor
     hypernyms: Tensor
 
 
 def prompt_table(prompts: TrainingPrompts, device: torch.device) -> PromptTable:
-    """Token ids without the columns that are padding in every row."""
+    """The token ids, without the columns that are padding in every row."""
     longest = max(
         int((rows > 0).sum(-1).max(initial=1)) for rows in (prompts.tokens, prompts.hypernyms)
     )
@@ -104,7 +104,7 @@ def prompt_table(prompts: TrainingPrompts, device: torch.device) -> PromptTable:
 
 
 def encode_prompts(text: TextEncoder, table: PromptTable, batch: Batch) -> Prompts:
-    """The batch's K prompts: [text | neighbours | hypernyms], as prompts/compile.py orders them."""
+    """The K prompts of the batch: [text | neighbours | hypernyms], as in prompts/compile.py."""
     asked = batch.context.shape[0]
     rows = table.tokens[batch.vocabulary]
     pooled = pooled_embeddings(text.input_embeddings(rows), rows == 0)
@@ -122,7 +122,7 @@ def encode_prompts(text: TextEncoder, table: PromptTable, batch: Batch) -> Promp
 
 
 def network_input(batch: ImageBatch) -> Tensor:
-    """Pixels under the batch's light at its resolution, float32 [B, 3, side, side] in -1..1."""
+    """The pixels with gain and offset, resized: float32 [B, 3, side, side] in -1..1."""
     pixels = batch.pixels.float() / 127.5 - 1
     pixels = (pixels * batch.gain + batch.offset).clamp(-1, 1)
     if pixels.shape[-1] == batch.side:
@@ -134,7 +134,7 @@ def network_input(batch: ImageBatch) -> Tensor:
 def encoder_losses(
     network: DemoNetwork, batch: ImageBatch, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """The loss of the first stage, weighted: the image encoder sees no prompt and needs none."""
+    """The weighted loss of stage 1, which needs no prompts."""
     pyramid: Pyramid = network.image.vision_encoder(network_input(batch))
     return {"probes": weights.probes * network.probe(pyramid, batch.labels)}
 
@@ -142,11 +142,11 @@ def encoder_losses(
 def training_losses(
     network: DemoNetwork, table: PromptTable, batch: Batch, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """Every loss, weighted: their sum is what is minimised.
+    """The weighted losses of stage 2, whose sum is minimised.
 
-    Presence is asked of every pair, everything else only of pairs whose class is there: what is
-    absent is absent by its presence, so the other heads answer given that it is there. Boxes,
-    matches and presence are asked of every decoder layer.
+    Presence is trained on every pair of image and prompt, the other heads only on pairs whose class
+    is present, because presence alone decides about absent classes. Boxes, matches and presence are
+    trained at every decoder layer.
     """
     truth = batch.truth
     prompts = encode_prompts(network.text, table, batch)
@@ -185,7 +185,7 @@ def training_losses(
 
 
 def _masks(kernels: Tensor, offsets: Tensor, pixels: Tensor, owners: Tensor) -> Tensor:
-    """Mask logits [O, g, g]; owners ascend. Pair by pair, so that no pixels [O, d, g, g] arise."""
+    """Mask logits [O, g, g]; owners ascend. The loop over pairs avoids pixels [O, d, g, g]."""
     counts = torch.bincount(owners, minlength=len(pixels)).tolist()
     masks = [
         torch.einsum("od,dhw->ohw", part, seen)
@@ -196,9 +196,9 @@ def _masks(kernels: Tensor, offsets: Tensor, pixels: Tensor, owners: Tensor) -> 
 
 @torch.no_grad()
 def match(scores: Tensor, boxes: Tensor, truth: BatchTruth) -> Tensor:
-    """The query [O] that answers for each object, by score and box; no query answers twice.
+    """Match a different query [O] of its pair to each object, by score and box.
 
-    scores: [P, Q] logits; boxes: [P, Q, 4].
+    scores: [P, Q], logits. boxes: [P, Q, 4].
     """
     if len(truth.owners) == 0:
         return truth.owners
@@ -221,7 +221,7 @@ def match(scores: Tensor, boxes: Tensor, truth: BatchTruth) -> Tensor:
 def _object_losses(
     scores: Tensor, boxes: Tensor, queries: list[Tensor], truth: BatchTruth, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """scores [layers, P, Q], boxes [layers, P, Q, 4] and each layer's own match [O]."""
+    """scores: [layers, P, Q]. boxes: [layers, P, Q, 4]. queries: the match [O] of each layer."""
     objects = max(len(truth.owners), 1)
     targets = torch.stack([_one_hot(scores[0], truth.owners, matched) for matched in queries])
     answers = torch.stack(
@@ -247,7 +247,7 @@ def _one_hot(like: Tensor, owners: Tensor, queries: Tensor) -> Tensor:
 def _semantic_losses(
     logits: Tensor, truth: BatchTruth, images: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
-    """logits [P, g, g]; images [P] ascends: pairs of one image compete for its cells."""
+    """logits: [P, g, g]. images: [P], ascending; the pairs of one image compete in its cells."""
     entropy = map_entropy(logits, truth.semantic, truth.valid).mean()
     overlap = dice(logits, truth.semantic, truth.valid).mean()
     counts = images.bincount().tolist()
@@ -281,7 +281,7 @@ def _pixel_embeddings(
     valid: Tensor,
     pairs: Tensor,
 ) -> Tensor:
-    """Pixel embeddings [P, d, g, g] of the pairs alone."""
+    """Pixel embeddings [P, d, g, g] of the pairs whose class is present."""
     images = pairs // len(prompts)
     return model.mask_head.pixels(
         memory[pairs],

@@ -1,4 +1,4 @@
-"""What a training run is told: the network, the data, the batches and the schedule."""
+"""Options of a training run: the network, the batches, the losses and the schedule."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from activesam_ros.sam3.config import Sam3Config
 
-# The learning rate of a stage ends at this share of its highest.
+# Ratio of the last to the highest learning rate of a stage.
 LAST_RATE_SHARE = 0.02
 
-# Small enough for three frames a second on two CPU cores.
+# Small enough for three frames per second on two CPU cores.
 DEMO_CONFIG = Sam3Config(
     resolution=288,
     patch_size=12,
@@ -36,13 +36,13 @@ DEMO_CONFIG = Sam3Config(
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What a batch is made of.
+    """How a batch is composed.
 
-    images: B; prompts: K, the same for all images; present_prompts: at most so many of them are of
-    classes that some image shows; full_resolution_share: of the steps, the others see the preview's
-    resolution; synonym_share: of the prompts; plain_share: of the prompts at full resolution that
-    go without context tokens (and of those in the preview that go with them); context_drop:
-    probability of dropping a single context token; light: largest change of gain and offset.
+    images: B. prompts: K, the same for all images. present_prompts: the largest number of them
+    whose class is in some image. full_resolution_share: share of the steps at full resolution; the
+    others use the preview's. synonym_share: share of the prompts. plain_share: share of the prompts
+    without context tokens at full resolution, and with them in the preview. context_drop:
+    probability that a context token is dropped. light: largest change of gain and offset.
     """
 
     images: int = 4
@@ -57,7 +57,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each loss counts."""
+    """The factor of each loss."""
 
     presence: float = 2.0
     probes: float = 2.0
@@ -73,12 +73,12 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """One run of two stages. A run that goes on must be told the same, but for ``steps``.
+    """One run of two stages. A resumed run needs the same options; only ``steps`` may change.
 
-    The first ``encoder_share`` of the ``steps`` trains the image encoder alone, on the probes, as
-    SAM 3's own comes trained; the rest trains everything. Each stage warms up and has half a cosine
-    of its own, from ``encoder_rate`` and ``learning_rate``. In the second stage the image encoder
-    takes ``encoder_rate_share`` of the rate, so that it keeps what it has learned.
+    Stage 1, the first ``encoder_share`` of the ``steps``, trains the image encoder alone, on the
+    probes; stage 2 trains everything. Each stage has a warm-up and half a cosine, from
+    ``encoder_rate`` and ``learning_rate``. In stage 2 the rate of the image encoder is multiplied
+    by ``encoder_rate_share``, so that it keeps what it has learned.
     """
 
     seed: int = 0
@@ -97,11 +97,11 @@ class TrainingOptions:
 
     @property
     def encoder_steps(self) -> int:
-        """The step at which the second stage begins."""
+        """The step at which stage 2 begins."""
         return round(self.encoder_share * self.steps)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step: linear warm-up, then half a cosine, in each stage."""
+        """The learning rate at a step: in each stage a linear warm-up, then half a cosine."""
         highest, first, last = self.learning_rate, self.encoder_steps, self.steps
         if step < self.encoder_steps:
             highest, first, last = self.encoder_rate, 0, self.encoder_steps
@@ -113,6 +113,6 @@ class TrainingOptions:
         return highest * (LAST_RATE_SHARE + (1 - LAST_RATE_SHARE) * share)
 
     def image_encoder_rate(self, step: int) -> float:
-        """The learning rate of the image encoder's parameters at a step."""
+        """The learning rate of the image encoder at a step."""
         share = 1.0 if step < self.encoder_steps else self.encoder_rate_share
         return share * self.rate(step)

@@ -1,4 +1,4 @@
-"""The prompts of the training, in token ids: a table that needs no tokenizer to be used."""
+"""The prompts of the training as token ids, so that training needs no tokenizer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ HYPERNYMS = 2
 
 @dataclass(frozen=True, eq=False)
 class TrainingPrompts:
-    """Every name the network is asked for in training.
+    """All names that are trained as prompts.
 
-    tokens: int64 [N, L]; class_ids: int64 [N], the Cityscapes train id or ABSENT; bundled: bool
-    [N], the name stands in the Cityscapes vocabulary; hypernyms: int64 [N, 2, L], all 0 where
-    missing.
+    tokens: int64 [N, L]. class_ids: int64 [N], Cityscapes train id or ABSENT. bundled: bool [N],
+    whether the name is in the Cityscapes vocabulary. hypernyms: int64 [N, 2, L], all 0 if missing.
     """
 
     names: tuple[str, ...]
@@ -57,5 +56,5 @@ class TrainingPrompts:
                 )
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
-                f"{path} is no table of training prompts ({error}); delete it to make a new one."
+                f"{path} is no table of training prompts ({error}); delete it to make it again."
             ) from None

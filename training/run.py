@@ -1,4 +1,4 @@
-"""The run: optimiser, schedule, average of the weights, checkpoints and the log of the curve."""
+"""The run: optimiser, schedule, averaged weights, checkpoints and the log of the losses."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ LOG_EVERY = 20
 
 @dataclass(frozen=True)
 class Pace:
-    """How a run goes on.
+    """How a run proceeds.
 
-    workers: processes that make batches, 0 for none but the run's own; pause_at: the step to stop
-    before, with a checkpoint from which the same command goes on.
+    workers: number of extra processes that make batches. pause_at: the step to stop before, with a
+    checkpoint that the same command resumes.
     """
 
     checkpoint_every: int = 200
@@ -51,7 +51,7 @@ class Pace:
 
 
 class TrainingRun:
-    """A training run in a folder, at some step. Goes on from the folder's checkpoint."""
+    """A training run in a folder, at some step. It resumes the checkpoint in the folder."""
 
     def __init__(
         self,
@@ -61,13 +61,13 @@ class TrainingRun:
         device: torch.device,
         start: Path | None = None,
     ) -> None:
-        """A new run begins with the exported weights ``start``, or with random ones.
+        """Begin with the exported weights ``start`` or with random ones, or resume.
 
-        Raises UsageError when the folder holds a run of other options, CheckpointError when
-        ``start`` does not hold weights of ``config``.
+        Raises UsageError if the folder holds a run with other options, CheckpointError if ``start``
+        does not hold weights of ``config``.
         """
         self.folder, self.config, self.options, self.device = folder, config, options, device
-        # On the CPU, so that the first weights do not depend on the device.
+        # Initialised on the CPU, so that the weights do not depend on the device.
         torch.manual_seed(options.seed)
         self.network = DemoNetwork(config)
         initialize(self.network)
@@ -92,7 +92,7 @@ class TrainingRun:
         return self.folder / CHECKPOINT_NAME
 
     def train(self, frames: TrainingFrames, prompts: TrainingPrompts, pace: Pace) -> None:
-        """Go on to the last step, or to the pause; the checkpoint is written at the end, too."""
+        """Train to the last step or to the pause, and write a checkpoint at the end."""
         last = min(self.options.steps, pace.pause_at or self.options.steps)
         table = prompt_table(prompts, self.device)
         sums: dict[str, Tensor] = {}
@@ -113,7 +113,7 @@ class TrainingRun:
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint in one piece: an interruption leaves the one before."""
+        """Write the checkpoint; if interrupted, the previous one stays."""
         partial = self.checkpoint.with_name(f".{CHECKPOINT_NAME}.{os.getpid()}")
         state = Checkpoint(
             step=self.step,
@@ -145,7 +145,7 @@ class TrainingRun:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.gradient_norm)
         self.optimizer.step()
         self.step += 1
-        # Early weights are forgotten sooner.
+        # The average forgets the first weights faster.
         decay = min(options.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
@@ -155,7 +155,7 @@ class TrainingRun:
     def _batches(
         self, frames: TrainingFrames, prompts: TrainingPrompts, last: int, workers: int
     ) -> Iterable[ImageBatch]:
-        """The batches of the steps to come, made ahead of need by processes."""
+        """The batches of the remaining steps, made in advance by ``workers`` processes."""
         steps = StepBatches(frames, prompts, self.config, self.options, self.step, last)
         loader: DataLoader[ImageBatch] = DataLoader(steps, batch_size=None, num_workers=workers)
         return loader
@@ -167,10 +167,10 @@ class TrainingRun:
         with (self.folder / CURVE_NAME).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         left = seconds * (self.options.steps - self.step) / 60
-        print(f"step {self.step}: loss {line['loss']:.3f}, {left:.1f} min to go", flush=True)
+        print(f"step {self.step}: loss {line['loss']:.3f}, {left:.1f} min left", flush=True)
 
     def _forget_curve_after(self, step: int) -> None:
-        """Drop what a run logged between its last checkpoint and its end."""
+        """Drop the log lines after ``step``, which an interrupted run left behind."""
         curve = self.folder / CURVE_NAME
         if not curve.is_file():
             return
@@ -180,27 +180,27 @@ class TrainingRun:
 
     def _told(self) -> str:
         options = dataclasses.asdict(self.options)
-        del options["steps"]  # a run may be made longer or shorter on its way
+        del options["steps"]  # a resumed run may be longer or shorter
         return json.dumps([dataclasses.asdict(self.config), options])
 
     def _restore(self) -> None:
         state = read_checkpoint(self.checkpoint)
         if state.told != self._told():
             raise UsageError(
-                f"{self.folder} holds a run with other options, of which only --steps may change; "
-                "give them again, or another --output folder."
+                f"{self.folder} holds a run with other options; only --steps may change. Give the "
+                "same options again, or another --output folder."
             )
         self.network.load_state_dict(state.network)
         for name, value in state.average.items():
             self.average[name].copy_(value)
         self.optimizer.load_state_dict(state.optimizer)
         self.step = state.step
-        print(f"going on from step {self.step} of {self.options.steps}", flush=True)
+        print(f"resuming at step {self.step} of {self.options.steps}", flush=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A run's state. told: JSON of the network's configuration and the run's options."""
+    """The state of a run. told: JSON of the network's configuration and the run's options."""
 
     step: int
     told: str
@@ -210,7 +210,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A run's checkpoint on the CPU; raises CheckpointError when it cannot be read."""
+    """The checkpoint of a run, on the CPU; raises CheckpointError if it cannot be read."""
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError:
@@ -218,12 +218,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{path} is no checkpoint of a training run ({reason}); delete it to begin anew."
+            f"{path} is no checkpoint of a training run ({reason}); delete it to start again."
         ) from None
 
 
 def _fill(network: DemoNetwork, weights: Path, config: Sam3Config) -> None:
-    """Exported weights; the probes, which are not exported, stay as they are."""
+    """Copy exported weights into ``network``; the probes, which are not exported, do not change."""
     cpu = torch.device("cpu")
     image = load_image_model(weights, config, cpu, torch.float32)
     text = load_text_encoder(weights, config, cpu, torch.float32)
@@ -235,7 +235,7 @@ def _fill(network: DemoNetwork, weights: Path, config: Sam3Config) -> None:
 
 
 def _parameter_groups(network: DemoNetwork, weight_decay: float) -> list[dict[str, Any]]:
-    """The image encoder has its own rate; matrices decay, vectors and embeddings do not."""
+    """Parameter groups: the image encoder has its own rate, and only matrices decay."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         is_table = "embed" in name and "mlp" not in name

@@ -1,4 +1,4 @@
-"""Make the table of training prompts: needs the tokenizer's packages, which training does not."""
+"""Make the table of training prompts; only this needs the packages of the tokenizer."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from training.prompts import ABSENT, HYPERNYMS, TrainingPrompts
 def training_prompts(
     context_length: int, load_lookup: Callable[[], HypernymLookup] = load_wordnet
 ) -> TrainingPrompts:
-    """Tokenise every name: as written and in canonical words, with hypernyms.
+    """Tokenise every name, as written and in its canonical form, and its hypernyms.
 
-    Raises MissingDependencyError where the tokenizer's packages are missing.
+    Raises MissingDependencyError if a package of the tokenizer is missing.
     """
     tokenizer = Tokenizer(context_length)
     lookup = load_lookup()

@@ -1,7 +1,7 @@
 """Train the demo weights from scratch on frames of the demo world, and export them.
 
-The shipped recipe is ``python -m training --output RUN --device cuda``, or the same without
-``--device`` on a CPU. An interrupted run goes on when the command is given again.
+The recipe is ``python -m training --output RUN --device cuda``, or the same without ``--device`` on
+a CPU. The same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROMPTS_NAME = "prompts.npz"
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How much to render, which network to train and for how long."""
+    """How many drives to render, which network to train and how long."""
 
     drives: int
     options: TrainingOptions
@@ -65,13 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="checkpoint, curve and exported weights; an earlier run there goes on",
+        help="folder for checkpoint, curve and exported weights; an earlier run in it is resumed",
     )
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="rendered frames and the prompt table, made where missing (default: OUTPUT/data)",
+        help="rendered frames and the prompt table, made if missing (default: OUTPUT/data)",
     )
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s"
@@ -87,17 +87,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         type=Path,
         metavar="WEIGHTS",
-        help="exported weights to begin with, the image encoder at half its rate "
-        "(default: random ones)",
+        help="exported weights to begin with; the image encoder learns at half its rate "
+        "(default: random weights)",
     )
     parser.add_argument(
-        "--pause-at", type=int, metavar="STEP", help="stop there; the same command goes on"
+        "--pause-at", type=int, metavar="STEP", help="stop at this step; the same command resumes"
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=os.cpu_count() or 1,
-        help="processes that render, and that make batches (default: one a core)",
+        help="processes that render frames and make batches (default: one per core)",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--prepare-only", action="store_true", help="fill --data, train nothing")
@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, train, export; raises UsageError for an option that cannot be used."""
+    """Prepare, train and export; raises UsageError for an option that is out of range."""
     for name in ("steps", "drives", "pause_at", "workers"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def training_device(name: str) -> torch.device:
-    """The device; raises MissingDependencyError where there is no GPU."""
+    """The device; raises MissingDependencyError for cuda without a GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise MissingDependencyError(
             f"PyTorch {torch.__version__} sees no CUDA device; give --device cpu, or install the "
@@ -142,7 +142,7 @@ def training_device(name: str) -> torch.device:
 
 
 def recipe_from(args: argparse.Namespace, recipe: TrainingRecipe) -> TrainingRecipe:
-    """``recipe`` with what the arguments change."""
+    """``recipe`` with the changes that the arguments ask for."""
     options = dataclasses.replace(
         recipe.options, seed=args.seed, steps=args.steps or recipe.options.steps
     )
@@ -154,10 +154,10 @@ def recipe_from(args: argparse.Namespace, recipe: TrainingRecipe) -> TrainingRec
 def prepare(
     recipe: TrainingRecipe, data: Path, workers: int
 ) -> tuple[tuple[Path, ...], TrainingPrompts]:
-    """The frames and prompts in ``data``, made where they are missing."""
+    """The files of frames and the prompts in ``data``; makes those that are missing."""
     prompts = data / PROMPTS_NAME
     if not prompts.is_file():
-        # Only here: a machine with prepared data needs neither YAML nor the tokenizer's packages.
+        # Imported here, because prepared data needs neither YAML nor the tokenizer's packages.
         from training.tokens import training_prompts
 
         data.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def train(
     pace: Pace,
     start: Path | None = None,
 ) -> None:
-    """Go on with the run in ``output``, or begin it at ``start``, to its last step or the pause."""
+    """Resume the run in ``output`` or begin it with ``start``; train to its end or the pause."""
     paths, prompts = prepare(recipe, data, max(pace.workers, 1))
     training = TrainingRun(output, recipe.config, recipe.options, device, start)
     training.train(load_frames(paths, recipe.config), prompts, pace)

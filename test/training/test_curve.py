@@ -25,7 +25,7 @@ def test_the_curve_falls_from_left_to_right(tmp_path: Path) -> None:
 
 def test_a_log_without_lines_is_refused(tmp_path: Path) -> None:
     (tmp_path / "curve.jsonl").write_text("")
-    with pytest.raises(UsageError, match="has no line yet"):
+    with pytest.raises(UsageError, match="has no lines"):
         draw_curve(tmp_path / "curve.jsonl", tmp_path / "curve.png")
 
 

@@ -260,7 +260,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
         export(tmp_path / CHECKPOINT_NAME, tmp_path)
     (tmp_path / CHECKPOINT_NAME).write_bytes(b"nothing of the kind")
-    with pytest.raises(CheckpointError, match="delete it to begin anew"):
+    with pytest.raises(CheckpointError, match="delete it to start again"):
         export(tmp_path / CHECKPOINT_NAME, tmp_path)
 
 
@@ -330,11 +330,20 @@ def test_arguments_change_the_recipe(tmp_path: Path) -> None:
     assert plain == train.CPU_RECIPE
 
 
-def test_training_on_prepared_data_needs_torch_and_numpy_alone() -> None:
+@pytest.mark.parametrize("module", ["training", "training.measure", "training.class_shares"])
+def test_the_commands_run_from_the_root_of_the_repository(repository: Path, module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=repository)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "usage: " in found.stdout
+
+
+def test_training_on_prepared_data_needs_torch_and_numpy_alone(repository: Path) -> None:
     others = ("cv2", "ftfy", "nltk", "regex", "rosbags", "safetensors", "yaml")
     script = f"import sys; sys.modules.update(dict.fromkeys({others})); "
     script += "import training.train"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=repository)
     assert found.returncode == 0, found.stderr
 
 
