@@ -13,7 +13,7 @@ from typing import Protocol
 
 import yaml
 
-from activesam_ros.demo.live.processes import Children, DemoError, Ended
+from activesam_ros.demo.live.processes import Children, DemoError, Ended, is_clean_end
 from activesam_ros.node.node_status import NodeStatus
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
 
@@ -159,7 +159,7 @@ class _Run:
         self._await_final_diagnostics()
         for name in (PLAYBACK, RECORDER):
             code = self._children.stop(name)
-            if code != 0:
+            if not is_clean_end(code):
                 raise self._failure(name, code)
         self._result.node_exit_code = self._children.stop(NODE)
         return self._result

@@ -130,6 +130,14 @@ class Children:
         self.events.put(Ended(name, child.wait()))
 
 
+def is_clean_end(code: int) -> bool:
+    """Whether this is the exit code of a child that ended by itself or by a first SIGINT.
+
+    A child whose work is done no longer catches the signal while its interpreter shuts down.
+    """
+    return code in (0, -signal.SIGINT)
+
+
 def _signal_group(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):  # the group has just ended
         os.killpg(group, number)

@@ -14,6 +14,7 @@ from activesam_ros.demo.live.processes import (
     Children,
     Ended,
     interrupts_deferred,
+    is_clean_end,
     termination_as_interrupt,
 )
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
@@ -73,6 +74,21 @@ def test_a_child_that_listens_ends_by_itself(tmp_path: Path) -> None:
         children.events.get(timeout=30)
         assert children.stop("polite") == 7
         assert children.stop("polite") == 7
+
+
+def test_a_child_that_is_already_shutting_down_ends_cleanly(tmp_path: Path) -> None:
+    done = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        f"print({Report(PlaybackEvent.FINISHED, '', None, 0).line()!r}, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    with Children(tmp_path, os.environ) as children:
+        children.start("done", python(done), reports=True)
+        children.events.get(timeout=30)
+        assert is_clean_end(children.stop("done"))
+    assert not is_clean_end(1)
+    assert not is_clean_end(-signal.SIGKILL)
 
 
 def test_an_error_in_the_middle_ends_the_children_too(tmp_path: Path) -> None:
