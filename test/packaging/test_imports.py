@@ -194,3 +194,19 @@ def test_the_network_needs_torch_and_numpy_alone(imported: dict[str, set[str]]) 
     files = {file for file in imported if file.startswith("activesam_ros/sam3/")}
     needs = {file: {name.split(".")[0] for name in imported[file]} - known for file in files}
     assert {file: names for file, names in needs.items() if names} == NETWORK_NEEDS_IN
+
+
+def test_the_demo_world_does_not_know_what_it_looks_like(imported: dict[str, set[str]]) -> None:
+    demo = "activesam_ros.demo."
+    may_import = {"world": (), "rendering": ("world",), "drive": ("world", "rendering")}
+    for folder, others in may_import.items():
+        allowed = tuple(f"{demo}{other}." for other in (folder, *others))
+        names = {
+            name
+            for file, found in imported.items()
+            if file.startswith(f"activesam_ros/demo/{folder}/")
+            for name in found
+            if name.startswith(demo)
+        }
+        assert names
+        assert [name for name in names if not name.startswith(allowed)] == []
