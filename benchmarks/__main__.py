@@ -1,4 +1,4 @@
-"""Frames per second, latency, memory and arithmetic rate of every engine, side by side."""
+"""Frames per second, latency, memory and arithmetic rate of each engine, side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.results import text_table
 from benchmarks.engines import network
 from benchmarks.machine import describe
-from benchmarks.measure import Row, measure
+from benchmarks.measure import ResultRow, measure
 from benchmarks.options import parse
 
 EXIT_BAD_INPUT = 2
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a table and, where asked for, write the JSON file."""
+    """Measure, print a table and write the JSON file if one is named."""
     try:
         options, file = parse(argv)
         keep_freed_memory()
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def table(rows: Sequence[Row]) -> str:
-    """One line a row."""
+def table(rows: Sequence[ResultRow]) -> str:
+    """The rows as a text table."""
     lines = [
         (
             row.engine,

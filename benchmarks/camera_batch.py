@@ -1,10 +1,10 @@
 """What it saves to encode the images of several cameras at once (parameter camera_batch).
 
-    python benchmarks/camera_batch.py --weights test/data/golden/model.pt --vocabulary driving
+    python -m benchmarks.camera_batch --weights test/data/golden/model.pt --vocabulary driving
 
-Segments the same images one by one and in batches, in turns, so that whatever else the computer
-does disturbs both alike. Prints medians: processor time of all threads an image (ms) and how many
-times as fast the batch was, by the clock and by processor time.
+Segments the same images one by one and in batches, in turn, so that other work on the computer
+affects both alike. Prints medians: processor time of all threads per image [ms], and how many times
+as fast the batch was, in wall time and in processor time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZES = ((540, 960), (720, 1280), (480, 640))
 
 
 def cost(segmenter: Segmenter, images: list[NDArray[np.uint8]], batch: int) -> tuple[float, float]:
-    """Time on the clock and on all processors to segment ``images`` in batches [s]."""
+    """Wall time and processor time to segment ``images`` in batches [s]."""
     began = time.perf_counter(), time.process_time()
     for start in range(0, len(images), batch):
         some = images[start : start + batch]
@@ -43,7 +43,7 @@ def cost(segmenter: Segmenter, images: list[NDArray[np.uint8]], batch: int) -> t
 
 
 def main() -> None:
-    """Measure and print a line for each size of a batch."""
+    """Measure, and print a line for each batch size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_network_arguments(parser)
     add_method_argument(parser)
@@ -77,7 +77,7 @@ def main() -> None:
         )
         print(
             f"{batch} images: {alone_ms:.0f} ms alone, {together_ms:.0f} ms together; "
-            f"{clock:.2f} times as fast by the clock, {processor:.2f} by processor time",
+            f"{clock:.2f} times as fast in wall time, {processor:.2f} in processor time",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""How long something takes, whatever else the computer does."""
+"""How long something takes, as little affected by other work as can be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def timed_ms(work: Callable[[], object], device: torch.device) -> float:
-    """Processor time of all threads on a CPU, time until it is done on a GPU [ms]."""
+    """Processor time of all threads on a CPU; wall time until a GPU is done [ms]."""
     if device.type != "cuda":
         started_s = time.process_time()
         work()

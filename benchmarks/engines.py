@@ -1,4 +1,4 @@
-"""What is timed: a network, and engines that segment with it."""
+"""The network that is timed, and the engines that segment with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter, in_time
-from benchmarks.options import OURS, Options
+from benchmarks.options import EARLY_EXIT, OURS, BenchmarkOptions
 from benchmarks.oracles.plain_segmenter import PlainSegmenter
 from benchmarks.oracles.reference_network import ReferenceNetwork
 from training.measure import wide_vocabulary
@@ -28,25 +28,25 @@ from training.options import DEMO_CONFIG
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What an engine tells of a frame: the queries it decoded, and milliseconds per stage."""
+class TimedFrame:
+    """What an engine reports of a frame: number of decoded queries, milliseconds per stage."""
 
     active: int
     timings_ms: Mapping[str, float]
 
 
 WIDE = "wide"
-# Settings whose default is another here: as in the node.
+# Defaults that differ from those of Settings, as they do in the node.
 DEFAULTS = {"compile": AUTO}
 CAMERA = "front"
-# Of the frames where a method streams.
+# Rate of the frames where a method streams.
 STREAM_RATE_HZ = 10.0
 
-Engine = Callable[[NDArray[np.uint8]], Frame]
+Engine = Callable[[NDArray[np.uint8]], TimedFrame]
 
 
-def weights_path(options: Options, folder: Path) -> Path:
-    """The weights file; random weights are written into ``folder``, the same for the same seed."""
+def weights_path(options: BenchmarkOptions, folder: Path) -> Path:
+    """The weights file; random weights are written into ``folder``, equal for equal seeds."""
     if options.weights == "random-demo":
         return write_untrained(folder, options.seed, DEMO_CONFIG)
     if options.weights == "random-full":
@@ -56,7 +56,7 @@ def weights_path(options: Options, folder: Path) -> Path:
     return weights_dir() / "demo" / WEIGHTS_NAME
 
 
-def network(options: Options, folder: Path) -> Network:
+def network(options: BenchmarkOptions, folder: Path) -> Network:
     """The network of the options, with prompts cached in ``folder``."""
     return load_network(
         NetworkOptions(
@@ -69,18 +69,18 @@ def network(options: Options, folder: Path) -> Network:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a row of the results is about."""
+class EngineChoice:
+    """An engine with a method and a preset: one row of the results."""
 
     engine: str
     method: Method
     preset: str
 
 
-def choices(options: Options) -> list[Choice]:
-    """Every engine with every method and preset, of the presets that it has."""
+def choices(options: BenchmarkOptions) -> list[EngineChoice]:
+    """Every engine with every method and every preset that the engine has."""
     return [
-        Choice(engine, method, preset)
+        EngineChoice(engine, method, preset)
         for method in options.methods
         for engine in options.engines
         for preset in options.presets
@@ -88,15 +88,15 @@ def choices(options: Options) -> list[Choice]:
     ]
 
 
-def settings(options: Options, choice: Choice, vocabulary: Vocabulary) -> Settings:
-    """The method's own settings with the options' on top; the preview is told how many to keep.
+def settings(options: BenchmarkOptions, choice: EngineChoice, vocabulary: Vocabulary) -> Settings:
+    """The method's own settings, overridden by the options; ``active`` sets what a preview keeps.
 
     Raises SettingsError for an assignment that cannot be used.
     """
     values: dict[str, object] = {"bucket_size": options.bucket_size, "preset": choice.preset}
     if options.active is not None:
         values["max_active"] = options.active
-        # More than asked for pass the quantile; max_active cuts them to the number.
+        # One more than asked for passes the quantile; max_active cuts to the number.
         share = (options.active + 1) / len(vocabulary.queries)
         values["quantile_alpha"] = min(1.0, share)
     return (
@@ -107,19 +107,19 @@ def settings(options: Options, choice: Choice, vocabulary: Vocabulary) -> Settin
     )
 
 
-def streams_with(options: Options, method: Method) -> bool:
+def streams_with(options: BenchmarkOptions, method: Method) -> bool:
     """Whether the method carries its active set from frame to frame; raises SettingsError."""
     return default_settings(method).assign(options.assignments).streaming
 
 
-def engine(choice: Choice, options: Options, loaded: Network) -> tuple[Engine, int]:
+def engine(choice: EngineChoice, options: BenchmarkOptions, loaded: Network) -> tuple[Engine, int]:
     """The engine of a choice, and how many queries its vocabulary has."""
     vocabulary = (
         wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
     )
     chosen = settings(options, choice, vocabulary)
     segmenter = loaded.segmenter(vocabulary, chosen, choice.method)
-    if choice.engine == "asking":
+    if choice.engine == EARLY_EXIT:
         segmenter = segmenter.reading_back()
     if choice.engine in OURS:
         return _ours(in_time(segmenter, chosen)), len(vocabulary.queries)
@@ -137,19 +137,19 @@ def _reference(segmenter: Segmenter, loaded: Network) -> ReferenceNetwork:
 def _ours(segmenter: Segmenter | StreamingSegmenter) -> Engine:
     stamps_ns = itertools.count(step=round(1e9 / STREAM_RATE_HZ))
 
-    def run(image: NDArray[np.uint8]) -> Frame:
+    def run(image: NDArray[np.uint8]) -> TimedFrame:
         if isinstance(segmenter, StreamingSegmenter):
             result = segmenter.frame(CAMERA, next(stamps_ns)).segment(image)
         else:
             result = segmenter.segment(image)
-        return Frame(len(result.active_queries), result.timings_ms)
+        return TimedFrame(len(result.active_queries), result.timings_ms)
 
     return run
 
 
 def _plain(segmenter: PlainSegmenter) -> Engine:
-    def run(image: NDArray[np.uint8]) -> Frame:
+    def run(image: NDArray[np.uint8]) -> TimedFrame:
         result = segmenter.segment(image)
-        return Frame(len(result.active_queries), result.timings_ms)
+        return TimedFrame(len(result.active_queries), result.timings_ms)
 
     return run

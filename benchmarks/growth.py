@@ -1,10 +1,10 @@
-"""How time and memory grow: with vocabulary, active classes, image, network's image and cameras.
+"""How time and memory grow with vocabulary, active classes, image size, resolution and cameras.
 
     python -m benchmarks.growth --output out/growth
 
-Every point is a process of its own, which segments the same frames after one to warm up. Time is
-CPU time, shared out to the stages as the wall time is, since other work changes that least.
-Writes growth.json and growth.png.
+Each point is measured in a process of its own, which segments the same frames after one to warm up.
+Time is CPU time, since other work affects it least, divided among the stages in proportion to their
+wall time. Writes growth.json and growth.png.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from activesam_ros.settings import Settings
 from benchmarks.engines import network
 from benchmarks.growth_plot import plot
 from benchmarks.measure import images
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 
 EXIT_BAD_INPUT = 2
 PREVIEW_STAGES = ("preview_encode", "preview")
@@ -39,8 +39,10 @@ PREVIEW_STAGES = ("preview_encode", "preview")
 
 @dataclass(frozen=True)
 class Load:
-    """What a frame asks for; width: of the images [px], which are 5:3; resolution: side of the
-    square that the network sees [px], 0 for its own.
+    """One point of a sweep.
+
+    vocabulary: queries in the vocabulary. active: queries that are decoded. width: of the images
+    [px], which are 5:3. resolution: side of the square that the network sees [px], 0 for its own.
     """
 
     vocabulary: int = 200
@@ -52,7 +54,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Point:
-    """What a frame of every camera takes: CPU seconds in the preview and elsewhere, and memory."""
+    """The cost of one frame of every camera: CPU time of preview and rest, and memory."""
 
     load: Load
     preview_s: float
@@ -70,7 +72,7 @@ SWEEPS: dict[str, tuple[int, ...]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write the figures and draw them."""
+    """Measure, write the figures and plot them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--weights", default="demo", help="demo, random-demo or a path")
     parser.add_argument("--frames", type=int, default=3)
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     args = parser.parse_args(argv)
     try:
-        options = Options(weights=args.weights, frames=args.frames, device=args.device)
+        options = BenchmarkOptions(weights=args.weights, frames=args.frames, device=args.device)
         points = {
             name: [_alone(options, replace(Load(), **{name: value})) for value in values]
             for name, values in SWEEPS.items()
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _alone(options: Options, load: Load) -> Point:
+def _alone(options: BenchmarkOptions, load: Load) -> Point:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         point = pool.apply(measure, (options, load))
     print(
@@ -103,8 +105,8 @@ def _alone(options: Options, load: Load) -> Point:
     return point
 
 
-def measure(options: Options, load: Load) -> Point:
-    """Segment frames; the peak is this process's."""
+def measure(options: BenchmarkOptions, load: Load) -> Point:
+    """Segment frames in this process, whose peak memory counts."""
     keep_freed_memory()
     torch.set_num_threads(1)
     options = replace(options, width=load.width, height=load.width * 3 // 5)
@@ -141,7 +143,7 @@ def names(count: int) -> Vocabulary:
 
 
 def settings(load: Load) -> Settings:
-    """Settings with which so many queries are active, of a vocabulary that has more."""
+    """Settings with which ``load.active`` queries of the vocabulary are active."""
     share = min(1.0, (load.active + 1) / load.vocabulary)
     return Settings(max_active=load.active, quantile_alpha=share, resolution=load.resolution)
 

@@ -1,4 +1,4 @@
-"""The picture of growth.py's figures."""
+"""The plot of growth.py's figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = {
     "cameras": "cameras",
 }
 Line = tuple[str, tuple[int, int, int]]
-# Above and below: the title and its lines, each with its field and colour.
+# For each row of panels its title and its lines; a line has a field of Point and a colour.
 ROWS: tuple[tuple[str, tuple[Line, ...]], ...] = (
     (
         "CPU time a frame [s]: preview (orange), everything else (blue)",
@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, tuple[Line, ...]], ...] = (
 
 
 def plot(sweeps: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
-    """Time above, memory below, a panel for each sweep; every panel of a row has one scale."""
+    """Time above, memory below, with a panel for each sweep; the panels of a row share a scale."""
     height = len(ROWS) * (TOP + HEIGHT + GAP)
     picture = np.full((height, PANEL * len(sweeps), 3), PAPER, np.uint8)
     for row, (title, lines) in enumerate(ROWS):

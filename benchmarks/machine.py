@@ -1,4 +1,4 @@
-"""What the measuring computer is and how fast it multiplies matrices."""
+"""Which computer measures, and how fast it multiplies matrices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ REPEATS = 9
 
 @dataclass(frozen=True)
 class Machine:
-    """matrix_tflops: measured rate of large matrix products; load: other work at the start."""
+    """matrix_tflops: measured rate of large matrix products, in 10^12 operations per second.
+
+    load: average number of running processes at the start.
+    """
 
     processor: str
     cores: int
@@ -44,7 +47,7 @@ def describe(device: torch.device, dtype: torch.dtype) -> Machine:
 
 
 def matrix_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """Median rate of square products in 10^12 operations a second, two for each multiply-add."""
+    """Median rate of square products in 10^12 operations per second, two for each multiply-add."""
     side = MATRIX_SIDE[device.type]
     factor = torch.randn(side, side, device=device, dtype=dtype)
     product = torch.empty_like(factor)

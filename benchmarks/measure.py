@@ -1,4 +1,4 @@
-"""Times engines frame by frame in turn, so that whatever disturbs the computer meets them all."""
+"""Times engines frame by frame in turn, so that other work on the computer affects all alike."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.pipeline import Network
 from benchmarks.engines import (
     STREAM_RATE_HZ,
-    Choice,
     Engine,
-    Frame,
+    EngineChoice,
+    TimedFrame,
     choices,
     engine,
     network,
     streams_with,
 )
-from benchmarks.options import OURS, Options
+from benchmarks.options import OURS, BenchmarkOptions
 from training.frames import SECONDS_BETWEEN_FRAMES
 
 MEMORY_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Row:
-    """One engine with one method. tflops: operations of matrix products, convolutions and attention
-    a second, in 10^12; peak_memory_mib: of the device, or of a CPU process of its own. Both None
-    where time alone was asked for.
+class ResultRow:
+    """What was measured of one engine with one method and preset.
+
+    tflops: operations of matrix products, convolutions and attention per second, in 10^12.
+    peak_memory_mib: of the device, or on a CPU of a process that runs nothing else. Both are None
+    where only time was asked for.
     """
 
     engine: str
@@ -54,10 +56,10 @@ class Row:
     tflops: float | None
 
 
-def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
+def images(options: BenchmarkOptions, count: int) -> list[NDArray[np.uint8]]:
     """Frames of a drive that the demo weights were not trained on: uint8 RGB [H, W, 3] each.
 
-    Where a method streams, they follow each other as a camera's do.
+    Where a method streams, they are consecutive frames of a camera.
     """
     streams = any(streams_with(options, method) for method in options.methods)
     drive = Drive(
@@ -72,14 +74,14 @@ def images(options: Options, count: int) -> list[NDArray[np.uint8]]:
     return [drive.frame(index).images[0] for index in range(count)]
 
 
-def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
-    """A row for every method and engine, engines of a method one after the other."""
+def measure(options: BenchmarkOptions, loaded: Network, folder: Path) -> list[ResultRow]:
+    """A row for every choice of engine, method and preset."""
     engines = {choice: engine(choice, options, loaded) for choice in choices(options)}
     pictures = images(options, options.frames)
     for run, _ in engines.values():
         for index in range(options.warm_up):
             run(pictures[index % len(pictures)])
-    timed: dict[Choice, list[Frame]] = {choice: [] for choice in engines}
+    timed: dict[EngineChoice, list[TimedFrame]] = {choice: [] for choice in engines}
     for picture in pictures:
         for choice, (run, _) in engines.items():
             timed[choice].append(run(picture))
@@ -101,14 +103,14 @@ def measure(options: Options, loaded: Network, folder: Path) -> list[Row]:
 
 
 def _row(
-    options: Options,
-    choice: Choice,
+    options: BenchmarkOptions,
+    choice: EngineChoice,
     *,
     queries: int,
-    frames: Sequence[Frame],
+    frames: Sequence[TimedFrame],
     operations: int | None,
     peak_memory_mib: float | None,
-) -> Row:
+) -> ResultRow:
     totals = [frame.timings_ms["total"] for frame in frames]
     middle, late = (float(value) for value in np.quantile(totals, (0.5, 0.95)))
     stages = {
@@ -116,7 +118,7 @@ def _row(
         for stage in frames[0].timings_ms
         if stage != "total"
     }
-    return Row(
+    return ResultRow(
         engine=choice.engine,
         method=choice.method.value,
         preset=choice.preset,
@@ -131,8 +133,10 @@ def _row(
     )
 
 
-def _counted(options: Options, choice: Choice, run: Engine, loaded: Network) -> Engine:
-    """What operations are counted of: PyTorch does not see those of compiled code."""
+def _counted(
+    options: BenchmarkOptions, choice: EngineChoice, run: Engine, loaded: Network
+) -> Engine:
+    """The engine without compilation: PyTorch does not count the operations of compiled code."""
     if choice.engine not in OURS:
         return run
     plain = replace(options, assignments=(*options.assignments, "compile=never"))
@@ -147,8 +151,8 @@ def _operations(run: Engine, picture: NDArray[np.uint8]) -> int:
 
 
 def _peak_memory_mib(
-    options: Options,
-    choice: Choice,
+    options: BenchmarkOptions,
+    choice: EngineChoice,
     run: Engine,
     picture: NDArray[np.uint8],
     folder: Path,
@@ -162,10 +166,10 @@ def _peak_memory_mib(
         return pool.apply(_process_peak_mib, (asdict(options), choice, folder))
 
 
-def _process_peak_mib(values: dict[str, object], choice: Choice, folder: Path) -> float:
-    """The largest resident size of this process, which runs nothing else."""
+def _process_peak_mib(values: dict[str, object], choice: EngineChoice, folder: Path) -> float:
+    """The largest resident size of this process, which does nothing else."""
     keep_freed_memory()
-    options = Options(**values)  # type: ignore[arg-type]
+    options = BenchmarkOptions(**values)  # type: ignore[arg-type]
     run, _ = engine(choice, options, network(options, folder))
     for picture in images(options, MEMORY_FRAMES):
         run(picture)

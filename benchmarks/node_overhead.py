@@ -1,11 +1,11 @@
-"""What a 1080p frame costs the node outside the network, step by step.
+"""What a 1080p frame costs the node outside the network, by step.
 
     python -m benchmarks.node_overhead --threads 2
 
-deserialize: bytes to message, as the middleware hands it over. convert: message to RGB. resize: RGB
-to the network's input, for the preview and for decoding. publish: mask, camera_info and active
-classes to a subscriber on this computer. Every step is timed in each round; printed are medians,
-on the clock and in processor time of all threads together, which other processes disturb less.
+deserialize: bytes to message, as the middleware does. convert: message to RGB. resize: RGB to the
+network's input, for the preview and for decoding. publish: mask, camera_info and active classes to
+a subscriber on this computer. Each round times every step. It prints medians of wall time and of
+processor time of all threads, which other processes affect less.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from activesam_ros.segmentation.transfer import Transfer
 
 HEIGHT, WIDTH = 1080, 1920
 RESOLUTIONS = (672, 1008)
-# encoding, rows and bytes of a row
+# encoding -> rows, bytes per row
 RAW = {
     "rgb8": (HEIGHT, WIDTH * 3),
     "bgr8": (HEIGHT, WIDTH * 3),
@@ -51,14 +51,14 @@ RAW = {
 
 
 def photograph() -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A picture with structure, as noise would make an unusually large JPEG."""
+    """An image with structure: noise would make an unusually large JPEG."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     planes = [128 + 100 * np.sin(x / 37 + shift) * np.cos(y / 53) for shift in range(3)]
     return np.stack(planes, axis=2).astype(np.uint8)
 
 
 def messages() -> dict[str, Any]:
-    """A 1080p image of each kind."""
+    """A 1080p image message of each kind."""
     numbers = np.random.default_rng(0)
     found: dict[str, Any] = {}
     for encoding, (rows, step) in RAW.items():
@@ -70,7 +70,7 @@ def messages() -> dict[str, Any]:
 
 
 def result() -> Segmentation:
-    """Labels of ten classes in blocks."""
+    """Labels of ten classes, in blocks."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     labels = ((x // 200 + y // 200) % 10).astype(np.uint8)
     classes = tuple(ActiveClass(n, f"class {n}", 0.5, 1, Reason.PREVIEWED) for n in range(10))
@@ -78,7 +78,7 @@ def result() -> Segmentation:
 
 
 def timed(times_ms: list[tuple[float, float]], call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call and note how long it took on the clock and on all processors [ms]."""
+    """Call, and record the wall time and the processor time [ms]."""
     began = time.perf_counter(), time.process_time()
     value = call(*arguments)
     ended = time.perf_counter(), time.process_time()
@@ -133,7 +133,7 @@ def main() -> None:
             timed(taken["resize"], resize, image)
             timed(taken["publish"], publish, message.header)
     print(f"{arguments.threads} threads, {converter.name}, median of {arguments.rounds}")
-    for kind, clock in enumerate(("on the clock", "of processor time")):
+    for kind, clock in enumerate(("wall time", "processor time")):
         print(f"{f'ms {clock}':22}" + "".join(f"{step:>13}" for step in (*steps, "sum")))
         for name, taken in times.items():
             medians = [statistics.median(pair[kind] for pair in taken[step]) for step in steps]

@@ -1,8 +1,9 @@
-"""What a benchmark is told, and how it is read from a command line."""
+"""The options of a benchmark, and how they are read from a command line."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,14 @@ from activesam_ros.errors import UsageError
 from activesam_ros.reference import require_packages
 from activesam_ros.segmentation.baselines import Method
 
-# The package as it is, and with a GPU asked in between also where there are few queries.
-OURS = ("ours", "asking")
+_LOG = logging.getLogger(__name__)
+
+# Stops decoding once no remaining query can win a pixel, even if the host must wait for a GPU.
+EARLY_EXIT = "early_exit"
+# The package as it is, and with early exit.
+OURS = ("ours", EARLY_EXIT)
 ENGINES = (*OURS, "plain", "reference")
+_OLD_ENGINES = {"asking": EARLY_EXIT}
 PRESETS = ("exact", "fast")
 SETTINGS_WITH_FLAGS = {
     "preset": "--preset",
@@ -28,16 +34,16 @@ Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
-class Options:
+class BenchmarkOptions:
     """One run: every engine with every method, frame by frame in turn.
 
-    presets: of the engines ours and asking; the others have none and count as exact.
-    assignments: KEY=VALUE of settings; densities and streaming act on those engines alone.
+    presets: of the engines ours and early_exit; the others have no presets and count as exact.
+    assignments: KEY=VALUE of settings; densities and streaming affect only those two engines.
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
-    keeps, None for the method's own rule. warm_up: frames before. only_time: neither operations nor
-    memory, which take frames of their own. vocabulary: a shipped name, a file, or "wide", the 150
-    classes of `python -m training.measure --question wide`. width, height: of the images
-    [px]. seed: of random weights.
+    keeps, None for the method's own rule. warm_up: frames before the timed ones. only_time: measure
+    neither operations nor memory, which take frames of their own. vocabulary: a shipped name, a
+    file, or "wide", the 150 classes of `python -m training.measure --question wide`. width, height:
+    of the images [px]. seed: of random weights.
     """
 
     engines: tuple[str, ...] = ("ours", "plain")
@@ -71,11 +77,13 @@ class Options:
                 raise UsageError(f"--set {assignment} has a flag of its own here; give {flag}.")
 
 
-def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
-    """Options and the JSON file to write; raises UsageError for a value that cannot be used,
-    MissingDependencyError for an engine that is not there.
+def parse(argv: Sequence[str] | None) -> tuple[BenchmarkOptions, Path | None]:
+    """The options, and the JSON file to write.
+
+    Raises UsageError for a value that cannot be used, MissingDependencyError where an engine needs
+    a package that is not installed.
     """
-    defaults = Options()
+    defaults = BenchmarkOptions()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--engine", default=",".join(defaults.engines), help=f"of {', '.join(ENGINES)}"
@@ -96,20 +104,22 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
     add_set_argument(parser)
     parser.add_argument("--frames", type=int, default=defaults.frames)
-    parser.add_argument("--warm-up", type=int, default=defaults.warm_up, help="frames before")
-    parser.add_argument("--only-time", action="store_true", help="count no operations, no memory")
+    parser.add_argument(
+        "--warm-up", type=int, default=defaults.warm_up, help="frames before the timed ones"
+    )
+    parser.add_argument("--only-time", action="store_true", help="measure no operations, no memory")
     parser.add_argument("--size", default=f"{defaults.width}x{defaults.height}", metavar="WxH")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    engines = _chosen("--engine", args.engine, {name: name for name in ENGINES})
+    engines = _chosen("--engine", _current_engines(args.engine), {name: name for name in ENGINES})
     methods = _chosen("--method", args.method, {method.value: method for method in Method})
     presets = _chosen("--preset", args.preset, {name: name for name in PRESETS})
     if "reference" in engines:
         require_packages()
     if "exact" not in presets and not set(engines) & set(OURS):
-        raise UsageError("--preset fast is of the engines ours and asking alone; give one of them.")
+        raise UsageError(f"--preset fast needs one of the engines {' and '.join(OURS)}.")
     width, height = _size(args.size)
-    options = Options(
+    options = BenchmarkOptions(
         engines=engines,
         methods=methods,
         presets=presets,
@@ -127,6 +137,14 @@ def parse(argv: Sequence[str] | None) -> tuple[Options, Path | None]:
         assignments=tuple(args.assignments),
     )
     return options, args.json
+
+
+def _current_engines(text: str) -> str:
+    """``text`` with the current names of engines; an old name logs that it is deprecated."""
+    names = [name.strip() for name in text.split(",")]
+    for old in set(names) & _OLD_ENGINES.keys():
+        _LOG.warning("--engine %s is deprecated; give %s.", old, _OLD_ENGINES[old])
+    return ",".join(_OLD_ENGINES.get(name, name) for name in names)
 
 
 def _chosen(flag: str, text: str, known: dict[str, Name]) -> tuple[Name, ...]:

@@ -1,10 +1,10 @@
-"""What compiling and each part of the preset fast cost and gain, beside the exact computation.
+"""What compilation and each part of the preset fast cost and gain against the exact computation.
 
     python -m benchmarks.presets --frames 8 --json presets.json
 
-On frames of test drives: mIoU, share of the pixels with the exact label, and time as a share of the
-exact computation's (of frames in turn, so that other work on the computer meets all alike): CPU
-time, on a GPU time on the clock.
+Measured on frames of test drives: mIoU, the share of pixels with the exact label, and time as a
+share of the exact computation's. Frames take turns, so that other work on the computer affects all
+alike. Time is CPU time, on a GPU wall time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from training.measure import ask, test_frames
 
 EXIT_BAD_INPUT = 2
 EXACT = "exact"
-# Each with the settings that differ and those that choose the network.
+# For each technique the settings of the segmenter, and those that choose its network.
 TECHNIQUES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     EXACT: ({}, {}),
     "compiled": ({}, {"compile": "always"}),
@@ -52,7 +52,7 @@ TECHNIQUES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 
 @dataclass
 class Tally:
-    """Figures of one technique, frame by frame."""
+    """What was measured of one technique, frame by frame."""
 
     confusion: ConfusionMatrix
     agreements: list[float] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Result:
-    """time_share: median over the frames of time over that of the exact computation."""
+    """time_share: of the exact computation's time, the median over the frames."""
 
     technique: str
     miou: float
@@ -70,7 +70,7 @@ class Result:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print a table and, where asked for, write the JSON file."""
+    """Measure, print a table and write the JSON file if one is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.presets", description=__doc__)
     parser.add_argument("--weights", type=Path, default=weights_dir() / "demo/model.safetensors")
     parser.add_argument("--device", default="auto")
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(network: Network, frames: int, techniques: Sequence[str]) -> list[Result]:
-    """Segment ``frames`` frames exactly and with each technique, with 150 names, none pruned."""
+    """Segment ``frames`` frames exactly and with each technique, with 150 names and no pruning."""
     question = ask("wide")
     table = network.compile(question.vocabulary, Settings(), Method.FULL).table
     table = table.to(network.device, network.dtype)

@@ -1,9 +1,10 @@
-"""How long it takes from starting a process to its first label map, with cold and warm caches.
+"""The time from the start of a process to its first label map, with cold and warm caches.
 
     python -m benchmarks.start --vocabulary ade20k --json start.json
 
-Cold: no prompts and no compiled kernels on the disk. Warm: those of the process before; of several
-runs the median. Imports, loading and, where `compile` says so, compiling and recording count.
+Cold: no compiled prompts and no compiled kernels on the disk. Warm: those of the process before,
+the median of several runs. The time includes imports, loading and, with `compile`, compilation and
+the recording of CUDA graphs.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pathlib import Path
 from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.errors import ActiveSamError, UsageError
 from benchmarks.engines import weights_path
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 
 EXIT_BAD_INPUT = 2
 
-# Prints the seconds since the process was started and the labels' shape.
+# Prints the seconds since the process started, and the shape of the labels.
 FIRST_MASK = """
 import os, sys, time
 ticks = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
@@ -55,7 +56,7 @@ class Starts:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print and, where asked for, write the JSON file."""
+    """Measure, print and write the JSON file if one is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
     parser.add_argument(
         "--weights", default="demo", help="demo, random-demo, random-full or a path"
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.runs < 1:
             raise UsageError(f"--runs={args.runs} must be at least 1.")
         with tempfile.TemporaryDirectory() as folder:
-            weights = weights_path(Options(weights=args.weights), Path(folder))
+            weights = weights_path(BenchmarkOptions(weights=args.weights), Path(folder))
             arguments = (str(weights), args.device, folder, args.vocabulary, *args.assignments)
             starts = measure(arguments, Path(folder) / "compiled", args.runs)
     except ActiveSamError as error:
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(arguments: Sequence[str], compiled: Path, runs: int) -> Starts:
-    """arguments: of FIRST_MASK; compiled: where PyTorch keeps kernels, an absent folder."""
+    """arguments: of FIRST_MASK; compiled: a folder for PyTorch's kernels, not there yet."""
     cold_s, *warm_s = (_start(arguments, compiled) for _ in range(1 + runs))
     return Starts(cold_s, statistics.median(warm_s))
 
@@ -102,7 +103,7 @@ def _start(arguments: Sequence[str], compiled: Path) -> float:
     )
     if process.returncode:
         reason = (process.stderr.strip().splitlines() or ["no output"])[-1]
-        raise UsageError(f"The first mask did not come: {reason}")
+        raise UsageError(f"The process made no mask: {reason}")
     return float(process.stdout.split()[-3])
 
 

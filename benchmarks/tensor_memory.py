@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive at once while something is computed."""
+"""The most memory that tensors take at once during a computation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up the storages that operations make, until nobody holds them any more."""
+    """Counts the bytes of storages that operations make, from their making to their release."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -54,10 +54,10 @@ def _tensors(values: Any) -> Iterable[Tensor]:
 
 
 def peak_mib(work: Callable[[], object], device: torch.device) -> float:
-    """The most that the tensors which ``work`` makes take at once [MiB].
+    """The peak memory of the tensors that ``work`` makes [MiB].
 
-    On a GPU what its allocator says beyond what was there before. On a CPU the same for any
-    computer: what operations use inside themselves does not count.
+    On a GPU it is the growth that the allocator reports. On a CPU it is the same on every computer:
+    memory that operations use internally does not count.
     """
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)

@@ -21,7 +21,7 @@ part() { # NAME COMMAND...
   "$@" 2>&1 | tee "$out/$name.log" || failed+=("$name")
 }
 
-engines=ours,asking,plain
+engines=ours,early_exit,plain
 python -c 'import sam3' 2>/dev/null && engines=$engines,reference
 size=(--device "$device" --size 1920x1080 --weights "$weights" --frames "$(frames 20)")
 

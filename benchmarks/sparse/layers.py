@@ -1,7 +1,7 @@
-"""Single layers of a network: what its attention and MLPs take at each density.
+"""Single layers of a network: time and memory of its attention and MLPs at each density.
 
-Each is what a plan puts in place of the dense code, ordering of tokens included, on random tokens
-of one image: time and memory do not depend on the weights.
+Each layer runs what a plan puts in place of the dense code, including the ordering of tokens, on
+random tokens of one image. Time and memory do not depend on the weights.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Setup:
         return self.config.global_attention_blocks[0] + 1
 
     def plan(self, densities: Densities) -> SparsePlan:
-        """What Stripe-Sort by content does."""
+        """The plan of Stripe-Sort by content."""
         return SparsePlan(self.config, densities, self.window_block, by_content)
 
     def random(self, *shape: int) -> Tensor:
-        """Normal numbers."""
+        """Normally distributed numbers."""
         return torch.randn(*shape, device=self.device, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """time_ms: median; share: of the dense time; memory_mib: most memory of tensors."""
+    """time_ms: median. share: of the dense time. memory_mib: peak memory of tensors."""
 
     layer: str
     density: float
@@ -69,7 +69,7 @@ class LayerRow:
 
 @torch.inference_mode()
 def layer_rows(config: Sam3Config, device_name: str, densities: Sequence[float]) -> list[LayerRow]:
-    """A dense row and one for each density, of every kind of layer."""
+    """For each kind of layer a dense row and one for each density."""
     device = resolve_device(device_name)
     setup = Setup(config, device, resolve_dtype("auto", device))
     makers = (global_attention, window_attention, encoder_mlp, fusion_attention, fusion_mlp)
@@ -77,7 +77,7 @@ def layer_rows(config: Sam3Config, device_name: str, densities: Sequence[float])
     for make in tqdm(makers, desc="layers"):
         every = (1.0, *densities)
         works = [make(density, setup) for density in every]
-        memory = [peak_mib(work, device) for work in works]  # and a first time, which warms up
+        memory = [peak_mib(work, device) for work in works]  # which also warms up
         times: list[list[float]] = [[] for _ in works]
         for _ in range(ROUNDS):
             for place, work in enumerate(works):
@@ -92,13 +92,13 @@ def layer_rows(config: Sam3Config, device_name: str, densities: Sequence[float])
 
 
 def global_attention(density: float, setup: Setup) -> Work:
-    """Of the image encoder, over the whole grid."""
+    """Attention of the image encoder over the whole grid."""
     block = setup.config.global_attention_blocks[1]
     return _encoder_attention(density, setup, block, 1, setup.side**2)
 
 
 def window_attention(density: float, setup: Setup) -> Work:
-    """Of the image encoder, in all windows of one block."""
+    """Attention of the image encoder in all windows of one block."""
     windows = math.ceil(setup.side / setup.config.window_size) ** 2
     tokens = setup.config.window_size**2
     return _encoder_attention(density, setup, setup.window_block, windows, tokens)
@@ -116,7 +116,7 @@ def _encoder_attention(density: float, setup: Setup, block: int, batch: int, tok
 
 
 def encoder_mlp(density: float, setup: Setup) -> Work:
-    """Of a window block; tokens are ranked by the global block before it, which is not timed."""
+    """MLP of a window block; the global block before it ranks the tokens, which is not timed."""
     width, heads = setup.config.vision_width, setup.config.vision_heads
     mlp = FeedForward(width=width, hidden=int(width * setup.config.vision_mlp_ratio))
     mlp = mlp.to(device=setup.device, dtype=setup.dtype)
@@ -131,7 +131,7 @@ def encoder_mlp(density: float, setup: Setup) -> Work:
 
 
 def fusion_attention(density: float, setup: Setup) -> Work:
-    """Of the fusion encoder, for one prompt; the order, once per image, is not timed."""
+    """Attention of the fusion encoder for one prompt; ordering, once per image, is not timed."""
     heads, width = setup.config.attention_heads, setup.config.d_model
     query, key, value = setup.random(3, 1, heads, setup.side**2, width // heads).unbind()
     contents = key.transpose(1, 2).flatten(2)
@@ -143,7 +143,7 @@ def fusion_attention(density: float, setup: Setup) -> Work:
 
 
 def fusion_mlp(density: float, setup: Setup) -> Work:
-    """Of the fusion encoder, for one prompt."""
+    """MLP of the fusion encoder for one prompt."""
     config = setup.config
     layer = FusionLayer(width=config.d_model, heads=config.attention_heads, hidden=config.ffn_dim)
     layer = layer.to(device=setup.device, dtype=setup.dtype)

@@ -1,10 +1,9 @@
-"""What SparseSAM is compared with: token merging (ToMe) and random tokens, as plans of their own.
+"""The plans that SparseSAM is compared with: token merging (ToMe) and random tokens.
 
-ToMe's formulas are those of Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023), section
-3: bipartite soft matching on keys averaged over heads, size-weighted averages, and proportional
-attention, softmax(q k / sqrt(d) + log size). A token that was merged gets its group's result back,
-since every token of the grid is needed. One matching can halve the tokens; a lower density takes a
-second one.
+ToMe follows Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023), section 3: bipartite
+soft matching on keys averaged over heads, size-weighted averages, and proportional attention,
+softmax(q k / sqrt(d) + log size). A merged token gets the result of its group, since every token of
+the grid is needed. One matching halves the tokens at most; a lower density takes a second one.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SWITCHES = ("encoder_attention", "encoder_mlp", "fusion", "fusion_mlp")
 
 
 def at_random(keys: Tensor, _curve: Tensor, _kept: int) -> Tensor:
-    """Another random order for every head of every call."""
+    """A new random order for every head and call."""
     return torch.rand(keys.shape[:-1], device=keys.device).argsort(dim=-1)
 
 
@@ -35,7 +34,7 @@ WAYS = (*ORDERS, TOME)
 
 
 def plan_of(config: Sam3Config, switch: str, density: float, way: str) -> ImagePlan:
-    """The plan with one of SWITCHES at a density, by one of WAYS, from the first allowed block."""
+    """The plan with one of SWITCHES at a density by one of WAYS, from the first block allowed."""
     densities = dataclasses.replace(Densities(), **{switch: density})
     first = min(config.global_attention_blocks) + 1
     if way == TOME:
@@ -44,8 +43,11 @@ def plan_of(config: Sam3Config, switch: str, density: float, way: str) -> ImageP
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Which group each token belongs to, int64 [B, N], and the groups' sizes [B, n]."""
+class TokenGroups:
+    """Groups of tokens.
+
+    of_token: int64 [B, N], the group of each token. sizes: [B, n], tokens in each group.
+    """
 
     of_token: Tensor
     sizes: Tensor
@@ -57,12 +59,12 @@ class Groups:
         return total / self.sizes.view(len(x), *[1] * (x.ndim - 3), -1, 1).to(x.dtype)
 
     def spread(self, x: Tensor) -> Tensor:
-        """Groups' results [B, ..., n, d] given to their tokens -> [B, ..., N, d]."""
+        """Give each token the row of its group: x [B, ..., n, d] -> [B, ..., N, d]."""
         return x.gather(-2, self._index(x))
 
-    def repeated(self, times: int) -> Groups:
-        """For ``times`` prompts of each image."""
-        return Groups(
+    def repeated(self, times: int) -> TokenGroups:
+        """The groups of each image, repeated for ``times`` prompts."""
+        return TokenGroups(
             self.of_token.repeat_interleave(times, 0), self.sizes.repeat_interleave(times, 0)
         )
 
@@ -71,25 +73,26 @@ class Groups:
         return index.expand(*x.shape[:-2], -1, x.shape[-1])
 
 
-def merged(keys: Tensor, density: float) -> Groups:
+def merged(keys: Tensor, density: float) -> TokenGroups:
     """Groups of tokens with similar keys [B, N, d], round(density * N) of them."""
     batch, tokens, _ = keys.shape
     wanted = max(round(density * tokens), 1)
     groups = torch.arange(tokens, device=keys.device).expand(batch, -1)
     sizes = torch.ones(batch, tokens, device=keys.device)
     while sizes.shape[1] > wanted:
-        now = Groups(groups, sizes)
+        now = TokenGroups(groups, sizes)
         to = _matching(F.normalize(now.mean(keys), dim=-1), sizes.shape[1] - wanted)
         groups = to.gather(1, groups)
         count = int(to.max()) + 1
         sizes = sizes.new_zeros(batch, count).scatter_add(1, to, sizes)
-    return Groups(groups, sizes)
+    return TokenGroups(groups, sizes)
 
 
 def _matching(directions: Tensor, surplus: int) -> Tensor:
-    """Bipartite soft matching of tokens [B, n, d]: each token's new number, int64 [B, n].
+    """Bipartite soft matching of tokens [B, n, d] -> the group of each token, int64 [B, n].
 
-    Even places are matched to odd ones; the ``surplus`` most similar pairs (all, if fewer) merge.
+    Each even token is matched with an odd one. The ``surplus`` most similar pairs merge, or all if
+    there are fewer.
     """
     batch, tokens, _ = directions.shape
     similarity, partner = (directions[:, ::2] @ directions[:, 1::2].mT).max(dim=-1)
@@ -104,14 +107,14 @@ def _matching(directions: Tensor, surplus: int) -> Tensor:
 
 @dataclass(frozen=True)
 class MergingPlan:
-    """ToMe where SparsePlan is sparse, at the same densities and by the same keys."""
+    """ToMe wherever SparsePlan is sparse, with the same densities and keys."""
 
     config: Sam3Config
     densities: Densities
     first_block: int
 
     def trunk(self, height: int, width: int) -> Sequence[BlockPlan]:
-        """Merge for the attention of all late blocks; for the MLPs of late window blocks."""
+        """Merge for the attention of late blocks, and for the MLPs of late window blocks."""
         if not self.densities.sparse_encoder:
             return (DENSE,) * self.config.vision_layers
         ranked: list[Tensor] = []
@@ -160,7 +163,7 @@ class MergingPlan:
         return FusionPlan(grid, grid, (*layers, BlockPlan(layer.attend)))
 
 
-def _merged_attention(query: Tensor, key: Tensor, value: Tensor, groups: Groups) -> Tensor:
+def _merged_attention(query: Tensor, key: Tensor, value: Tensor, groups: TokenGroups) -> Tensor:
     bias = groups.sizes.log().to(query.dtype)[:, None, None]
     attended = F.scaled_dot_product_attention(
         groups.mean(query), groups.mean(key), groups.mean(value), attn_mask=bias

@@ -35,7 +35,7 @@ INK, GRID, PAPER = (70, 70, 70), (228, 228, 228), 255
 
 
 def report(values: Mapping[str, Any]) -> str:
-    """All figures as Markdown."""
+    """All figures as Markdown tables."""
     parts = []
     for network in dict.fromkeys(row["network"] for row in values["rows"]):
         rows = [row for row in values["rows"] if row["network"] == network]
@@ -46,7 +46,7 @@ def report(values: Mapping[str, Any]) -> str:
 
 
 def table(network: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """One network's rows; at the goal's density whether its goal is reached."""
+    """The rows of one network; at GOAL_DENSITY whether the goal is met."""
     dense = rows[0]
     against = "against the ground truth" if network == "demo" else "against the dense labels"
     lines = [
@@ -73,7 +73,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The full-size network's layers."""
+    """The table of the full-size network's layers."""
     lines = [
         "| full-size layer | density | time [ms] | share of the dense time | MiB |",
         "|---|---|---|---|---|",
@@ -87,7 +87,7 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A panel for each measure and switch, a line for each way; the first of the rows is dense."""
+    """A panel for each measure and switch, with a line for each way; the first row is dense."""
     width = PANEL_WIDTH * len(SWITCHES)
     height = TITLE + PANEL_HEIGHT * len(MEASURES) + LEGEND
     canvas = np.full((height, width, 3), PAPER, np.uint8)
@@ -115,7 +115,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 class _Panel:
-    """One diagram; ``ticks`` are those of its vertical axis, ascending."""
+    """One diagram; ``ticks``: of its vertical axis, ascending."""
 
     def __init__(
         self, canvas: NDArray[np.uint8], corner: tuple[int, int], ticks: Sequence[float]
@@ -126,7 +126,7 @@ class _Panel:
         self._low, self._high = ticks[0], ticks[-1]
 
     def place(self, density: float, value: float) -> tuple[int, int]:
-        """Where a point is [px]."""
+        """The pixel (x, y) of a point."""
         across = (density - LOWEST_DENSITY) / (1 - LOWEST_DENSITY)
         up = (value - self._low) / (self._high - self._low)
         x = LEFT + across * (PANEL_WIDTH - LEFT - RIGHT)
@@ -134,7 +134,7 @@ class _Panel:
         return self._corner[0] + round(x), self._corner[1] + round(y)
 
     def frame(self, title: str, densities: Sequence[float]) -> None:
-        """Title, lines and labels of the axes."""
+        """Draw the title, the grid and the labels of the axes."""
         x, y = self._corner
         _write(self._canvas, title, (x + 14, y + 20))
         for value in self._ticks:
@@ -149,7 +149,7 @@ class _Panel:
     def draw(
         self, points: Sequence[tuple[float, float]], color: tuple[int, int, int], marker: int
     ) -> None:
-        """A line with a marker at each measured point (density, value)."""
+        """Draw a line with a marker at each point (density, value)."""
         places = [self.place(*point) for point in points]
         cv2.polylines(self._canvas, [np.array(places, np.int32)], False, color, 1, cv2.LINE_AA)
         for at in places:
@@ -172,7 +172,7 @@ def _legend(canvas: NDArray[np.uint8], ways: Sequence[str]) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from one at or below ``low`` to one at or above ``high``, 3 to 8 of them."""
+    """3 to 8 round numbers, from one at or below ``low`` to one at or above ``high``."""
     widest = max(high - low, 1e-3)
     step = 10 ** math.floor(math.log10(widest / 2))
     step *= next(factor for factor in (1, 2, 5, 10) if widest / (step * factor) <= 6)

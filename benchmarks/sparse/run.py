@@ -1,15 +1,16 @@
-"""What sparse attention and MLPs cost in accuracy and save in time and memory, switch by switch.
+"""What sparse attention and MLPs cost in accuracy and save in time and memory, by switch.
 
     python -m benchmarks.sparse --weights weights/demo/model.safetensors --output out/sparse
 
-Segments with every class decoded (method full), once densely and once for each switch, density and
-way of choosing tokens: Stripe-Sort by content, its static order, random tokens, and token merging
-(ToMe). On frames of unseen drives of the demo world, mIoU is against the ground truth; on the
-images of the golden network, whose weights are random, against the dense labels. Times are of the
-encoder, and of the fusion encoder with all prompts, as a share of the dense ones: medians over
-rounds that go through all configurations in turn, in processor time on a CPU; memory is what
-tensors take beyond the weights. At last the same for single layers of the full-size network. Writes
-sparse.json, sparse.md and sparse.png.
+It decodes every class (method full), once densely and once for each switch, density and way of
+choosing tokens: Stripe-Sort by content, its static order, random tokens, and token merging (ToMe).
+On unseen drives of the demo world mIoU is against the ground truth. On the images of the golden
+network, whose weights are random, it is against the dense labels.
+
+Times are those of the image encoder, and of the fusion encoder with all prompts, as a share of the
+dense time: medians over rounds in which the configurations take turns, in processor time on a CPU.
+Memory is that of tensors, without the weights. The last part measures single layers of the
+full-size network. It writes sparse.json, sparse.md and sparse.png.
 """
 
 from __future__ import annotations
@@ -58,18 +59,19 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """RGB uint8 [H, W, 3], and labels uint8 [H, W] where they are known."""
+    """An image, uint8 RGB [H, W, 3], and its labels, uint8 [H, W], where they are known."""
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
-class Row:
-    """One configuration. miou: of the labelled classes; agreement: share of dense labels kept.
+class SparseRow:
+    """What was measured of one configuration.
 
-    encode_share, fuse_share: of the dense time; encode_mib, fuse_mib: most memory of tensors. None
-    where the switch changes nothing.
+    miou: over the labelled classes. agreement: share of pixels with the dense label. encode_share,
+    fuse_share: of the dense time. encode_mib, fuse_mib: peak memory of tensors. The last four are
+    None where the switch does not change the stage.
     """
 
     network: str
@@ -86,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Key:
-    """What tells a configuration: the switch, its density, and the way of choosing tokens."""
+    """A configuration's identity: the switch, its density, and the way of choosing tokens."""
 
     switch: str
     density: float
@@ -95,26 +97,26 @@ class Key:
 
 @dataclass
 class Cost:
-    """Of one stage: times [ms], and the most memory of tensors [MiB]."""
+    """The cost of one stage: times, and the peak memory of its tensors."""
 
     times_ms: list[float] = field(default_factory=list)
     memory_mib: float | None = None
 
     def add(self, work: Callable[[], object], device: torch.device) -> None:
-        """Measure once more, the memory but once."""
+        """Measure the time once more, and the memory the first time."""
         if self.memory_mib is None:
             self.memory_mib = peak_mib(work, device)
         self.times_ms.append(timed_ms(work, device))
 
     def share(self, dense: Cost) -> float | None:
-        """Of the dense time, None without a measurement."""
+        """The median time as a share of the dense one, None without a measurement."""
         if not self.times_ms:
             return None
         return statistics.median(self.times_ms) / statistics.median(dense.times_ms)
 
 
 class Configuration:
-    """A way to segment, and what came of it so far."""
+    """One way to segment, and its results so far."""
 
     def __init__(
         self, key: Key, like: Segmenter, plan: ImagePlan | None, ignored: Sequence[int]
@@ -134,7 +136,7 @@ class Configuration:
         self.encode, self.fuse = Cost(), Cost()
 
     def add(self, picture: Picture, dense: LabelMap | None) -> LabelMap:
-        """Segment and count; returns the labels. dense: None for the dense configuration."""
+        """Segment, count and return the labels; dense: None for the dense configuration itself."""
         labels = self._segmenter.segment(picture.image).labels
         reference = labels if dense is None else dense
         truth = reference if picture.labels is None else picture.labels
@@ -144,7 +146,7 @@ class Configuration:
 
     @torch.inference_mode()
     def add_cost(self, pixels: torch.Tensor, prompts: Prompts) -> None:
-        """Time the stages that the plan changes: the encoder, the fusion with all prompts."""
+        """Time the stages that the plan changes: encoder, or fusion with all prompts."""
         model, plan = self._segmenter.model, self._plan
         if plan is None or self.key.switch.startswith("encoder"):
             self.encode.add(lambda: model.encode_image(pixels, plan), model.device)
@@ -152,9 +154,9 @@ class Configuration:
             features = model.encode_image(pixels, plan)
             self.fuse.add(lambda: model.fuse(features, prompts), model.device)
 
-    def row(self, network: str, dense: Configuration) -> Row:
-        """What it came to."""
-        return Row(
+    def row(self, network: str, dense: Configuration) -> SparseRow:
+        """The results."""
+        return SparseRow(
             network=network,
             switch=self.key.switch,
             density=self.key.density,
@@ -175,8 +177,8 @@ def measure(
     pictures: Sequence[Picture],
     args: argparse.Namespace,
     ignored: Sequence[int] = (),
-) -> list[Row]:
-    """The dense row first, then one for each switch, density and way."""
+) -> list[SparseRow]:
+    """The dense row, then one for each switch, density and way."""
     first = network.segmenter(vocabulary, Settings(), Method.FULL)
     keys = [
         Key(switch, density, way)
@@ -189,7 +191,7 @@ def measure(
         Configuration(key, first, plan_of(network.config, *dataclasses.astuple(key)), ignored)
         for key in keys
     ]
-    first.segment(pictures[0].image)  # the first frame pays for what later ones find ready
+    first.segment(pictures[0].image)  # the first frame is slower
     for picture in tqdm(pictures, desc=f"{name}, frames"):
         dense = every[0].add(picture, None)
         for configuration in every[1:]:
@@ -203,7 +205,7 @@ def measure(
     return [configuration.row(name, every[0]) for configuration in every]
 
 
-def demo_rows(args: argparse.Namespace) -> list[Row]:
+def demo_rows(args: argparse.Namespace) -> list[SparseRow]:
     """The demo network on frames of unseen drives."""
     network = load_network(NetworkOptions(weights=args.weights, device=args.device))
     pictures = [Picture(sample.image, sample.labels) for sample in test_frames(args.frames)]
@@ -212,7 +214,7 @@ def demo_rows(args: argparse.Namespace) -> list[Row]:
     return measure("demo", network, vocabulary, pictures, args, (ClassId.UNLABELLED,))
 
 
-def golden_rows(args: argparse.Namespace) -> list[Row]:
+def golden_rows(args: argparse.Namespace) -> list[SparseRow]:
     """The golden network on its images."""
     network = load_network(NetworkOptions(weights=GOLDEN / "model.pt", device=args.device))
     pictures = [Picture(read_image(GOLDEN / name), None) for name in GOLDEN_IMAGES]
@@ -221,7 +223,7 @@ def golden_rows(args: argparse.Namespace) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write."""
+    """Measure and write the files."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sparse", description=(__doc__ or "").splitlines()[0]
     )
@@ -239,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(SEED)
     rows = demo_rows(args)
     layers: list[LayerRow] = []
-    write(args, rows, layers)  # what is there serves where the time runs out
+    write(args, rows, layers)  # a result even if the rest is interrupted
     if args.golden:
         rows += golden_rows(args)
         write(args, rows, layers)
@@ -248,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(write(args, rows, layers))
 
 
-def write(args: argparse.Namespace, rows: Sequence[Row], layers: Sequence[LayerRow]) -> str:
+def write(args: argparse.Namespace, rows: Sequence[SparseRow], layers: Sequence[LayerRow]) -> str:
     """Write the files; returns the Markdown."""
     args.output.mkdir(parents=True, exist_ok=True)
     values = {

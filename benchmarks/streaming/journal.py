@@ -1,4 +1,4 @@
-"""What one variant did with one vocabulary, frame by frame, kept to be taken up again."""
+"""The journal of one variant with one vocabulary, frame by frame; interrupted work continues it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ CREATE TABLE IF NOT EXISTS stream (only INTEGER PRIMARY KEY, state TEXT NOT NULL
 
 @dataclass(frozen=True)
 class Record:
-    """One frame. active: indices of the classes; entered: those of them that the preview found.
+    """One frame.
 
-    previewed: queries looked at. presence: of every active class that can be seen in the drive, by
-    its name. Times [ms] on the clock and of the processor.
+    wall_ms, processor_ms: time to segment it. previewed: how many queries were previewed. active:
+    indices of the active classes; entered: those of them that the preview found. presence: by name,
+    of every active class that the drive shows.
     """
 
     wall_ms: float
@@ -42,10 +43,10 @@ class Record:
 
 
 class RunJournal:
-    """Records and label maps in the order of their frames. ``done`` is how many there are."""
+    """Records and label maps in frame order; ``done`` is how many there are."""
 
     def __init__(self, path: Path, job: Mapping[str, object]) -> None:
-        """Open the journal at ``path``, or begin it.
+        """Open the journal at ``path``, or create it.
 
         Raises UsageError when it belongs to another ``job`` or is in use.
         """
@@ -55,7 +56,7 @@ class RunJournal:
     def append(
         self, record: Record, labels: NDArray[np.uint8] | NDArray[np.uint16], stream: str | None
     ) -> None:
-        """Add the next frame; stream: the state after it, None where nothing is carried on."""
+        """Add the next frame; stream: the state after it, None without streaming."""
         text = json.dumps(dataclasses.asdict(record))
         with self._connection:
             self._connection.execute(
@@ -71,20 +72,20 @@ class RunJournal:
         return None if row is None else str(row[0])
 
     def close(self) -> None:
-        """Keep the journal for another time."""
+        """Close the file, which stays."""
         self._connection.close()
 
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A journal that is read: its job, its records, and its label maps one at a time."""
+    """A journal that was read: its job, its records, and its label maps one at a time."""
 
     path: Path
     job: Mapping[str, object]
     records: tuple[Record, ...]
 
     def labels(self) -> Iterator[NDArray[np.uint8]]:
-        """Label maps [H, W] in the order of the records."""
+        """The label maps, uint8 [H, W], in the order of the records."""
         connection = sqlite3.connect(self.path)
         try:
             for (data,) in connection.execute("SELECT labels FROM frames ORDER BY place"):

@@ -17,7 +17,7 @@ from activesam_ros.errors import RecordingError
 
 @dataclass(frozen=True, eq=False)
 class KeptFrame:
-    """One frame: RGB uint8 [H, W, 3] and labels uint8 [H, W]."""
+    """One frame: image, uint8 RGB [H, W, 3], and labels, uint8 [H, W]."""
 
     stamp_ns: int
     image: NDArray[np.uint8]
@@ -25,10 +25,10 @@ class KeptFrame:
 
 
 class KeptDrive:
-    """Frames of a drive by their number; several processes may share the folder."""
+    """The frames of a drive by number; several processes may share the folder."""
 
     def __init__(self, folder: Path, options: DriveOptions) -> None:
-        """Frames are kept in a folder inside ``folder`` that no other drive uses."""
+        """Frames are kept in a sub-folder of ``folder`` that no other drive uses."""
         name = f"{options.seed}-{options.width}x{options.height}-{options.rate_hz:g}hz"
         self.folder = folder / f"{name}-{options.frames}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ class KeptDrive:
         self.options = options
 
     def frame(self, index: int) -> KeptFrame:
-        """Frame ``index`` from 0; raises RecordingError for a file that is damaged."""
+        """Frame ``index``, from 0; raises RecordingError where a file is damaged."""
         image, labels = self.folder / f"{index:06}.png", self.folder / f"{index:06}.labels.png"
         if not labels.exists():  # the last of the two to be written
             rendered = self._drive.frame(index)
@@ -45,27 +45,27 @@ class KeptDrive:
         return KeptFrame(self.options.stamp_ns(index), _read(image), self.labels(index))
 
     def labels(self, index: int) -> NDArray[np.uint8]:
-        """Labels uint8 [H, W] of a frame that is kept."""
+        """Labels, uint8 [H, W], of a frame that is kept."""
         return _read(self.folder / f"{index:06}.labels.png")
 
 
 def encoded(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """PNG of RGB [H, W, 3] or labels [H, W], lightly compressed."""
+    """RGB [H, W, 3] or labels [H, W] as a lightly compressed PNG."""
     done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert done, f"{pixels.dtype} {pixels.shape} is no image"
     return data.tobytes()
 
 
 def decoded(data: bytes) -> NDArray[np.uint8]:
-    """What :func:`encoded` was given."""
+    """The pixels of a PNG that :func:`encoded` made; raises RecordingError for other bytes."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise RecordingError(f"{len(data)} bytes are no PNG; remove them to begin anew.")
+        raise RecordingError(f"{len(data)} bytes are not a PNG; remove them to begin anew.")
     return pixels  # type: ignore[return-value]
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Whole or not at all; channels stay in the order given, since nobody else reads the file."""
+    """Write all of the file or nothing; channels keep their order, as only this module reads it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(encoded(pixels))
     partial.replace(path)

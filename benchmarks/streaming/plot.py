@@ -1,4 +1,4 @@
-"""Active set and presence over time as a picture."""
+"""A plot of the active set and of presence over time."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def draw(
     visible: NDArray[np.bool_],
     period_s: float,
 ) -> None:
-    """Above: how many classes are active. Below: presence of the visible classes when streaming.
+    """Above: how many classes are active. Below: the presence of each class with streaming.
 
-    visible: [frames, classes] ground truth. Blue: the presence of a class that is active, the
-    darker the higher; red: visible and not active; framed: visible.
+    visible: bool [frames, classes], ground truth. Blue is the presence of an active class, darker
+    for higher; red is a class that is visible and not active; a line on top marks visible classes.
     """
     rows = [index for index in range(len(classes)) if visible[:, index].any()]
     height = TOP + COUNTS + GAP + ROW * len(rows) + 34

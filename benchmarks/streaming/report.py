@@ -1,4 +1,4 @@
-"""Figures, a table and plots from what `python -m benchmarks.streaming` kept."""
+"""Figures, tables and plots from the journals of `python -m benchmarks.streaming`."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ SPEED_GOAL_NAMES = 1000
 TRUTH_IDS = IdMap.of(
     {identity: identity for identity in range(CLASS_COUNT)}, CLASS_COUNT, (ClassId.UNLABELLED,)
 )
-# What is no class of the ground truth is one more class, wherever it is.
+# Classes that the ground truth lacks count as one more class.
 PREDICTED_IDS = IdMap.of({identity: identity for identity in range(CLASS_COUNT)}, CLASS_COUNT)
 
 
 def write_report(folder: Path) -> str:
     """Write results.json, streaming.md and the plots; returns the Markdown.
 
-    Variants of a vocabulary are compared over the frames that all of them have. A journal that is
-    being written is left out. Raises UsageError when there is none.
+    The variants of a vocabulary are compared over the frames that all of them have. A journal that
+    another process writes is left out. Raises UsageError when there is no journal.
     """
     results: dict[str, Any] = {"runs": {}}
     for vocabulary, runs in _kept(folder).items():
         frames = min(len(run.records) for run in runs.values())
-        truth = Truth(folder / str(next(iter(runs.values())).job["drive_folder"]), frames)
+        truth = DriveTruth(folder / str(next(iter(runs.values())).job["drive_folder"]), frames)
         reference = runs.get(REFERENCE)
         results["runs"][vocabulary] = {
             name: figures(run, truth, reference) for name, run in runs.items()
@@ -71,7 +71,7 @@ def _kept(folder: Path) -> dict[str, dict[str, KeptRun]]:
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         run = read_run(path)
         if run is None:
-            print(f"{path} is being written and left out.")
+            print(f"{path} is left out: another process writes it.")
         elif len(run.records) > 1:
             kept.setdefault(str(run.job["vocabulary"]), {})[str(run.job["variant"])] = run
     if not kept:
@@ -79,10 +79,10 @@ def _kept(folder: Path) -> dict[str, dict[str, KeptRun]]:
     return kept
 
 
-class Truth:
-    """Ground truth of the first frames of a drive that is kept.
+class DriveTruth:
+    """Ground truth of the first frames of a kept drive.
 
-    visible: bool [frames, classes], which cover enough of a frame.
+    visible: bool [frames, classes], whether a class covers enough of a frame.
     """
 
     def __init__(self, folder: Path, frames: int) -> None:
@@ -98,13 +98,13 @@ class Truth:
         self.flicker = flicker.value
 
     def labels(self) -> Iterable[NDArray[np.uint8]]:
-        """Label maps [H, W] in order."""
+        """The label maps, uint8 [H, W], in frame order."""
         for index in range(self.frames):
             yield decoded((self._folder / f"{index:06}.labels.png").read_bytes())
 
 
-def figures(run: KeptRun, truth: Truth, reference: KeptRun | None) -> dict[str, Any]:
-    """What one variant came to over the frames of ``truth``; compared with the reference's."""
+def figures(run: KeptRun, truth: DriveTruth, reference: KeptRun | None) -> dict[str, Any]:
+    """The figures of one variant over the frames of ``truth``, compared with the reference."""
     confusion, flicker, previous = ConfusionMatrix.empty(CLASS_COUNT), Share(), None
     agreed = Share()
     others = repeat(None) if reference is None else reference.labels()
@@ -149,15 +149,15 @@ def figures(run: KeptRun, truth: Truth, reference: KeptRun | None) -> dict[str, 
 
 
 def changes(records: Sequence[Any]) -> list[int]:
-    """Classes that came or went, of every frame but the first."""
+    """How many classes entered or left, for every frame but the first."""
     return [len(set(now.active) ^ set(before.active)) for before, now in pairwise(records)]
 
 
 def entering_delays(visible: NDArray[np.bool_], active: NDArray[np.bool_]) -> list[int | None]:
-    """Frames from each class's entering to its being active, None where it was not in time.
+    """For each time a class enters: frames until it is active, None if it left view before.
 
-    Both [frames, classes]. A class enters where it is visible after UNSEEN_BEFORE frames in which
-    it was not; what is visible before those has not entered.
+    Both bool [frames, classes]. A class enters when it becomes visible after UNSEEN_BEFORE frames
+    in which it was not.
     """
     delays: list[int | None] = []
     for seen, decoded_then in zip(visible.T, active.T, strict=True):
@@ -178,21 +178,21 @@ ROWS: Mapping[str, str] = {
     "pixels labelled as per frame": "{agreement_with_per_frame:.5f}",
     "visible classes in the active set": "{active_recall:.4f}",
     "classes that enter, and the share found": "{classes_entering}, {entering_recall:.3f}",
-    "frames until they are found, mean / most": (
+    "frames until they are found, mean / maximum": (
         "{entering_delay_frames_mean:.2f} / {entering_delay_frames_max}"
     ),
-    "classes active a frame": "{active_classes_mean:.1f}",
-    "classes that come or go a frame": "{active_set_changes_mean:.2f}",
-    "queries previewed a frame": "{previewed_mean:.1f}",
+    "active classes per frame": "{active_classes_mean:.1f}",
+    "classes that enter or leave per frame": "{active_set_changes_mean:.2f}",
+    "queries previewed per frame": "{previewed_mean:.1f}",
     "frames previewed in full": "{full_previews}",
-    "processor time a frame, median [ms]": "{processor_ms[p50]:.0f}",
+    "processor time per frame, median [ms]": "{processor_ms[p50]:.0f}",
     "frames per second of processor time": "{frames_per_processor_second:.3f}",
-    "frames per second on the clock": "{frames_per_second:.3f}",
+    "frames per second of wall time": "{frames_per_second:.3f}",
 }
 
 
 def table(vocabulary: str, by_name: Mapping[str, dict[str, Any]]) -> str:
-    """One vocabulary's figures as Markdown, and its goals where there is a reference."""
+    """The figures of one vocabulary as Markdown, and its goals where there is a reference."""
     first = next(iter(by_name.values()))
     title = f"{vocabulary} ({first['queries']} queries), {first['frames']} frames"
     lines = [
@@ -220,10 +220,10 @@ def _filled(form: str, entry: Mapping[str, Any]) -> str:
 def goals(
     vocabulary: str, name: str, entry: Mapping[str, Any], reference: Mapping[str, Any]
 ) -> str:
-    """How a variant compares with previewing every frame, and whether that is what was wanted."""
+    """How a variant compares with previewing every frame, and whether it meets the goals."""
     loss = reference["miou"] - entry["miou"]
     speed = entry["frames_per_processor_second"] / reference["frames_per_processor_second"]
-    speed_text = f"{speed:.2f} times the frames a second of processor time"
+    speed_text = f"{speed:.2f} times the frames per second of processor time"
     if vocabulary == f"names{SPEED_GOAL_NAMES}":
         speed_text += f" (goal {SPEED_GOAL:g}: {_verdict(speed >= SPEED_GOAL)})"
     flicker = _ratio(entry["flicker"], reference["flicker"])
@@ -231,8 +231,8 @@ def goals(
     return (
         f"{name} against {REFERENCE}: mIoU {loss:+.4f} lower (goal at most {MIOU_LOSS_GOAL}: "
         f"{_verdict(loss <= MIOU_LOSS_GOAL)}); {flicker:.4f} times the flicker of labels (goal "
-        f"below 1: {_verdict(flicker < 1)}) and {restless:.3f} times the comings and goings of "
-        f"classes; {speed_text}."
+        f"below 1: {_verdict(flicker < 1)}) and {restless:.3f} times the changes of the "
+        f"active set; {speed_text}."
     )
 
 

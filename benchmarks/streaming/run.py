@@ -1,14 +1,14 @@
-"""What streaming costs and gains on a demo drive, against previewing every frame by itself.
+"""What streaming costs and gains on a demo drive, against a full preview of every frame.
 
     python -m benchmarks.streaming --weights weights/demo/model.safetensors --frames 1000 \
         --names 150 --output out/streaming
 
-Every variant segments the same frames, in turn, so that whatever else runs on the computer disturbs
-all alike; times are on the clock and in processor time of all threads. The frames are rendered once
-and kept in OUTPUT/drive, every result in OUTPUT/NAMES.VARIANT.journal: the command repeated goes on
-where it was interrupted. Commands with other --names or --variants may run beside each other into
-one OUTPUT; the last to end writes the figures of all, as does --report-only. Files: results.json,
-streaming.md, and a plot for each vocabulary.
+The variants segment the same frames in turn, so that other work on the computer affects all alike.
+Times are wall time and processor time of all threads. The frames are rendered once and kept in
+OUTPUT/drive. Results are kept in OUTPUT/NAMES.VARIANT.journal, and the same command given again
+continues where it was interrupted. Commands with other --names or --variants may share an OUTPUT
+and run at the same time; the last one to end writes the figures of all, as --report-only does. The
+figures are results.json, streaming.md and a plot for each vocabulary.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ VARIANTS = {
 }
 
 
-class Run:
-    """One variant with one vocabulary, going on after what its journal has."""
+class VariantRun:
+    """One variant with one vocabulary; continues after the last frame of its journal."""
 
     def __init__(
         self, network: Network, vocabulary: Vocabulary, settings: Settings, journal: RunJournal
     ) -> None:
-        """Compiles the vocabulary's prompts and puts the memory in place."""
+        """Compile the vocabulary's prompts and segment a blank image to warm up."""
         self.journal = journal
         self._vocabulary = vocabulary
         self._segmenter = in_time(network.segmenter(vocabulary, settings), settings)
@@ -67,7 +67,7 @@ class Run:
             self._segmenter.resume(CAMERA, StreamState.from_text(state))
 
     def add(self, frame: KeptFrame) -> None:
-        """Segment the next frame and keep what came of it."""
+        """Segment the next frame and keep its result."""
         wall_s, processor_s = time.perf_counter(), time.process_time()
         result = self._segment(frame)
         processor_ms = (time.process_time() - processor_s) * 1e3
@@ -101,7 +101,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is not measured yet, write the figures and print them."""
+    """Measure what is missing, write the figures and print them."""
     try:
         args = _parse(arguments)
         args.output.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Every frame through every variant that does not have it yet."""
+    """Segment every frame with every variant that lacks it."""
     torch.set_num_threads(args.threads)
     network = load_network(NetworkOptions(weights=args.weights, device=args.device))
     options = DriveOptions(seed=args.seed, frames=args.frames, rate_hz=args.rate)
@@ -140,7 +140,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def _run(
     args: argparse.Namespace, network: Network, vocabulary: Vocabulary, name: str, drive: KeptDrive
-) -> Run:
+) -> VariantRun:
     settings = VARIANTS[name].assign(args.assignments)
     job: Mapping[str, object] = {
         "vocabulary": vocabulary.name,
@@ -159,7 +159,7 @@ def _run(
         "threads": args.threads,
     }
     path = args.output / f"{vocabulary.name}.{name}{SUFFIX}"
-    return Run(network, vocabulary, settings, RunJournal(path, job))
+    return VariantRun(network, vocabulary, settings, RunJournal(path, job))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -168,7 +168,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--frames", type=int, default=1000, help="of the drive (%(default)s)")
-    parser.add_argument("--stop", type=int, help="stop after so many frames of the drive")
+    parser.add_argument("--stop", type=int, help="stop after this many frames of the drive")
     parser.add_argument("--rate", type=float, default=10.0, help="Hz (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=TEST_SEEDS[0])
     parser.add_argument("--names", default="150,1000", help="sizes of the vocabularies")
@@ -191,7 +191,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _size(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--names {text!r} is no number of names; give for example 150.")
+        raise UsageError(f"--names {text!r} is not a number of names; give for example 150.")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Vocabularies of any size around Cityscapes' classes."""
+"""Vocabularies of any size that contain the classes of Cityscapes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
 
 
 def vocabulary_of(count: int) -> Vocabulary:
-    """Cityscapes' classes under their ids and others: 150 as `training.measure` asks them.
+    """``count`` classes: those of Cityscapes under their ids, and others.
 
-    More come from the other bundled vocabularies and then from WordNet's names of things.
+    The first 150 are those of `python -m training.measure --question wide`. More come from the
+    other bundled vocabularies, then from WordNet's names of things.
     """
     base = wide_vocabulary()
     if count <= len(base.classes):
@@ -38,7 +39,7 @@ def vocabulary_of(count: int) -> Vocabulary:
 
 
 def things() -> list[str]:
-    """Single words for artifacts and animals in WordNet, spread over the alphabet."""
+    """WordNet's single words for artifacts and animals, spread over the alphabet."""
     load_wordnet()
     from nltk.corpus import wordnet
 

@@ -14,7 +14,7 @@ from activesam_ros.segmentation.baselines import Method
 from benchmarks.__main__ import main
 from benchmarks.engines import choices, engine, network
 from benchmarks.measure import images
-from benchmarks.options import Options
+from benchmarks.options import BenchmarkOptions
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = {
@@ -68,22 +68,26 @@ def test_a_row_for_each_engine(tmp_path: Path) -> None:
 
 def test_time_alone(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
-    choice = "--engine ours,asking --method full --frames 1 --warm-up 0 --only-time --size 96x64"
+    choice = (
+        "--engine ours,asking,early_exit --method full --frames 1 --warm-up 0 --only-time "
+        "--size 96x64"
+    )
     arguments = ["--weights", str(write_untrained(tmp_path)), *choice.split(), "--device", "cpu"]
     ran = benchmarks(*arguments, "--json", str(file))
     assert ran.returncode == 0, ran.stderr
     rows = json.loads(file.read_text())["rows"]
-    assert [row["engine"] for row in rows] == ["ours", "asking"]
+    assert [row["engine"] for row in rows] == ["ours", "early_exit"]
     for row in rows:
         assert (row["peak_memory_mib"], row["tflops"]) == (None, None)
         assert row["frames_per_second"] > 0
+    assert "--engine asking is deprecated; give early_exit" in ran.stderr
     assert " - " in ran.stdout
 
 
 def test_settings_act_on_our_engine(tmp_path: Path) -> None:
     weights, operations = str(write_untrained(tmp_path)), []
     for assignments in ((), ("streaming=true",)):
-        options = Options(
+        options = BenchmarkOptions(
             engines=("ours",),
             methods=(Method.ACTIVESAM,),
             device="cpu",
@@ -134,4 +138,4 @@ def test_the_reference_wants_its_packages() -> None:
 def test_the_plain_engine_has_no_fast_preset() -> None:
     ran = benchmarks("--engine", "plain", "--preset", "fast")
     assert ran.returncode == 2
-    assert "--preset fast is of the engines ours and asking alone" in ran.stderr
+    assert "--preset fast needs one of the engines ours and early_exit" in ran.stderr

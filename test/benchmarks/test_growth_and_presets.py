@@ -16,8 +16,8 @@ GROWTH = """
 import json, sys
 from dataclasses import asdict
 from benchmarks.growth import Load, measure
-from benchmarks.options import Options
-options = Options(weights=sys.argv[1], frames=1, device="cpu")
+from benchmarks.options import BenchmarkOptions
+options = BenchmarkOptions(weights=sys.argv[1], frames=1, device="cpu")
 loads = (Load(6, 2, 120, cameras=1), Load(12, 2, 120, cameras=2))
 print(json.dumps([asdict(measure(options, load)) for load in loads]))
 """

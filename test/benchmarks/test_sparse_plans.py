@@ -11,7 +11,7 @@ from torch import Tensor
 
 from activesam_ros.demo.untrained import UNTRAINED_CONFIG
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
-from benchmarks.sparse.plans import SWITCHES, WAYS, Groups, at_random, merged, plan_of
+from benchmarks.sparse.plans import SWITCHES, WAYS, TokenGroups, at_random, merged, plan_of
 
 
 def normal(*shape: int) -> Tensor:
@@ -70,7 +70,7 @@ def test_groups_are_those_of_the_paper(tokens: int, density: float) -> None:
 
 
 def test_merging_is_a_mean_and_unmerging_gives_it_to_all() -> None:
-    groups = Groups(torch.tensor([[0, 1, 0, 0, 2]]), torch.tensor([[3.0, 1.0, 1.0]]))
+    groups = TokenGroups(torch.tensor([[0, 1, 0, 0, 2]]), torch.tensor([[3.0, 1.0, 1.0]]))
     x = torch.tensor([[1.0, 5.0, 2.0, 6.0, 7.0]])[..., None]
     assert groups.mean(x)[0, :, 0].tolist() == [3, 5, 7]
     assert groups.spread(groups.mean(x))[0, :, 0].tolist() == [3, 5, 3, 3, 7]
