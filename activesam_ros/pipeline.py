@@ -17,10 +17,11 @@ from activesam_ros.sam3.acceleration.quantized import quantized
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
-from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.baselines import Method, steps_of
 from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, NEVER, Settings
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -81,8 +82,28 @@ class Network:
     def segmenter(
         self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
     ) -> Segmenter:
-        """A segmenter for the vocabulary; compiles its prompts."""
+        """A segmenter for single images of the vocabulary; compiles its prompts.
+
+        Raises SettingsError for streaming=true; see :meth:`streaming_segmenter`.
+        """
         return self.segmenter_of(self.compile(vocabulary, settings, method).table, settings, method)
+
+    def streaming_segmenter(
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+    ) -> StreamingSegmenter:
+        """A segmenter for videos; compiles the vocabulary's prompts.
+
+        It streams whatever ``settings.streaming`` says.
+        """
+        per_image = settings.replace({"streaming": False})
+        return StreamingSegmenter(self.segmenter(vocabulary, per_image, method))
+
+    def streaming_if_enabled(
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+    ) -> Segmenter | StreamingSegmenter:
+        """A segmenter that streams where ``settings.streaming`` says so."""
+        make = self.streaming_segmenter if settings.streaming else self.segmenter
+        return make(vocabulary, settings, method)
 
     def segmenter_of(
         self, table: PromptTable, settings: Settings, method: Method = Method.ACTIVESAM
@@ -134,7 +155,7 @@ def compile_vocabulary(
     device: torch.device,
 ) -> CompiledPrompts:
     """The prompt table that a method needs; the image model is not involved."""
-    style = PromptStyle.EXPANDED if recipe(method).expands else PromptStyle.PLAIN
+    style = PromptStyle.EXPANDED if steps_of(method).expands else PromptStyle.PLAIN
     return compile_prompts(
         vocabulary, settings, weights, config, cache_dir, style=style, device=device
     )

@@ -19,7 +19,7 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.baselines import Method, default_settings
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, Settings
-from activesam_ros.streaming.streams import StreamingSegmenter, in_time
+from activesam_ros.streaming.streams import StreamingSegmenter
 from benchmarks.options import EARLY_EXIT, OURS, BenchmarkOptions
 from benchmarks.oracles.plain_segmenter import PlainSegmenter
 from benchmarks.oracles.reference_network import ReferenceNetwork
@@ -118,11 +118,13 @@ def engine(choice: EngineChoice, options: BenchmarkOptions, loaded: Network) -> 
         wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
     )
     chosen = settings(options, choice, vocabulary)
-    segmenter = loaded.segmenter(vocabulary, chosen, choice.method)
+    per_image = chosen.replace({"streaming": False})
+    segmenter = loaded.segmenter(vocabulary, per_image, choice.method)
     if choice.engine == EARLY_EXIT:
-        segmenter = segmenter.reading_back()
+        segmenter = segmenter.early_exit()
     if choice.engine in OURS:
-        return _ours(in_time(segmenter, chosen)), len(vocabulary.queries)
+        streams = StreamingSegmenter(segmenter) if chosen.streaming else segmenter
+        return _ours(streams), len(vocabulary.queries)
     network = None if choice.engine == "plain" else _reference(segmenter, loaded)
     return _plain(PlainSegmenter(segmenter, network)), len(vocabulary.queries)
 

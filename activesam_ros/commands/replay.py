@@ -28,7 +28,6 @@ from activesam_ros.replay.mask_recording import output_topics, write_mask_bag
 from activesam_ros.replay.segment_frames import ReplayCount, segment_remaining
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
-from activesam_ros.streaming.streams import in_time
 
 SHOWN_PROBLEMS = 5
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
     network = load_network(network_options(args))
-    segmenter = in_time(network.segmenter(vocabulary, settings, method), settings)
+    segmenter = network.streaming_if_enabled(vocabulary, settings, method)
     job = {
         "recording": files_identity(recording.files),
         "topics": ", ".join(topics),

@@ -1,4 +1,4 @@
-"""Which queries to decode (methods.md section 2, preview)."""
+"""Step 2: which queries to decode (methods.md section 2, preview)."""
 
 from __future__ import annotations
 

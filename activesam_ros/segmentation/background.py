@@ -1,4 +1,4 @@
-"""Which pixels are background (methods.md section 2, calibration, and section 3)."""
+"""Step 5: which pixels are background (methods.md section 2, calibration, and section 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Scores this near a limit may fall on either side of it by rounding.
+# Scores this close to a limit may fall on either side of it by rounding.
 ROUNDING = 1e-6
 
 
@@ -18,24 +18,24 @@ def margin_aware(best: Tensor, second: Tensor, threshold: float, exponent: float
 
 
 def below_threshold(best: Tensor, threshold: float) -> Tensor:
-    """The baselines' rule: bool [H, W] where the best class score is under the threshold."""
+    """The baselines' rule: bool [H, W] where the best class score is below the threshold."""
     return best < threshold
 
 
 @dataclass(frozen=True)
 class Background:
-    """The rule of a method with its settings; exponent: None for the baselines' rule."""
+    """The background rule of a method; exponent: None for the baselines' rule."""
 
     threshold: float
     exponent: float | None
 
     @property
     def needs_second(self) -> bool:
-        """Whether the second best class's score counts."""
+        """Whether the rule reads the second best class score."""
         return self.threshold > 0 and self.exponent is not None
 
     def empty(self, best: Tensor, second: Tensor) -> Tensor | None:
-        """bool [H, W], True = background; None where there is no background."""
+        """bool [H, W], True = background; None where the rule is off."""
         if self.threshold <= 0:
             return None
         if self.exponent is None:
@@ -43,14 +43,14 @@ class Background:
         return margin_aware(best, second, self.threshold, self.exponent)
 
     def settled_below(self, best: Tensor, second: Tensor, *, recurring: bool = False) -> Tensor:
-        """float32 [H, W]: a further class that scores less changes neither best nor the label.
+        """[H, W]: a further class that scores less changes neither ``best`` nor the label.
 
-        Nor does leaving it out of ``second`` change what classes that come later do. With b, s the
-        best two and T = t ** exponent: where b * sqrt(b - s) >= T now, it remains so as long as
-        s <= b - (T / b) ** 2.
+        It may also be left out of ``second`` without changing the effect of later classes. With b
+        and s the best two scores and T = t ** exponent: where b * sqrt(b - s) >= T holds now, it
+        still holds while s <= b - (T / b) ** 2.
 
-        recurring: the best class itself may score more later. A background pixel can then become
-        the class's, or not, by what is second.
+        recurring: the best class itself may score more later. Whether a background pixel then
+        becomes that class depends on ``second``.
         """
         if not self.needs_second:
             return best
@@ -58,10 +58,10 @@ class Background:
         return torch.where(empty, second, settled) if recurring else settled
 
     def labels_settled_below(self, best: Tensor, second: Tensor) -> Tensor:
-        """As settled_below for the label alone, if no later class can score more anywhere either.
+        """As settled_below, for the label alone and if no later class scores more at any pixel.
 
-        A background pixel stays one as long as nothing scores the threshold, or, since
-        b * sqrt(b - s) <= b ** 1.5, T ** (2 / 3).
+        A background pixel stays background while nothing scores the threshold, or, as
+        b * sqrt(b - s) <= b ** 1.5, while nothing scores T ** (2 / 3).
         """
         if self.threshold <= 0:
             return best
@@ -72,7 +72,7 @@ class Background:
         return torch.where(empty, settled.clamp(min=never), settled)
 
     def _settled(self, best: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """What settled_below gives of the margin-aware rule, and bool [H, W], True = background."""
+        """settled_below of the margin-aware rule [H, W], and bool [H, W], True = background."""
         assert self.exponent is not None
         limit = self.threshold**self.exponent
         empty = margin_aware(best, second, self.threshold, self.exponent)

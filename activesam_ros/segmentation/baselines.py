@@ -1,4 +1,4 @@
-"""ActiveSAM and what must run beside it, as variations of one frame's way."""
+"""The methods, ActiveSAM and those it is compared with, as variations of a frame's way."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from activesam_ros.segmentation.fuse import fused_weights, instance_weights
 from activesam_ros.settings import Settings
 
 BASELINE_CONFIDENCE_THRESHOLD = 0.5
+# docs/performance.md has what each part of the preset fast costs and gains.
+FAST_FUSION_DENSITY = 0.4
 
 
 class Method(enum.Enum):
@@ -23,11 +25,11 @@ class Method(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MethodSteps:
     """How a method differs from the others.
 
-    previews: prune the vocabulary; expands: extend prompts by context tokens; one_by_one: decode
-    each query alone; weigh: what the maps of a query count; calibrates: margin-aware background
+    previews: prune the vocabulary. expands: extend prompts by context tokens. one_by_one: decode
+    each query alone. weigh: how much the maps of a query count. calibrates: margin-aware background
     instead of a plain threshold.
     """
 
@@ -43,17 +45,17 @@ class Recipe:
         return Background(settings.background_threshold, exponent)
 
 
-def recipe(method: Method) -> Recipe:
-    """The recipe of a method; ``full`` is ActiveSAM without the preview's pruning."""
+def steps_of(method: Method) -> MethodSteps:
+    """The steps of a method; ``full`` is ActiveSAM without the preview's pruning."""
     if method in (Method.ACTIVESAM, Method.FULL):
-        return Recipe(
+        return MethodSteps(
             previews=method is Method.ACTIVESAM,
             expands=True,
             one_by_one=False,
             weigh=fused_weights,
             calibrates=True,
         )
-    return Recipe(
+    return MethodSteps(
         previews=False,
         expands=False,
         one_by_one=True,
@@ -63,7 +65,15 @@ def recipe(method: Method) -> Recipe:
 
 
 def default_settings(method: Method) -> Settings:
-    """The published settings of a method, which the user's own go over."""
+    """The published settings of a method, which the user's own override."""
     if method in (Method.SEGEARTH, Method.SAM3):
         return Settings(confidence_threshold=BASELINE_CONFIDENCE_THRESHOLD)
     return Settings()
+
+
+def preset_settings(settings: Settings) -> Settings:
+    """``settings`` with what their preset changes; its eight-bit layers are the network's part."""
+    if settings.preset == "exact":
+        return settings
+    density = min(settings.fusion_density, FAST_FUSION_DENSITY)
+    return settings.replace({"fusion_density": density})

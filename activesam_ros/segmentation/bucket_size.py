@@ -1,6 +1,6 @@
-"""How many queries go through the network at once where the settings leave that open.
+"""How many queries go through the network at once with ``bucket_size: auto``.
 
-Every size gives the same result within rounding; more queries take more memory.
+The size does not change the result beyond rounding; larger buckets take more memory.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import torch
 
 from activesam_ros.sam3.config import Sam3Config
 
-# The published size; larger buckets are no faster.
+# The published size; larger buckets are not faster.
 LARGEST = 32
-# Of the free memory; the rest is for the image encoder, the mask head and other programs.
+# Share of the free memory; image encoder, mask head and other programs need the rest.
 SHARE = 0.25
 
-# Free memory of a device [bytes], None where it does not limit the size.
+# Free memory of a device [bytes], None where memory does not limit the bucket size.
 FreeMemory = Callable[[torch.device], "int | None"]
 
 
 def free_memory(device: torch.device) -> int | None:
-    """What a GPU has left, with what PyTorch holds there unused [bytes]; None on a CPU."""
+    """Free memory of a GPU, including what PyTorch holds unused [bytes]; None on a CPU."""
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
@@ -29,18 +29,18 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def query_bytes(config: Sam3Config, dtype: torch.dtype, resolution: int) -> int:
-    """What one more query in a bucket takes at its peak, inside the fusion encoder's MLP [bytes].
+    """Peak memory of one more query in a bucket, in the fusion encoder's MLP [bytes].
 
-    resolution: side of the image that the network sees [px].
+    resolution: side of the square that the network sees [px].
     """
     tokens = (resolution // config.patch_size) ** 2
     return tokens * (config.ffn_dim + 6 * config.d_model) * dtype.itemsize
 
 
 def automatic(free: int | None, bytes_per_query: int) -> int:
-    """The largest power of two up to 32 that fits a quarter of ``free`` bytes, at least 1.
+    """The largest power of two up to 32 whose queries fit a quarter of ``free`` bytes; at least 1.
 
-    32 where free is None: on a CPU.
+    32 where ``free`` is None, on a CPU.
     """
     size = LARGEST
     while free is not None and size > 1 and size * bytes_per_query > SHARE * free:

@@ -1,8 +1,8 @@
-"""Full-resolution decoding of active queries (methods.md section 2, decode), in two steps.
+"""Step 3: decode the active queries at full resolution (methods.md section 2, decode).
 
-First every query is asked, in buckets: what the decoder says of it, and so how much it can score at
-most. Then maps are made, of the queries that can score most first, and the caller stops where no
-further query can change anything.
+First the decoder runs on all queries, in buckets. Its logits bound what each query can score. Then
+mask maps are made, of the queries with the highest bounds first, and the caller stops as soon as no
+further query can change the result.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.mask_head import instance_masks
 from activesam_ros.sam3.model import Answers, ImageFeatures, Prompts, Sam3ImageModel, joined
 from activesam_ros.segmentation.fuse import Evidence
-from activesam_ros.segmentation.layers import Layers
+from activesam_ros.segmentation.score_maps.weighted_maps import WeightedMaps
 from activesam_ros.segmentation.transfer import Transfer
 
-# Queries whose maps are made at once: few, since all of them are made where one may be needed.
+# Queries whose maps are made at once: few, since all of them are made even if one suffices.
 MAP_GROUP = 4
-# The fused image tokens of so many queries are kept from the first step for the second; those of
-# the others are computed anew where they are needed, so that memory does not grow with queries.
+# The decoder's output is kept for so many queries; that of the others is computed anew where their
+# maps are made, so that memory does not grow with the number of queries.
 KEPT_ANSWERS = 64
 
-# (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K, 1 + Q], what
-# the semantic map and each object's map count in a score map; 0 for those that do not.
+# (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K, 1 + Q]: the
+# weight of the semantic map and of each object's map in a score map, 0 for maps that do not count.
 Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
 class Decoding:
-    """The queries of one image, asked; their maps are made on request, in groups.
+    """The decoded queries of one image, whose maps are made on request, in groups.
 
-    A place is a query's in the list of those asked, a rank its place in descending order of how
-    much it can score at most; groups are of consecutive ranks. What does not say that it waits for
-    the device only asks the device for more.
+    A query's *place* is its index in the list of active queries. Its *rank* is its place in
+    descending order of its bound. Groups have consecutive ranks. Methods are asynchronous unless
+    they say that they synchronise.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Decoding:
         weigh: Weigh,
         transfer: Transfer,
     ) -> None:
-        """Ask ``queries``, at least one, of one image; does not wait.
+        """Decode ``queries``, at least one, for one image; asynchronous.
 
         An object's probability is sigmoid(logit) x sigmoid(presence logit) (methods.md section 1).
         """
@@ -64,14 +64,14 @@ class Decoding:
         self._weigh = weigh
         self._transfer = transfer
         self._group = min(MAP_GROUP, bucket_size)
-        self._index = transfer.send(torch.tensor(queries))
+        self._index = transfer.send(torch.tensor(queries))  # [K]
         presences, weights, bounds = [], [], []
         parts: list[Answers] = []
         places: list[Tensor] = []
         for start in range(0, len(queries), bucket_size):
             stop = min(start + bucket_size, len(queries))
-            answers = self._ask(self._index[start:stop])
-            presence, weight = self._weighed(answers)
+            answers = self._decode(self._index[start:stop])
+            presence, weight = self._weights_of(answers)  # [bucket], [bucket, 1 + Q]
             presences.append(presence)
             weights.append(weight)
             bounds.append(weight.amax(dim=1))
@@ -82,11 +82,11 @@ class Decoding:
                 best = torch.cat(bounds)[kept].topk(KEPT_ANSWERS).indices
                 parts, places = [joined(parts).of(best)], [kept[best]]
         self._kept = joined(parts)
-        self._kept_places = torch.cat(places)
-        self._weights = torch.cat(weights)
-        self._bounds, self._ranked = torch.cat(bounds).sort(descending=True, stable=True)
+        self._kept_places = torch.cat(places)  # [kept]
+        self._weights = torch.cat(weights)  # [K, 1 + Q]
+        self._bounds, self._ranked = torch.cat(bounds).sort(descending=True, stable=True)  # [K]
         self.presence = torch.cat(presences)
-        """float32 [K], probability of each query, on the device."""
+        """float32 [K], or float64 where the model is: probability of each query, on the device."""
 
     def groups(self) -> Iterator[slice]:
         """The ranks of each group."""
@@ -94,14 +94,17 @@ class Decoding:
             yield slice(start, min(start + self._group, len(self._queries)))
 
     def bound(self, ranks: slice) -> float:
-        """The most that this and every later group can score at any pixel; waits."""
+        """The highest score that this and all later groups can reach at any pixel; synchronises."""
         return self._ranking.bounds[int(ranks.start)]
 
     def evidence(self, ranks: slice) -> Iterator[tuple[int, Evidence]]:
-        """A group's queries, by their index in the vocabulary, with what they score; waits."""
+        """The queries of a group with the maps that count; synchronises.
+
+        Gives each query's index in the vocabulary and its evidence.
+        """
         sources = self._sources(self._answers(ranks), ranks)
-        pixels = self._model.pixels(sources.answers, self._features.skips)
-        counts = (sources.weights <= 0).logical_not_()  # so that what is no number counts
+        pixels = self._model.pixels(sources.answers, self._features.skips)  # [P, d, Hm, Wm]
+        counts = (sources.weights <= 0).logical_not_()  # [P, 1 + Q]; NaN counts
         chosen = counts.nonzero(as_tuple=True)
         sizes = counts.sum(dim=1).tolist()
         parts = zip(
@@ -113,63 +116,65 @@ class Decoding:
             strict=True,
         )
         for place, embeddings, kernels, offsets, weights in parts:
-            maps = at_least_float32(instance_masks(embeddings, kernels, offsets))
+            maps = at_least_float32(instance_masks(embeddings, kernels, offsets))  # [n, Hm, Wm]
             yield self._queries[place], Evidence(maps, weights)
 
-    def layers(self, ranks: slice) -> tuple[Tensor, Layers]:
-        """As :meth:`evidence`: queries int64 [P], and every map, whether it counts or not.
+    def weighted_maps(self, ranks: slice) -> tuple[Tensor, WeightedMaps]:
+        """The queries of a group, int64 [P], with all their maps, also those that do not count.
 
-        Waits where not every answer was kept.
+        Synchronises where the decoder's output is not kept for every query.
         """
         if self._all_kept:
             sources = self._all_sources.part(ranks)
         else:
             sources = self._sources(self._answers(ranks), ranks)
-        pixels = self._model.pixels(sources.answers, self._features.skips)
-        embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)  # channels lie innermost: no copy
-        maps = torch.bmm(sources.kernels, embeddings.transpose(1, 2))
-        maps = maps.unflatten(-1, pixels.shape[-2:])
-        return sources.queries, Layers.of(maps, sources.offsets, sources.weights)
+        pixels = self._model.pixels(sources.answers, self._features.skips)  # [P, d, Hm, Wm]
+        # Channels are innermost in memory, so this is a view: [P, Hm * Wm, d].
+        embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)
+        maps = torch.bmm(sources.kernels, embeddings.transpose(1, 2))  # [P, 1 + Q, Hm * Wm]
+        maps = maps.unflatten(-1, pixels.shape[-2:])  # [P, 1 + Q, Hm, Wm]
+        return sources.queries, WeightedMaps.of(maps, sources.offsets, sources.weights)
 
     @property
     def _all_kept(self) -> bool:
         return len(self._kept_places) == len(self._queries)
 
     @functools.cached_property
-    def _all_sources(self) -> _Sources:
-        """By rank, at once: what is small is slow in parts."""
+    def _all_sources(self) -> _MapSources:
+        """The sources of all queries by rank: small tensors are faster to make all at once."""
         return self._sources(self._kept.of(self._ranked), slice(None))
 
     @functools.cached_property
     def _ranking(self) -> _Ranking:
+        """Synchronises."""
         bounds, ranked = self._transfer.receive(self._bounds, self._ranked)
         return _Ranking(bounds.tolist(), ranked.tolist())
 
     @functools.cached_property
     def _row(self) -> dict[int, int]:
-        """Where the answers that were kept are, by place."""
+        """The row of each kept place in the decoder's output; synchronises."""
         (places,) = self._transfer.receive(self._kept_places)
         return {place: row for row, place in enumerate(places.tolist())}
 
-    def _ask(self, index: Tensor) -> Answers:
-        """The answers to the queries of int64 [P]."""
+    def _decode(self, index: Tensor) -> Answers:
+        """The decoder's output for the queries with these indices, int64 [P]."""
         return self._model.answer(self._features, self._prompts[index])
 
-    def _weighed(self, answers: Answers) -> tuple[Tensor, Tensor]:
-        """Presence [P], and what every map counts [P, 1 + Q]."""
-        presence = at_least_float32(answers.presence_logits).sigmoid()
-        probabilities = at_least_float32(answers.logits).sigmoid() * presence[:, None]
+    def _weights_of(self, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Presence [P], and the weight of every map [P, 1 + Q]."""
+        presence = at_least_float32(answers.presence_logits).sigmoid()  # [P]
+        probabilities = at_least_float32(answers.logits).sigmoid() * presence[:, None]  # [P, Q]
         kept = probabilities > self._confidence_threshold
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
-    def _sources(self, answers: Answers, ranks: slice) -> _Sources:
-        """What the maps of the queries with these ranks, and answers, are made from."""
+    def _sources(self, answers: Answers, ranks: slice) -> _MapSources:
+        """What the maps of the queries with these ranks are made from."""
         ranked = self._ranked[ranks]
         kernels, offsets = self._model.mask_head.kernels(answers.hidden)
-        return _Sources(answers, kernels, offsets, self._weights[ranked], self._index[ranked])
+        return _MapSources(answers, kernels, offsets, self._weights[ranked], self._index[ranked])
 
     def _answers(self, ranks: slice) -> Answers:
-        """Kept, or computed once more; waits unless all were kept."""
+        """The decoder's output, kept or computed anew; synchronises unless all of it is kept."""
         if self._all_kept:
             return self._kept.of(self._ranked[ranks])
         places = self._ranking.places[ranks]
@@ -179,7 +184,7 @@ class Decoding:
         if rows:
             parts.append(self._kept.of(self._transfer.send(torch.tensor(rows))))
         if gone:
-            parts.append(self._ask(self._index[self._transfer.send(torch.tensor(gone))]))
+            parts.append(self._decode(self._index[self._transfer.send(torch.tensor(gone))]))
         answers = joined(parts)
         if not rows or not gone:
             return answers
@@ -189,15 +194,16 @@ class Decoding:
 
 
 class _Ranking(NamedTuple):
-    """On the host: bounds in descending order, and the places of the queries they are of."""
+    """On the host, by rank: bounds in descending order, and the place of each query."""
 
     bounds: list[float]
     places: list[int]
 
 
-class _Sources(NamedTuple):
-    """What maps are made from: of each the kernel [P, 1 + Q, d], the offset and the weight
-    [P, 1 + Q]; queries: int64 [P].
+class _MapSources(NamedTuple):
+    """What the maps of P queries are made from.
+
+    kernels: [P, 1 + Q, d]; offsets, weights: [P, 1 + Q]; queries: int64 [P].
     """
 
     answers: Answers
@@ -206,11 +212,10 @@ class _Sources(NamedTuple):
     weights: Tensor
     queries: Tensor
 
-    def part(self, ranks: slice) -> _Sources:
+    def part(self, ranks: slice) -> _MapSources:
         """Some of the queries, as views."""
-        answers = Answers(*(part[ranks] for part in self.answers))
-        return _Sources(
-            answers,
+        return _MapSources(
+            Answers(*(part[ranks] for part in self.answers)),
             self.kernels[ranks],
             self.offsets[ranks],
             self.weights[ranks],

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 import torch
 
 from activesam_ros.segmentation.bucket_size import FreeMemory, free_memory
-from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.sparsity.attention import PatternAttention
 
 
 @dataclass(frozen=True)
 class DeviceSupport:
-    """The faster ways of one device, with what is known of them.
+    """The faster ways of one device, and what is known of them.
 
-    It belongs to the loaded network, so that a new segmenter, as every change of settings makes,
-    neither tries nor compares nor logs anew.
+    It belongs to the loaded network. Every change of settings makes a new segmenter, which then
+    does not try, compare and log again.
 
-    transfer: copies between the host and the device; merge: merges score maps; free_memory: asked
+    transfer: copies between the host and the device. merge: merges score maps. free_memory: called
     where the settings leave the bucket size open.
     """
 
@@ -30,10 +30,10 @@ class DeviceSupport:
 
     @classmethod
     def of(cls, device: torch.device) -> DeviceSupport:
-        """Nothing is tried yet."""
+        """The support of a device of which nothing is known yet."""
         return cls(Transfer(device))
 
     @functools.cached_property
     def attention(self) -> PatternAttention:
-        """Block-sparse attention, made when first wanted: it imports PyTorch's compiler."""
+        """Block-sparse attention, made at its first use, as it imports PyTorch's compiler."""
         return PatternAttention()

@@ -15,7 +15,7 @@ Color: TypeAlias = tuple[int, int, int]
 
 _EIGHT_BIT_IDS = 256
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-# Height of the font's capital letters at scale 1 [px].
+# Height of capital letters at scale 1 [px].
 _FONT_HEIGHT_PX = 22
 _LEGEND_PAPER: Color = (24, 24, 24)
 _LEGEND_INK: Color = (240, 240, 240)

@@ -1,4 +1,4 @@
-"""Images as the network sees them."""
+"""Images as the network sees them: uploaded, resized and scaled."""
 
 from __future__ import annotations
 
@@ -17,41 +17,39 @@ from activesam_ros.segmentation.transfer import Transfer
 def upload(image: NDArray[np.uint8], transfer: Transfer) -> Tensor:
     """uint8 RGB [H, W, 3] -> uint8 [1, 3, H, W] on the device of ``transfer``.
 
-    Raises ImageError when the array is not a colour image of at least one pixel.
+    Raises ImageError when the array is not an RGB image of at least one pixel.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(
             f"An image must be uint8 RGB of shape [H, W, 3], not {image.dtype} {image.shape}."
         )
     if not image.flags.writeable or not image.flags.c_contiguous:
-        image = image.copy()  # torch can share neither read-only nor reversed memory
+        image = image.copy()  # torch shares neither read-only memory nor negative strides
     return transfer.send(torch.from_numpy(image)).permute(2, 0, 1)[None]
 
 
 def network_pixels(image: Tensor, resolution: int, dtype: torch.dtype) -> Tensor:
     """uint8 [B, 3, H, W] -> [B, 3, resolution, resolution] in -1..1.
 
-    Antialiased bilinear, rounded to whole grey levels in between, as SAM 3 was trained.
+    Antialiased bilinear, rounded to whole grey levels before scaling, as SAM 3 was trained.
     """
     size = (resolution, resolution)
     precise = torch.promote_types(dtype, torch.float32)
     if image.device.type == "cpu":
         levels = F.interpolate(image, size=size, mode="bilinear", antialias=True).to(precise)
     else:
-        # Only the CPU resizes uint8; its rounding is done by hand.
+        # Only the CPU kernel resizes uint8; other devices round here.
         levels = F.interpolate(image.to(precise), size=size, mode="bilinear", antialias=True)
         levels.round_().clamp_(0, 255)
-    return levels.mul_(1 / 255).sub_(0.5).div_(0.5).to(dtype)  # in place: memory is what it costs
+    # In place, as memory bandwidth is the cost: [B, 3, resolution, resolution].
+    return levels.mul_(1 / 255).sub_(0.5).div_(0.5).to(dtype)
 
 
 class NetworkInputs:
-    """Some images as the network sees them, each made once for each resolution that is asked for.
-
-    They stay in memory with this object.
-    """
+    """Images as the network sees them, each made once per resolution and kept with this object."""
 
     def __init__(self, images: Sequence[Tensor], dtype: torch.dtype) -> None:
-        """``images``: uint8 [1, 3, H, W] each, of any sizes."""
+        """images: uint8 [1, 3, H, W] each, of any size."""
         self._images = images
         self._dtype = dtype
         self._made: dict[tuple[int, int], Tensor] = {}

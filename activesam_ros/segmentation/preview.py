@@ -1,23 +1,37 @@
-"""The cheap look at the whole vocabulary (methods.md section 2, preview)."""
+"""Step 1: the presence of queries at low resolution (methods.md section 2, preview)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
 
 from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.model import ImageTokens, Prompts, Sam3ImageModel
+from activesam_ros.segmentation.transfer import PendingCopy, Transfer
 
 
-def presence_probabilities(
-    model: Sam3ImageModel, features: ImageTokens, prompts: Prompts, bucket_size: int
-) -> Tensor:
-    """Presence probability of every prompt in one image -> [K] on the model's device.
+def preview(
+    model: Sam3ImageModel,
+    images: Sequence[ImageTokens],
+    previewed: Sequence[Sequence[int]],
+    prompts: Prompts,
+    bucket_size: int,
+    transfer: Transfer,
+) -> PendingCopy:
+    """Begin to find the presence probability of the previewed queries; asynchronous.
 
-    float32, or float64 where the model is.
+    previewed: for each of ``images``, which of the ``prompts``, ascending and at least one. Gives
+    for each image float32 [queries], or float64 where the model is.
     """
-    logits = [
-        model.presence(features, prompts[start : start + bucket_size])[0]
-        for start in range(0, len(prompts), bucket_size)
-    ]
-    return at_least_float32(torch.cat(logits)).sigmoid()
+    presence = []
+    for tokens, queries in zip(images, previewed, strict=True):
+        chosen = prompts
+        if len(queries) < len(prompts):
+            chosen = prompts[transfer.send(torch.tensor(queries))]
+        logits = [
+            model.presence(tokens, chosen[start : start + bucket_size])[0]
+            for start in range(0, len(chosen), bucket_size)
+        ]
+        presence.append(at_least_float32(torch.cat(logits)).sigmoid())  # [queries]
+    return transfer.begin(*presence)

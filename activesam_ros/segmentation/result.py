@@ -1,17 +1,19 @@
-"""What a frame's segmentation gives back."""
+"""The result of segmenting a frame."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.prompts.vocabulary import Vocabulary
+
 
 class Reason(enum.IntEnum):
-    """Why a class is active; the numbers of ActiveClass.msg."""
+    """Why a class is active; the numbers are those of ActiveClass.msg."""
 
     UNPRUNED = 0
     PREVIEWED = 1
@@ -19,12 +21,17 @@ class Reason(enum.IntEnum):
     CARRIED = 3
 
 
+# Of a class with several active queries the first of these counts.
+_REASONS_BY_RANK = (Reason.UNPRUNED, Reason.CARRIED, Reason.PREVIEWED, Reason.PINNED)
+
+
 @dataclass(frozen=True, slots=True)
 class ActiveClass:
     """A class that was decoded in this frame, or that has pixels in it.
 
-    ``presence`` is the highest presence probability among its decoded queries at full resolution,
-    None where none was decoded (a background label written by the calibration).
+    presence: the highest presence probability among its decoded queries at full resolution, None
+    where no query was decoded (a background label that the calibration wrote). pixels: how many
+    pixels carry its label.
     """
 
     id: int
@@ -36,7 +43,7 @@ class ActiveClass:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Outputs beyond the label map, computed only where asked for."""
+    """Outputs beyond the label map, computed only where wanted."""
 
     confidence: bool = False
     scores: bool = False
@@ -44,15 +51,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """One frame's result.
+    """The result of one frame.
 
-    labels: [H, W] uint8 (all ids up to 255) or uint16; values are class ids.
-    presence: per query of the vocabulary the preview's presence probability, None if not previewed.
+    labels: [H, W] uint8 (if all ids are at most 255) or uint16; values are class ids.
+    presence: per query of the vocabulary its presence probability in the preview, None if it was
+    not previewed.
     active_queries: ascending indices of the decoded queries.
     classes: active classes in vocabulary order.
-    timings_ms: wall time per stage, with "total".
+    timings_ms: time per stage, with "total".
     confidence: [H, W] uint8, best class score x 255, where wanted.
-    scores: [classes, H, W] float16 class scores in vocabulary order, where wanted.
+    scores: [classes, H, W] float16, class scores in vocabulary order, where wanted.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -62,3 +70,32 @@ class Segmentation:
     timings_ms: Mapping[str, float]
     confidence: NDArray[np.uint8] | None = None
     scores: NDArray[np.float16] | None = None
+
+
+def active_classes(
+    vocabulary: Vocabulary,
+    reasons: Mapping[int, Reason],
+    presence: Mapping[int, float],
+    pixels: Sequence[int],
+) -> tuple[ActiveClass, ...]:
+    """The active classes of a frame, in vocabulary order.
+
+    reasons, presence: of every decoded query. pixels: how many pixels carry each id.
+    """
+    best: dict[int, float] = {}
+    found: dict[int, list[Reason]] = {}
+    for query, reason in reasons.items():
+        index = vocabulary.query_class[query]
+        best[index] = max(best.get(index, 0.0), presence[query])
+        found.setdefault(index, []).append(reason)
+    return tuple(
+        ActiveClass(
+            id=entry.id,
+            name=entry.name,
+            presence=best.get(index),
+            pixels=pixels[entry.id],
+            reason=min(found.get(index, [Reason.UNPRUNED]), key=_REASONS_BY_RANK.index),
+        )
+        for index, entry in enumerate(vocabulary.classes)
+        if index in best or pixels[entry.id]
+    )

@@ -1,4 +1,4 @@
-"""One frame's way through the method: preview, active set, decode, fuse, background."""
+"""A frame's way through the method: preview, active set, decode, fuse, background."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageFeatures, ImageTokens, Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
-from activesam_ros.segmentation.background import Background
-from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.baselines import Method, preset_settings, steps_of
 from activesam_ros.segmentation.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.decode import KEPT_ANSWERS, Decoding
 from activesam_ros.segmentation.device_support import DeviceSupport
-from activesam_ros.segmentation.fuse import ClassScores, Evidence, label_pixels
+from activesam_ros.segmentation.fuse import ClassScores, label_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
-from activesam_ros.segmentation.presets import effective
-from activesam_ros.segmentation.preview import presence_probabilities
-from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation, Wanted
+from activesam_ros.segmentation.preview import preview
+from activesam_ros.segmentation.result import Reason, Segmentation, Wanted, active_classes
 from activesam_ros.segmentation.timing import StageTimer
-from activesam_ros.segmentation.transfer import Arrival
+from activesam_ros.segmentation.transfer import PendingCopy
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -36,14 +34,13 @@ LABELS_ONLY = Wanted()
 MAX_CLASSES_UINT8 = 255
 MAX_ID_UINT8 = 255
 
-# Of a class with several queries; the first holds.
-_REASONS_BY_RANK = (Reason.UNPRUNED, Reason.CARRIED, Reason.PREVIEWED, Reason.PINNED)
-
 
 class Segmenter:
-    """Segments images of any size with one model, one vocabulary and one set of settings.
+    """Segments images of any size with one network, one vocabulary and one set of settings.
 
-    Immutable and cheap to construct: for new settings or prompts make another on the same model.
+    Each image is segmented by itself; StreamingSegmenter carries the active set from frame to
+    frame. Immutable and cheap to construct: for other settings or prompts make another one on the
+    same network.
     """
 
     def __init__(
@@ -52,33 +49,37 @@ class Segmenter:
         prompts: PromptTable,
         settings: Settings,
         method: Method = Method.ACTIVESAM,
-        plan: ImagePlan | None = None,
+        *,
         support: DeviceSupport | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
-        plan: takes the place of what the settings say about sparsity. support: of the model's
-        device; give the loaded network's, so that what is known of faster ways outlives settings.
+        support: of the model's device. Give that of the loaded network, so that what is known of
+        faster ways outlives the settings.
 
-        Raises SettingsError when a resolution is not a multiple of the patch size or a setting does
-        not fit the network, VocabularyError when a pinned name is not in the vocabulary.
+        Raises SettingsError when ``streaming`` is on, a resolution is not a multiple of the patch
+        size or a setting does not fit the network; VocabularyError when a pinned name is not in the
+        vocabulary.
         """
+        if settings.streaming:
+            raise SettingsError(
+                "streaming=true carries the active set from frame to frame, which a Segmenter does "
+                "not do; make a StreamingSegmenter (network.streaming_segmenter), or set "
+                "streaming=false."
+            )
         self.model = model
         self.prompts = prompts
         self.settings = settings
         self.method = method
-        self._recipe = recipe(method)
-        vocabulary = prompts.vocabulary
-        self._classes = vocabulary.classes
-        self._query_class = vocabulary.query_class
-        self._ids = [entry.id for entry in self._classes]
-        self.pinned_queries = vocabulary.pinned_queries(settings.pinned)
+        self._steps = steps_of(method)
+        self._vocabulary = prompts.vocabulary
+        self._query_class = prompts.vocabulary.query_class
+        self._ids = [entry.id for entry in prompts.vocabulary.classes]
+        self.pinned_queries = prompts.vocabulary.pinned_queries(settings.pinned)
         config = model.config
         self.support = support or DeviceSupport.of(model.device)
-        if plan is None:
-            plan = image_plan(effective(settings), config, lambda: self.support.attention)
-        self.plan = plan
+        self.plan = image_plan(preset_settings(settings), config, lambda: self.support.attention)
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
         two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
         self.preview_resolution = _resolution(
@@ -92,52 +93,62 @@ class Segmenter:
             if isinstance(settings.bucket_size, str)
             else settings.bucket_size
         )
-        self._transfer = self.support.transfer
-        self._merge = self.support.merge
-        self._most_unread = KEPT_ANSWERS
+        # With more active queries than this the maps are made only as far as they can show.
+        self._early_exit_above = KEPT_ANSWERS
         dtype = torch.uint8 if self.small_labels else torch.int32
-        self._class_id = self._transfer.send(torch.tensor(self._ids, dtype=dtype))
-        classes = torch.tensor(self._query_class, dtype=torch.int32)
-        self._class_of_query = self._transfer.send(classes)
-        self._text = Prompts(prompts.features, prompts.padding)
-        self._full = self._text
-        if self._recipe.expands:
-            self._full = Prompts(
-                torch.cat((prompts.features, prompts.context), dim=1),
-                torch.cat((prompts.padding, prompts.context_padding), dim=1),
+        send = self.support.transfer.send
+        self._class_id = send(torch.tensor(self._ids, dtype=dtype))  # [classes]
+        self._class_of_query = send(torch.tensor(self._query_class, dtype=torch.int32))  # [K]
+        self._text = Prompts(prompts.features, prompts.padding)  # [K, T, d]
+        self._expanded = self._text
+        if self._steps.expands:
+            self._expanded = Prompts(
+                torch.cat((prompts.features, prompts.context), dim=1),  # [K, T + C, d]
+                torch.cat((prompts.padding, prompts.context_padding), dim=1),  # [K, T + C]
             )
 
     @property
     def previews(self) -> bool:
-        """Whether frames are previewed: pruning is on and the vocabulary large enough."""
-        return self._recipe.previews and len(self._query_class) > self.settings.max_active
+        """Whether images are previewed: the method prunes and the vocabulary is large enough."""
+        return self._steps.previews and len(self._query_class) > self.settings.max_active
 
     @property
     def small_labels(self) -> bool:
         """Whether label maps are uint8: the number of classes and every id allow it."""
-        return len(self._classes) <= MAX_CLASSES_UINT8 and self._highest_id <= MAX_ID_UINT8
+        return len(self._ids) <= MAX_CLASSES_UINT8 and self._highest_id <= MAX_ID_UINT8
 
     @property
     def _highest_id(self) -> int:
         return max(*self._ids, self.settings.background_id)
+
+    @property
+    def _shared_encoding(self) -> bool:
+        return self.settings.preview_encoding == "shared"
 
     def with_settings(self, settings: Settings) -> Segmenter:
         """The same network, prompts and method with other settings; raises as the constructor."""
         return Segmenter(self.model, self.prompts, settings, self.method, support=self.support)
 
     def with_bucket_size(self, bucket_size: int) -> Segmenter:
-        """The same with other buckets; shares the prompts. Raises SettingsError out of range."""
+        """A copy with other buckets that shares the prompts; raises SettingsError out of range."""
         other = copy.copy(self)
         other.settings = self.settings.replace({"bucket_size": bucket_size})
         other.bucket_size = bucket_size
         return other
 
-    def reading_back(self) -> Segmenter:
-        """The same, but asking the device in every frame, after each few queries, whether further
-        ones can still be seen; on a GPU that is otherwise done with many queries only.
+    def with_plan(self, plan: ImagePlan) -> Segmenter:
+        """A copy that is sparse as ``plan`` says, whatever the settings say about sparsity."""
+        other = copy.copy(self)
+        other.plan = plan
+        return other
+
+    def early_exit(self) -> Segmenter:
+        """A copy that checks after each group whether any remaining query can still win a pixel.
+
+        Otherwise a GPU is read back for that only where more than KEPT_ANSWERS queries are active.
         """
         other = copy.copy(self)
-        other._most_unread = 0
+        other._early_exit_above = 0
         return other
 
     def segment(
@@ -148,8 +159,8 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype.
 
-        chooser: of the queries to decode, None for what a preview of this image finds. Without
-        effect where nothing is pruned.
+        chooser: chooses the active set, None for ActiveSAM's own choice. Without effect where
+        nothing is pruned.
         """
         (result,) = self.segment_batch([image], [wanted], [chooser])
         return result
@@ -163,110 +174,32 @@ class Segmenter:
     ) -> Iterator[Segmentation]:
         """Encode several images of any sizes at once and decode one after the other.
 
-        One entry of ``wanted`` and ``choosers`` an image, as for :meth:`segment`. A stage that
-        several images share counts in full for each. Yields the results in the order given, each
-        as soon as it is there; "total" is the time since the call.
+        ``wanted`` and ``choosers`` have one entry per image, as for :meth:`segment`. Yields the
+        results in the order of the images, each as soon as it is there. The time of a stage that
+        images share counts in full for each of them; "total" is the time since the call.
         """
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
-            sources = [upload(image, self._transfer) for image in images]
+            sources = [upload(image, self.support.transfer) for image in images]  # [1, 3, H, W]
             inputs = NetworkInputs(sources, self.model.dtype)
-        everything = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
-        own = [chooser or everything for chooser in choosers]
-        shared = self.settings.preview_encoding == "shared"
-        features = self._encode(inputs, len(images), timer) if shared else None
-        previewed = self._choose_preview(images, own, timer)
-        found = self._preview(inputs, previewed, features, timer)
+        own = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
+        every = [chooser or own for chooser in choosers]
+        features = self._encode(inputs, len(images), timer) if self._shared_encoding else None
+        previewed = self._choose_preview(images, every, timer)
+        presence = self._preview(inputs, previewed, features, timer)
         if features is None:
-            # Before the preview is waited for, so that a GPU has something to do meanwhile.
+            # Before the host waits for the preview, so that a GPU is not idle meanwhile.
             features = self._encode(inputs, len(images), timer)
-        choices = self._choose(own, previewed, found)
-        for place, (image, choice) in enumerate(zip(images, choices, strict=True)):
+        active = self._choose_decode(every, previewed, presence)
+        for place, (image, active_set) in enumerate(zip(images, active, strict=True)):
             size = (image.shape[0], image.shape[1])
-            yield self._finish(features.image(place), size, choice, wanted[place], timer.branch())
+            one = features.image(place)
+            yield self._segment_one(one, size, active_set, wanted[place], timer.branch())
 
     def _encode(self, inputs: NetworkInputs, images: int, timer: StageTimer) -> ImageFeatures:
         with timer.stage("encode"):
-            pixels = inputs.batch(range(images), self.resolution)
+            pixels = inputs.batch(range(images), self.resolution)  # [B, 3, S, S]
             return self.model.encode_image(pixels, self.plan)
-
-    def _finish(
-        self,
-        features: ImageFeatures,
-        size: tuple[int, int],
-        choice: _Choice,
-        wanted: Wanted,
-        timer: StageTimer,
-    ) -> Segmentation:
-        """Decode and fuse one image of ``size`` [height, width]."""
-        scores = np.zeros((len(self._classes), *size), np.float16) if wanted.scores else None
-        background = self._recipe.background(self.settings)
-        active_classes = {self._query_class[query] for query in choice.active}
-        recurring = len(active_classes) < len(choice.active)
-        totals = ClassScores(
-            size,
-            self.model.device,
-            background,
-            scores,
-            recurring=recurring,
-            dtype=torch.promote_types(self.model.dtype, torch.float32),
-        )
-        with timer.stage("decode"):
-            decoding = self._ask(features, choice.active)
-        self._add_up(totals, decoding, choice, wanted, timer)
-        with timer.stage("background"):
-            labels = self._labels(totals, background)
-            pixels = label_pixels(labels, self._highest_id)
-            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels)
-            if wanted.confidence:
-                outputs += (_confidence(totals.best),)
-        with timer.stage("summary"):
-            received = self._transfer.receive(*outputs)
-            presence = dict(zip(choice.active, received[0].tolist(), strict=True))
-            classes = self._active_classes(choice, presence, received[1].tolist())
-            label_map = received[2].numpy()
-        if choice.chooser is not None:
-            choice.chooser.finish(presence)
-        return Segmentation(
-            labels=label_map if self.small_labels else label_map.astype(np.uint16),
-            presence=choice.presence,
-            active_queries=choice.active,
-            classes=classes,
-            timings_ms=timer.finish(),
-            confidence=received[3].numpy() if wanted.confidence else None,
-            scores=scores,
-        )
-
-    def _add_up(
-        self,
-        totals: ClassScores,
-        decoding: Decoding,
-        choice: _Choice,
-        wanted: Wanted,
-        timer: StageTimer,
-    ) -> None:
-        """Make the maps of the queries and take what they score.
-
-        Where a kernel merges them and no more than some queries are active, without waiting for
-        the device; else only as long as there is something to change, for which the device is
-        asked. What every class scores is wanted of those too that cannot be seen.
-        """
-        in_layers = not wanted.scores and self._merge.fits(self.model.device)
-        unread = in_layers and len(choice.active) <= self._most_unread
-        for ranks in decoding.groups():
-            if not unread and not wanted.scores:
-                with timer.stage("fuse"):
-                    if self._cannot_show(decoding.bound(ranks), totals, wanted):
-                        return
-            if in_layers:
-                with timer.stage("masks"):
-                    queries, layers = decoding.layers(ranks)
-                with timer.stage("fuse"):
-                    totals.add_layers(self._class_of_query[queries], layers, self._merge)
-                continue
-            for query, evidence in self._decoded(decoding.evidence(ranks), timer):
-                with timer.stage("fuse"):
-                    totals.add(self._query_class[query], evidence)
 
     def _choose_preview(
         self, images: Sequence[NDArray[np.uint8]], choosers: Sequence[Chooser], timer: StageTimer
@@ -280,125 +213,172 @@ class Segmenter:
                 for chooser, image in zip(choosers, images, strict=True)
             ]
 
-    def _choose(
-        self, choosers: Sequence[Chooser], previewed: Sequence[Sequence[int]], found: Arrival
-    ) -> list[_Choice]:
-        """Which queries to decode: all of them, or what the choosers take."""
-        queries = len(self._query_class)
-        if not self.previews:
-            unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
-            return [_Choice(unpruned, (None,) * queries, None) for _ in choosers]
-        arrived = iter(found.wait())
-        choices = []
-        for chooser, looked in zip(choosers, previewed, strict=True):
-            presence = next(arrived) if looked else torch.empty(0)
-            known = dict(zip(looked, presence.tolist(), strict=True))
-            choices.append(
-                _Choice(
-                    chooser.choose_decode(presence), tuple(map(known.get, range(queries))), chooser
-                )
-            )
-        return choices
-
     def _preview(
         self,
         inputs: NetworkInputs,
         previewed: Sequence[Sequence[int]],
         shared: ImageFeatures | None,
         timer: StageTimer,
-    ) -> Arrival:
-        """Presence probability of the queries to preview, of each image that has some, float32.
+    ) -> PendingCopy:
+        """Begin to preview those images that have queries to preview.
 
-        shared: what the images were encoded to for decoding and is to be previewed; None to encode
-        them once more, smaller.
+        shared: the encoding made for decoding, to be previewed too; None to encode the images once
+        more at preview_resolution.
         """
-        places = [place for place, looked in enumerate(previewed) if looked]
-        features: ImageTokens | None = shared
-        if shared is None and places:
+        places = [place for place, queries in enumerate(previewed) if queries]
+        if not places:
+            return self.support.transfer.begin()
+        tokens: list[ImageTokens]
+        if shared is not None:
+            tokens = [shared.image(place) for place in places]
+        else:
             with timer.stage("preview_encode"):
-                pixels = inputs.batch(places, self.preview_resolution)
-                features = self.model.encode_tokens(pixels, self.plan)
-        if features is None or not places:
-            return self._transfer.begin()
+                pixels = inputs.batch(places, self.preview_resolution)  # [B', 3, S', S']
+                encoded = self.model.encode_tokens(pixels, self.plan)
+                tokens = [encoded.image(order) for order in range(len(places))]
+        queries = [previewed[place] for place in places]
         with timer.stage("preview"):
-            found = []
-            for order, place in enumerate(places):
-                prompts = self._text
-                if len(previewed[place]) < len(prompts):
-                    prompts = prompts[self._transfer.send(torch.tensor(previewed[place]))]
-                one = features.image(order if shared is None else place)
-                found.append(presence_probabilities(self.model, one, prompts, self.bucket_size))
-            return self._transfer.begin(*found)
-
-    def _ask(self, features: ImageFeatures, active: Sequence[int]) -> Decoding:
-        return Decoding(
-            self.model,
-            features,
-            self._full,
-            active,
-            bucket_size=1 if self._recipe.one_by_one else self.bucket_size,
-            confidence_threshold=self.settings.confidence_threshold,
-            weigh=self._recipe.weigh,
-            transfer=self._transfer,
-        )
-
-    def _cannot_show(self, bound: float, totals: ClassScores, wanted: Wanted) -> bool:
-        """Whether queries that score at most ``bound`` can change nothing that is wanted."""
-        return bound <= 0 or bound < totals.settled_below(labels_only=not wanted.confidence)
-
-    def _decoded(
-        self, group: Iterator[tuple[int, Evidence]], timer: StageTimer
-    ) -> Iterator[tuple[int, Evidence]]:
-        while True:
-            with timer.stage("masks"):
-                query = next(group, None)
-            if query is None:
-                return
-            yield query
-
-    def _labels(self, totals: ClassScores, background: Background) -> Tensor:
-        """Class ids [H, W], uint8 where those suffice, else int32."""
-        # several times as fast as ids[totals.index]
-        labels = self._class_id.index_select(0, totals.index.flatten()).view_as(totals.index)
-        empty = background.empty(totals.best, totals.second)
-        return labels if empty is None else labels.masked_fill_(empty, self.settings.background_id)
-
-    def _active_classes(
-        self, choice: _Choice, presence: Mapping[int, float], pixels: Sequence[int]
-    ) -> tuple[ActiveClass, ...]:
-        """presence: of every query that was decoded; pixels: of every id."""
-        best: dict[int, float] = {}
-        reasons: dict[int, list[Reason]] = {}
-        for query, reason in choice.reasons.items():
-            index = self._query_class[query]
-            best[index] = max(best.get(index, 0.0), presence[query])
-            reasons.setdefault(index, []).append(reason)
-        return tuple(
-            ActiveClass(
-                id=entry.id,
-                name=entry.name,
-                presence=best.get(index),
-                pixels=pixels[entry.id],
-                reason=min(reasons.get(index, [Reason.UNPRUNED]), key=_REASONS_BY_RANK.index),
+            return preview(
+                self.model, tokens, queries, self._text, self.bucket_size, self.support.transfer
             )
-            for index, entry in enumerate(self._classes)
-            if index in best or pixels[entry.id]
+
+    def _choose_decode(
+        self,
+        choosers: Sequence[Chooser],
+        previewed: Sequence[Sequence[int]],
+        pending: PendingCopy,
+    ) -> list[_ActiveSet]:
+        """Which queries to decode in each image; synchronises where some were previewed."""
+        queries = len(self._query_class)
+        if not self.previews:
+            unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
+            return [_ActiveSet(unpruned, (None,) * queries, None) for _ in choosers]
+        arrived = iter(pending.wait())
+        active = []
+        for chooser, some in zip(choosers, previewed, strict=True):
+            presence = next(arrived) if some else torch.empty(0)  # [previewed]
+            known = dict(zip(some, presence.tolist(), strict=True))
+            reasons = chooser.choose_decode(presence)
+            active.append(_ActiveSet(reasons, tuple(map(known.get, range(queries))), chooser))
+        return active
+
+    def _segment_one(
+        self,
+        features: ImageFeatures,
+        size: tuple[int, int],
+        active: _ActiveSet,
+        wanted: Wanted,
+        timer: StageTimer,
+    ) -> Segmentation:
+        """Decode one image of ``size`` [height, width], fuse, calibrate and sum up."""
+        scores = np.zeros((len(self._ids), *size), np.float16) if wanted.scores else None
+        background = self._steps.background(self.settings)
+        classes = {self._query_class[query] for query in active.queries}
+        totals = ClassScores(
+            size,
+            self.model.device,
+            background,
+            scores,
+            recurring=len(classes) < len(active.queries),
+            dtype=torch.promote_types(self.model.dtype, torch.float32),
         )
+        with timer.stage("decode"):
+            decoding = Decoding(
+                self.model,
+                features,
+                self._expanded,
+                active.queries,
+                bucket_size=1 if self._steps.one_by_one else self.bucket_size,
+                confidence_threshold=self.settings.confidence_threshold,
+                weigh=self._steps.weigh,
+                transfer=self.support.transfer,
+            )
+        self._fuse(totals, decoding, len(active.queries), wanted, timer)
+        with timer.stage("background"):
+            # Several times as fast as ids[totals.index].
+            labels = self._class_id.index_select(0, totals.index.flatten())  # [H * W]
+            labels = labels.view_as(totals.index)  # [H, W]
+            empty = background.empty(totals.best, totals.second)
+            if empty is not None:
+                labels = labels.masked_fill_(empty, self.settings.background_id)
+            pixels = label_pixels(labels, self._highest_id)  # [highest id + 1]
+            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels)
+            if wanted.confidence:
+                outputs += (_confidence(totals.best),)
+        with timer.stage("summary"):
+            received = self.support.transfer.receive(*outputs)
+            presence = dict(zip(active.queries, received[0].tolist(), strict=True))
+            label_map = received[2].numpy()
+        if active.chooser is not None:
+            active.chooser.finish(presence)
+        return Segmentation(
+            labels=label_map if self.small_labels else label_map.astype(np.uint16),
+            presence=active.preview,
+            active_queries=active.queries,
+            classes=active_classes(
+                self._vocabulary, active.reasons, presence, received[1].tolist()
+            ),
+            timings_ms=timer.finish(),
+            confidence=received[3].numpy() if wanted.confidence else None,
+            scores=scores,
+        )
+
+    def _fuse(
+        self,
+        totals: ClassScores,
+        decoding: Decoding,
+        active: int,
+        wanted: Wanted,
+        timer: StageTimer,
+    ) -> None:
+        """Make the maps of the queries, group by group, and merge their scores into ``totals``.
+
+        Stops where no later query can change the result. Finding that out synchronises, so on a GPU
+        whose kernel merges the maps all of them are made, unless many queries are active. Wanted
+        scores need all maps.
+        """
+        merge = self.support.merge
+        by_kernel = not wanted.scores and merge.fits(self.model.device)
+        exits_early = not wanted.scores and (not by_kernel or active > self._early_exit_above)
+        for ranks in decoding.groups():
+            if exits_early:
+                with timer.stage("fuse"):
+                    bound = decoding.bound(ranks)
+                    settled = totals.settled_below(labels_only=not wanted.confidence)
+                    if bound <= 0 or bound < settled:
+                        return
+            if by_kernel:
+                with timer.stage("masks"):
+                    queries, maps = decoding.weighted_maps(ranks)
+                with timer.stage("fuse"):
+                    totals.add_weighted_maps(self._class_of_query[queries], maps, merge)
+                continue
+            evidence = decoding.evidence(ranks)
+            while True:
+                with timer.stage("masks"):  # a query's maps are made when it is asked for
+                    one = next(evidence, None)
+                if one is None:
+                    break
+                with timer.stage("fuse"):
+                    totals.add(self._query_class[one[0]], one[1])
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
-    """Queries to decode, ascending, each with why; what the preview said of every query.
+class _ActiveSet:
+    """The active set of one image.
 
-    chooser: who chose and is told of the outcome, None where nothing is pruned.
+    reasons: of every query to decode, ascending. preview: presence of every query of the
+    vocabulary, None where it was not previewed. chooser: made the choice and is told of the
+    outcome, None where nothing is pruned.
     """
 
     reasons: Mapping[int, Reason]
-    presence: tuple[float | None, ...]
+    preview: tuple[float | None, ...]
     chooser: Chooser | None
 
     @property
-    def active(self) -> tuple[int, ...]:
+    def queries(self) -> tuple[int, ...]:
+        """The queries to decode, ascending."""
         return tuple(self.reasons)
 
 
@@ -414,5 +394,5 @@ def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:
 
 
 def _confidence(best: Tensor) -> Tensor:
-    """Best class score as a share of 255, uint8 [H, W]."""
+    """The best class scores x 255, uint8 [H, W]."""
     return (best * 255).round_().clamp_(0, 255).byte()

@@ -1,4 +1,4 @@
-"""Wall time per stage without stopping the device in between."""
+"""Time per stage of a frame, without synchronising host and device between stages."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 class StageTimer:
     """Adds up the time of named stages; a stage may run many times.
 
-    On CUDA the stages are bracketed by events, which are read once all work is done, so that
-    measuring does not serialise host and device.
+    On CUDA, events on the device's current stream bracket each stage. They are read once all work
+    is done, so that measuring does not serialise host and device.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._device = device
         self._started_s = time.perf_counter()
         self._elapsed_ms: dict[str, float] = {}
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     def branch(self) -> StageTimer:
-        """A timer that goes on from what was measured so far, for one image of a batch."""
+        """A timer that continues from the times so far, for one image of a batch."""
         other = copy.copy(self)
         other._elapsed_ms = dict(self._elapsed_ms)
         other._events = list(self._events)
@@ -32,26 +32,29 @@ class StageTimer:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the body as part of the stage ``name``."""
-        if self._cuda:
-            begin = torch.cuda.Event(enable_timing=True)
-            end = torch.cuda.Event(enable_timing=True)
-            begin.record()
+        """Add the time of the body to the stage ``name``."""
+        if self._device.type == "cuda":
+            begin = self._event()
             yield
-            end.record()
-            self._events.append((name, begin, end))
+            self._events.append((name, begin, self._event()))
             return
         begin_s = time.perf_counter()
         yield
         self._add(name, (time.perf_counter() - begin_s) * 1e3)
 
     def finish(self) -> dict[str, float]:
-        """Milliseconds per stage and "total"; call once everything has been computed."""
-        if self._cuda:
-            torch.cuda.synchronize()
+        """Milliseconds per stage and "total"; synchronises with the device."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
             for name, begin, end in self._events:
                 self._add(name, begin.elapsed_time(end))
         return {**self._elapsed_ms, "total": (time.perf_counter() - self._started_s) * 1e3}
+
+    def _event(self) -> torch.cuda.Event:
+        """An event on the model's device, which need not be the current one."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
     def _add(self, name: str, elapsed_ms: float) -> None:
         self._elapsed_ms[name] = self._elapsed_ms.get(name, 0.0) + elapsed_ms

@@ -1,4 +1,4 @@
-"""Copies between the host and a device that neither has to wait for."""
+"""Asynchronous copies between the host and a device."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _allocate_pinned: PinnedAllocator = functools.partial(torch.empty, pin_memory=Tr
 
 
 class Transfer:
-    """To one device and back; on CUDA through pinned memory, in the order of the current stream.
+    """Copies to one device and back; on CUDA through pinned memory, in stream order.
 
-    PyTorch gives such memory to nobody else before the copies from or to it are done. Where memory
-    cannot be pinned copies wait instead; that is logged once, since it is slower.
+    PyTorch does not reuse pinned memory before the copies from or to it are done. Where memory
+    cannot be pinned, copies synchronise; that is logged once, since it is slower.
     """
 
     def __init__(self, device: torch.device, allocate: PinnedAllocator | None = None) -> None:
@@ -29,12 +29,15 @@ class Transfer:
             _allocate_pinned if allocate is None and device.type == "cuda" else allocate
         )
         self._pinning = Fallback(
-            "Memory cannot be pinned (%s); images and label maps are copied without, which is "
+            "Memory cannot be pinned (%s); images and label maps are copied without it, which is "
             "slower. Raise the limit of locked memory (ulimit -l)."
         )
 
     def send(self, host: Tensor) -> Tensor:
-        """``host``, which may be changed at once, on the device; itself where it is there."""
+        """A copy of ``host`` on the device, or ``host`` itself if it is there.
+
+        The caller may change ``host`` at once.
+        """
         if host.device == self.device:
             return host
         pinned = self._pinned(host)
@@ -43,21 +46,21 @@ class Transfer:
         return pinned.copy_(host).to(self.device, non_blocking=True)
 
     def receive(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """``tensors`` on the host; waits until they are there."""
+        """Copies of ``tensors`` on the host; synchronises."""
         return self.begin(*tensors).wait()
 
-    def begin(self, *tensors: Tensor) -> Arrival:
-        """Begin to receive: the device may be asked for more before that is waited for."""
+    def begin(self, *tensors: Tensor) -> PendingCopy:
+        """Begin to copy ``tensors`` to the host; work for the device may be queued meanwhile."""
         memory = [self._pinned(tensor) for tensor in tensors]
-        landing = tuple(
+        copies = tuple(
             tensor.cpu() if pinned is None else pinned.copy_(tensor, non_blocking=True)
             for tensor, pinned in zip(tensors, memory, strict=True)
         )
         if self.device.type != "cuda" or not tensors:
-            return Arrival(landing, None)
-        landed = torch.cuda.Event()
-        landed.record(torch.cuda.current_stream(self.device))
-        return Arrival(landing, landed)
+            return PendingCopy(copies, None)
+        done = torch.cuda.Event()
+        done.record(torch.cuda.current_stream(self.device))
+        return PendingCopy(copies, done)
 
     def _pinned(self, tensor: Tensor) -> Tensor | None:
         """Pinned memory for a tensor, None where memory is not pinned."""
@@ -67,16 +70,16 @@ class Transfer:
         return self._pinning.run(lambda: allocate(tensor.shape, dtype=tensor.dtype), lambda: None)
 
 
-class Arrival:
+class PendingCopy:
     """Tensors on their way to the host."""
 
-    def __init__(self, landing: tuple[Tensor, ...], landed: torch.cuda.Event | None) -> None:
-        """landed: None where they are there."""
-        self._landing = landing
-        self._landed = landed
+    def __init__(self, copies: tuple[Tensor, ...], done: torch.cuda.Event | None) -> None:
+        """done: None where the copies are complete."""
+        self._copies = copies
+        self._done = done
 
     def wait(self) -> tuple[Tensor, ...]:
-        """The tensors, once they are there: with this alone the host waits for the device."""
-        if self._landed is not None:
-            self._landed.synchronize()
-        return self._landing
+        """The tensors on the host; synchronises."""
+        if self._done is not None:
+            self._done.synchronize()
+        return self._copies

@@ -107,7 +107,7 @@ class StreamingSegmenter:
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """The settings of ``segmenter`` are those of the streams."""
+        """The settings of ``segmenter`` hold for the streams too."""
         self._segmenter = segmenter
         self._rules = rules_of(segmenter.prompts.vocabulary, segmenter.settings)
         self._streams = Streams()
@@ -131,11 +131,6 @@ class StreamingSegmenter:
     def reset(self) -> None:
         """Let every camera begin anew."""
         self._streams.reset()
-
-
-def in_time(segmenter: Segmenter, settings: Settings) -> Segmenter | StreamingSegmenter:
-    """``segmenter``, made to stream where ``settings``, which are its own, say so."""
-    return StreamingSegmenter(segmenter) if settings.streaming else segmenter
 
 
 class StreamedFrame:

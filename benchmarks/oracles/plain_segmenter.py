@@ -20,7 +20,7 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.vision_encoder import Pyramid
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
-from activesam_ros.segmentation.baselines import Method, recipe
+from activesam_ros.segmentation.baselines import Method, steps_of
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.timing import StageTimer
@@ -84,11 +84,11 @@ class PlainSegmenter:
         """``network`` may take the place of the segmenter's own."""
         self._segmenter = segmenter
         self._network: PlainNetwork[Any] = network or OwnNetwork(segmenter.model)
-        self._recipe = recipe(segmenter.method)
+        self._steps = steps_of(segmenter.method)
         table = segmenter.prompts
         self._text = Prompts(table.features, table.padding)
         self._full = self._text
-        if self._recipe.expands:
+        if self._steps.expands:
             self._full = Prompts(
                 torch.cat((table.features, table.context), dim=1),
                 torch.cat((table.padding, table.context_padding), dim=1),
@@ -107,7 +107,7 @@ class PlainSegmenter:
             state = self._network.encode(pixels)
         size = (image.shape[0], image.shape[1])
         scores = torch.zeros((len(vocabulary.classes), *size), device=model.device)
-        bucket_size = 1 if self._recipe.one_by_one else segmenter.bucket_size
+        bucket_size = 1 if self._steps.one_by_one else segmenter.bucket_size
         for start in range(0, len(active), bucket_size):
             bucket = active[start : start + bucket_size]
             with timer.stage("decode"):
@@ -168,7 +168,7 @@ class PlainSegmenter:
             return labels
         # A vocabulary of one class has no second: nothing scores 0.
         best, second = F.pad(scores, (0, 0, 0, 0, 0, 1)).topk(2, dim=0).values
-        if self._recipe.calibrates:
+        if self._steps.calibrates:
             empty = background.margin_aware(best, second, threshold, settings.mabc_exponent)
         else:
             empty = background.below_threshold(best, threshold)

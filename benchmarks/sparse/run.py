@@ -124,9 +124,7 @@ class Configuration:
         """``like``: the dense segmenter."""
         self.key = key
         self._plan = plan
-        self._segmenter = Segmenter(
-            like.model, like.prompts, like.settings, like.method, plan, like.support
-        )
+        self._segmenter = like if plan is None else like.with_plan(plan)
         classes = len(like.prompts.vocabulary.classes)
         same = {identity: identity for identity in range(classes)}
         self._truth = IdMap.of(same, classes, ignored)

@@ -35,7 +35,7 @@ from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.stream import StreamState
-from activesam_ros.streaming.streams import StreamingSegmenter, in_time
+from activesam_ros.streaming.streams import StreamingSegmenter
 from benchmarks.streaming.journal import SUFFIX, Record, RunJournal
 from benchmarks.streaming.kept_drive import KeptDrive, KeptFrame
 from benchmarks.streaming.report import write_report
@@ -60,7 +60,7 @@ class VariantRun:
         """Compile the vocabulary's prompts and segment a blank image to warm up."""
         self.journal = journal
         self._vocabulary = vocabulary
-        self._segmenter = in_time(network.segmenter(vocabulary, settings), settings)
+        self._segmenter = network.streaming_if_enabled(vocabulary, settings)
         self._segmenter.segment(np.zeros((384, 640, 3), np.uint8))
         state = journal.stream()
         if isinstance(self._segmenter, StreamingSegmenter) and state is not None:

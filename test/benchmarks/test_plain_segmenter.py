@@ -18,7 +18,7 @@ from activesam_ros.resources import weights_dir
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.result import Wanted
-from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
@@ -96,12 +96,12 @@ def failing(*_: object) -> None:
 @pytest.mark.parametrize("method", list(Method))
 @pytest.mark.parametrize("threshold", [0.0, 0.3])
 @pytest.mark.parametrize("kernel", ["interpreted", "failing"])
-def test_a_frame_in_layers_equals_the_plain_way_and_the_one_map_by_map(
+def test_a_frame_by_kernel_equals_the_plain_way_and_the_one_map_by_map(
     kernel_network: Network, method: Method, threshold: float, kernel: str
 ) -> None:
     """What a GPU does, without waiting in between and with, with the kernel and where it fails."""
     pytest.importorskip("triton")
-    from activesam_ros.segmentation.score_kernel import launch
+    from activesam_ros.segmentation.score_maps.merge_kernel import launch
 
     settings = Settings(
         max_active=7, bucket_size=4, confidence_threshold=0.2, background_threshold=threshold
@@ -109,14 +109,14 @@ def test_a_frame_in_layers_equals_the_plain_way_and_the_one_map_by_map(
     by_map = kernel_network.segmenter(vocabulary(12), settings, method)
     merge = ScoreMerge(launch if kernel == "interpreted" else failing, compares=False)
     support = DeviceSupport(Transfer(by_map.model.device), merge)
-    in_layers = Segmenter(by_map.model, by_map.prompts, settings, method, support=support)
+    by_kernel = Segmenter(by_map.model, by_map.prompts, settings, method, support=support)
     assert merge.fits(by_map.model.device)
     wanted = Wanted(confidence=True)
     earlier, expected = by_map.segment(IMAGE, wanted), PlainSegmenter(by_map).segment(IMAGE)
     best = expected.scores.amax(dim=0).cpu().numpy()
     for ours in (
-        in_layers.segment(IMAGE, wanted),
-        in_layers.reading_back().segment(IMAGE, wanted),
+        by_kernel.segment(IMAGE, wanted),
+        by_kernel.early_exit().segment(IMAGE, wanted),
     ):
         assert merge.fits(by_map.model.device) == (kernel == "interpreted")
         assert ours.active_queries == expected.active_queries
@@ -131,26 +131,26 @@ def test_a_frame_in_layers_equals_the_plain_way_and_the_one_map_by_map(
         assert sum(entry.pixels for entry in ours.classes) == ours.labels.size
 
 
-def test_single_pixels_are_segmented_in_layers(kernel_network: Network) -> None:
+def test_single_pixels_are_segmented_by_kernel(kernel_network: Network) -> None:
     pytest.importorskip("triton")
-    from activesam_ros.segmentation.score_kernel import launch
+    from activesam_ros.segmentation.score_maps.merge_kernel import launch
 
     by_map = kernel_network.segmenter(vocabulary(3), Settings(), Method.FULL)
     merge = ScoreMerge(launch, compares=False)
     support = DeviceSupport(Transfer(by_map.model.device), merge)
-    in_layers = Segmenter(
+    by_kernel = Segmenter(
         by_map.model, by_map.prompts, by_map.settings, Method.FULL, support=support
     )
     for image in (IMAGE[:1, :1], IMAGE[:1], IMAGE[:33, :65]):
-        agreement = in_layers.segment(image).labels == by_map.segment(image).labels
+        agreement = by_kernel.segment(image).labels == by_map.segment(image).labels
         assert agreement.mean() >= MIN_LABEL_AGREEMENT
         assert merge.fits(by_map.model.device)
 
 
-def test_bfloat16_keeps_the_labels_in_layers(tmp_path: Path) -> None:
+def test_bfloat16_keeps_the_labels_by_kernel(tmp_path: Path) -> None:
     """Of the network that ships: the kernel reads logits in bfloat16, as the network makes them."""
     pytest.importorskip("triton")
-    from activesam_ros.segmentation.score_kernel import launch
+    from activesam_ros.segmentation.score_maps.merge_kernel import launch
 
     weights = weights_dir() / "demo" / WEIGHTS_NAME
     network = load_network(NetworkOptions(weights=weights, dtype="bfloat16", cache_dir=tmp_path))
@@ -161,8 +161,8 @@ def test_bfloat16_keeps_the_labels_in_layers(tmp_path: Path) -> None:
     plain = network.segmenter(wide_vocabulary(), settings)
     merge = ScoreMerge(launch, compares=False)
     support = DeviceSupport(Transfer(network.device), merge)
-    in_layers = Segmenter(plain.model, plain.prompts, settings, support=support)
-    ours, expected = in_layers.segment(image), PlainSegmenter(plain).segment(image)
+    by_kernel = Segmenter(plain.model, plain.prompts, settings, support=support)
+    ours, expected = by_kernel.segment(image), PlainSegmenter(plain).segment(image)
     assert merge.fits(network.device)
     assert ours.active_queries == expected.active_queries
     assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT

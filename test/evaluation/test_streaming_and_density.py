@@ -26,7 +26,6 @@ from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.segment_frames import segment_remaining
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.streams import in_time
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder
@@ -183,7 +182,7 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
                 if journal.done == pause:
                     raise KeyboardInterrupt
 
-            segmenter = in_time(network.segmenter(vocabulary, settings), settings)
+            segmenter = network.streaming_if_enabled(vocabulary, settings)
             try:
                 segment_remaining(recording, topics, vocabulary, segmenter, journal, advance)
             except KeyboardInterrupt:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from activesam_ros.segmentation import fuse
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.fuse import ClassScores, Evidence
-from activesam_ros.segmentation.tiles import TILE, Axis, highest, resized
+from activesam_ros.segmentation.score_maps.tiles import TILE, Axis, highest, resized
 
 CPU = torch.device("cpu")
 NO_BACKGROUND = Background(0.0, None)

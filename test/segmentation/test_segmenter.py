@@ -29,7 +29,7 @@ from activesam_ros.segmentation import decode
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.result import Reason, Wanted
-from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import SparsePlan

@@ -1,7 +1,7 @@
 """How often the host waits for the device: once for the active set and once for the results.
 
-The network runs on the meta device, whose tensors have no values: whatever needs one, as .item(),
-nonzero() or a condition do, raises. So would an operation whose output's shape depends on values.
+The network runs on the meta device, whose tensors have no values. Whatever needs a value raises:
+.item(), nonzero(), a condition, and every operation whose output shape depends on values.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation import segmenter as segmenter_module
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device_support import DeviceSupport
-from activesam_ros.segmentation.layers import Layers, Running
 from activesam_ros.segmentation.result import Segmentation, Wanted
-from activesam_ros.segmentation.score_merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.tiles import Axis
+from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.segmentation.tiles import Axis
-from activesam_ros.segmentation.transfer import Arrival, Transfer
+from activesam_ros.segmentation.transfer import PendingCopy, Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import StreamingSegmenter
 
@@ -92,7 +92,7 @@ def watched() -> Iterator[None]:
         yield
 
 
-class CountedArrival(Arrival):
+class CountedCopy(PendingCopy):
     """Notes when it is waited for."""
 
     def __init__(self, tensors: tuple[Tensor, ...], waited: list[int]) -> None:
@@ -112,26 +112,28 @@ class CountedTransfer(Transfer):
         super().__init__(META, torch.empty)
         self.received: list[int] = []
 
-    def begin(self, *tensors: Tensor) -> Arrival:
+    def begin(self, *tensors: Tensor) -> PendingCopy:
         assert all(tensor.device == META for tensor in tensors)
         ones = (torch.ones(tensor.shape, dtype=tensor.dtype) for tensor in tensors)
-        return CountedArrival(tuple(ones), self.received)
+        return CountedCopy(tuple(ones), self.received)
 
 
-def checked(running: Running, classes: Tensor, layers: Layers, rows: Axis, columns: Axis) -> None:
-    """In the kernel's place: what it is given has the shapes and dtypes that it reads."""
-    queries, maps, height, width = layers.maps.shape
-    assert layers.maps.is_contiguous()
-    assert layers.maps.dtype == torch.bfloat16
-    for part in (layers.offsets, layers.weights, layers.order):
-        assert part.shape == (queries, maps)
+def checked(
+    so_far: BestTwo, classes: Tensor, maps: WeightedMaps, rows: Axis, columns: Axis
+) -> None:
+    """In the kernel's place: checks that its arguments have the shapes and dtypes it reads."""
+    queries, count, height, width = maps.maps.shape
+    assert maps.maps.is_contiguous()
+    assert maps.maps.dtype == torch.bfloat16
+    for part in (maps.offsets, maps.weights, maps.order):
+        assert part.shape == (queries, count)
         assert part.is_contiguous()
-    assert layers.offsets.dtype == layers.weights.dtype == torch.float32
-    assert layers.order.dtype == torch.int64
-    assert layers.counts.shape == classes.shape == (queries,)
-    assert layers.counts.dtype == classes.dtype == running.index.dtype == torch.int32
-    assert running.best.shape == running.index.shape
-    assert running.best.is_contiguous()
+    assert maps.offsets.dtype == maps.weights.dtype == torch.float32
+    assert maps.order.dtype == torch.int64
+    assert maps.counts.shape == classes.shape == (queries,)
+    assert maps.counts.dtype == classes.dtype == so_far.index.dtype == torch.int32
+    assert so_far.best.shape == so_far.index.shape
+    assert so_far.best.is_contiguous()
     assert (len(rows), len(columns)) == IMAGE.shape[:2]
     assert int(rows.below.shape[0] * height * width) > 0
 
@@ -222,7 +224,7 @@ def test_many_queries_are_read_back_in_between(
 ) -> None:
     segmenter, _ = on_meta(network, Method.FULL, Settings())
     with pytest.raises(RuntimeError, match="meta"):
-        segmenter.reading_back().segment(IMAGE)
+        segmenter.early_exit().segment(IMAGE)
     with pytest.raises(NotImplementedError):
         segmenter.segment(IMAGE, Wanted(scores=True))
     monkeypatch.setattr(segmenter_module, "KEPT_ANSWERS", 11)
@@ -231,42 +233,60 @@ def test_many_queries_are_read_back_in_between(
         one_too_many.segment(IMAGE)
 
 
-WAITING: dict[str, Callable[[Tensor], object]] = {
-    "item": lambda x: x.max().item(),
-    "tolist": lambda x: x.tolist(),
-    "float": lambda x: float(x.max()),
-    "condition": lambda x: bool((x > 0).any()),
-    "nonzero": lambda x: (x > 0).nonzero(),
-    "mask": lambda x: x[x > 0],
-    "bincount": lambda x: torch.bincount(x.long()),
-    "cpu": lambda x: x.cpu(),
-    "numpy": lambda x: x.numpy(),
-    "from a list": lambda x: torch.tensor([1, 2], device=x.device),
-    "from an array": lambda x: torch.as_tensor(np.zeros(3), device=x.device),
-    "to": lambda x: torch.zeros(3).to(x.device),
-    "index on the host": lambda x: x[torch.zeros(2, dtype=torch.int64)],
-    "copy": lambda x: x.copy_(torch.zeros(3)),
+# What the meta device itself raises; NotImplementedError is a RuntimeError.
+NO_VALUES = (RuntimeError, "(?i)meta")
+# What watched() raises.
+WAITS = (AssertionError, "waits")
+WAITING: dict[str, tuple[Callable[[Tensor], object], tuple[type[Exception], str]]] = {
+    "item": (lambda x: x.max().item(), NO_VALUES),
+    "tolist": (lambda x: x.tolist(), NO_VALUES),
+    "float": (lambda x: float(x.max()), NO_VALUES),
+    "condition": (lambda x: bool((x > 0).any()), NO_VALUES),
+    "nonzero": (lambda x: (x > 0).nonzero(), NO_VALUES),
+    "mask": (lambda x: x[x > 0], NO_VALUES),
+    "bincount": (lambda x: torch.bincount(x.long()), NO_VALUES),
+    "cpu": (lambda x: x.cpu(), NO_VALUES),
+    "numpy": (lambda x: x.numpy(), (TypeError, "meta")),
+    "from a list": (lambda x: torch.tensor([1, 2], device=x.device), WAITS),
+    "from an array": (lambda x: torch.as_tensor(np.zeros(3), device=x.device), WAITS),
+    "to": (lambda x: torch.zeros(3).to(x.device), WAITS),
+    "index on the host": (lambda x: x[torch.zeros(2, dtype=torch.int64)], WAITS),
+    "copy": (lambda x: x.copy_(torch.zeros(3)), WAITS),
 }
 
 
-@pytest.mark.parametrize("name", list(WAITING))
-def test_what_waits_is_noticed(network: Network, name: str) -> None:
-    """So that the tests above fail where someone adds it: here it is done in the kernel's place."""
+class InPlaceOfMerging(ScoreMerge):
+    """Does something else wherever maps are merged."""
 
-    def waiting(*_: object) -> None:
-        WAITING[name](torch.zeros(3, device=META))
+    def __init__(self, call: Callable[[Tensor], object]) -> None:
+        super().__init__(checked, compares=False)
+        self._call = call
 
-    class Waiting(ScoreMerge):
-        def __call__(self, *_: object) -> None:
-            waiting()
+    def __call__(self, *_: object) -> None:
+        self._call(torch.zeros(3, device=META))
 
+
+def segment_with(network: Network, call: Callable[[Tensor], object]) -> None:
+    """Segment under watch while ``call`` runs on a tensor of the device in the kernel's place."""
     segmenter, transfer = on_meta(network, Method.FULL, Settings())
     segmenter = Segmenter(
         segmenter.model,
         segmenter.prompts,
         segmenter.settings,
         segmenter.method,
-        support=DeviceSupport(transfer, Waiting(checked)),
+        support=DeviceSupport(transfer, InPlaceOfMerging(call)),
     )
-    with pytest.raises((RuntimeError, NotImplementedError, AssertionError, TypeError)), watched():
+    with watched():
         segmenter.segment(IMAGE)
+
+
+@pytest.mark.parametrize("name", list(WAITING))
+def test_what_waits_is_noticed(network: Network, name: str) -> None:
+    """So that the tests above fail where someone adds it."""
+    call, (error, message) = WAITING[name]
+    with pytest.raises(error, match=message):
+        segment_with(network, call)
+
+
+def test_what_does_not_wait_is_let_through(network: Network) -> None:
+    segment_with(network, lambda x: torch.where(x > 0, x.exp(), 2.0).sum())

@@ -20,7 +20,6 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
-from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.attention import BarPattern, PatternAttention
 from activesam_ros.sparsity.mlp import Update, token_count
@@ -291,7 +290,7 @@ def test_every_switch_reaches_the_result(network: Network, name: str, order: str
 def test_a_plan_of_ones_own(network: Network) -> None:
     by_settings = network.segmenter(VOCABULARY, Settings(fusion_density=0.3))
     plan: ImagePlan = SparsePlan(network.config, Densities(fusion=0.3), 2, by_content)
-    own = Segmenter(network.model, by_settings.prompts, Settings(), plan=plan)
+    own = network.segmenter(VOCABULARY, Settings()).with_plan(plan)
     assert np.array_equal(own.segment(NOISE).labels, by_settings.segment(NOISE).labels)
 
 

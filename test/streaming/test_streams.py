@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from activesam_ros.errors import ImageError
+from activesam_ros.errors import ImageError, SettingsError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.result import Reason, Segmentation
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.streams import StreamingSegmenter, in_time
+from activesam_ros.streaming.streams import StreamingSegmenter
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 QUERIES = 50
@@ -43,7 +44,7 @@ def previewed(result: Segmentation) -> int:
 
 
 def test_the_first_frame_is_what_it_is_without_streaming(network: Network) -> None:
-    alone = network.segmenter(vocabulary(pinned=(3,)), settings())
+    alone = network.segmenter(vocabulary(pinned=(3,)), settings(streaming=False))
     stream = StreamingSegmenter(alone)
     first = stream.frame("front", 0).segment(NOISE)
     expected = alone.segment(NOISE)
@@ -58,7 +59,7 @@ def test_later_frames_preview_slices_and_carry_the_active_set(
     network: Network, preview_encoding: str
 ) -> None:
     given = settings(leave_threshold=0.0, enter_threshold=1.0, preview_encoding=preview_encoding)
-    stream = StreamingSegmenter(network.segmenter(vocabulary(pinned=(3,)), given))
+    stream = network.streaming_segmenter(vocabulary(pinned=(3,)), given)
     first = stream.frame("front", 0).segment(NOISE)
     seen: set[int] = set()
     for place in range(1, 9):
@@ -73,7 +74,7 @@ def test_later_frames_preview_slices_and_carry_the_active_set(
 
 
 def test_cameras_do_not_share_a_stream_and_a_reset_ends_all(network: Network) -> None:
-    stream = StreamingSegmenter(network.segmenter(vocabulary(), settings()))
+    stream = network.streaming_segmenter(vocabulary(), settings())
     counts = [
         previewed(stream.frame(camera, stamp_ns).segment(NOISE))
         for camera, stamp_ns in (("front", 0), ("left", 0), ("front", PERIOD_NS), ("left", 9))
@@ -84,7 +85,7 @@ def test_cameras_do_not_share_a_stream_and_a_reset_ends_all(network: Network) ->
 
 
 def test_a_frame_that_fails_leaves_no_trace(network: Network) -> None:
-    stream = StreamingSegmenter(network.segmenter(vocabulary(), settings()))
+    stream = network.streaming_segmenter(vocabulary(), settings())
     with pytest.raises(ImageError):
         stream.frame("front", 0).segment(NOISE[..., 0])
     stream.frame("front", 0).segment(NOISE)
@@ -94,14 +95,23 @@ def test_a_frame_that_fails_leaves_no_trace(network: Network) -> None:
 
 
 def test_a_vocabulary_that_is_not_previewed_is_not_pruned_by_streaming(network: Network) -> None:
-    stream = StreamingSegmenter(network.segmenter(vocabulary(count=4), settings()))
+    stream = network.streaming_segmenter(vocabulary(count=4), settings())
     for stamp_ns in (0, PERIOD_NS):
         result = stream.frame("front", stamp_ns).segment(NOISE)
         assert result.active_queries == (0, 1, 2, 3)
         assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
 
 
-def test_streaming_is_off_unless_asked_for(network: Network) -> None:
+def test_streaming_is_off_unless_enabled(network: Network) -> None:
+    few = vocabulary(count=4)
+    assert isinstance(network.streaming_if_enabled(few, Settings()), Segmenter)
+    assert isinstance(network.streaming_if_enabled(few, settings()), StreamingSegmenter)
+    assert isinstance(network.streaming_segmenter(few, Settings()), StreamingSegmenter)
+
+
+def test_a_segmenter_that_does_not_stream_refuses_to(network: Network) -> None:
+    with pytest.raises(SettingsError, match="make a StreamingSegmenter"):
+        network.segmenter(vocabulary(count=4), settings())
     segmenter = network.segmenter(vocabulary(count=4), Settings())
-    assert in_time(segmenter, Settings()) is segmenter
-    assert isinstance(in_time(segmenter, settings()), StreamingSegmenter)
+    with pytest.raises(SettingsError, match="or set streaming=false"):
+        segmenter.with_settings(settings())

@@ -17,7 +17,6 @@ from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.baselines import Method
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.streams import in_time
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Worker:
             reference = Reference(unpruned, every)
         self._evaluator = Evaluator(
             {
-                method: in_time(network.segmenter(task.vocabulary, settings, method), settings)
+                method: network.streaming_if_enabled(task.vocabulary, settings, method)
                 for method, settings in task.settings.items()
             },
             task.vocabulary,

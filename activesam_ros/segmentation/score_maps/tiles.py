@@ -1,7 +1,7 @@
-"""How pixels lie between the cells of the mask grid, and bounds of whole tiles of pixels.
+"""Bilinear enlargement from the mask grid to pixels, and upper bounds for tiles of pixels.
 
-Between two values linear interpolation never exceeds the higher one, so the highest logit on the
-cells that a tile's pixels are interpolated from bounds the logits of all its pixels.
+Linear interpolation between two values never exceeds the higher one. So the highest logit among the
+cells that a tile is interpolated from bounds the logits of all its pixels.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from torch import Tensor
 
 # Side of a tile [px].
 TILE = 32
-# Interpolation rounds; bounds are raised by this share.
+# Interpolation rounds, so bounds are raised by this share.
 ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One side of an image over one side of a grid: bilinear, corners not aligned.
+    """One side of an image over one side of a mask grid: bilinear, corners not aligned.
 
-    below, above: int64 [pixels], the two cells that each pixel lies between; fraction: float32 or
-    float64 [pixels], the share of the second.
+    below, above: int64 [pixels], the two cells that each pixel lies between. fraction: float32 or
+    float64 [pixels], the weight of ``above``.
     """
 
     below: Tensor
@@ -35,21 +35,21 @@ class Axis:
         cls, cells: int, pixels: int, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> Axis:
         """A side of ``pixels`` pixels over ``cells`` cells, computed on ``device`` in ``dtype``."""
-        pixel = torch.arange(pixels, dtype=dtype, device=device)
-        position = ((pixel + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+        pixel = torch.arange(pixels, dtype=dtype, device=device)  # [pixels]
+        position = ((pixel + 0.5) * (cells / pixels) - 0.5).clamp(min=0)  # [pixels]
         below = position.long().clamp(max=cells - 1)
         above = (below + 1).clamp(max=cells - 1)
         return cls(below, above, position - below)
 
     @functools.cached_property
     def touched(self) -> Tensor:
-        """int64 [tiles, n]: the cells of each tile's pixels, some of them repeatedly."""
-        first = self.below[::TILE]
+        """int64 [tiles, n]: the cells of each tile's pixels, with repetitions."""
+        first = self.below[::TILE]  # [tiles]
         ends = torch.arange(len(first), device=first.device).add(1).mul(TILE).sub(1)
-        last = self.above[ends.clamp(max=len(self) - 1)]
+        last = self.above[ends.clamp(max=len(self) - 1)]  # [tiles]
         most = int((last - first).max()) + 1
         cells = torch.arange(most, device=first.device)
-        return (first[:, None] + cells).minimum(last[:, None])
+        return (first[:, None] + cells).minimum(last[:, None])  # [tiles, n]
 
     def __len__(self) -> int:
         return len(self.below)
@@ -66,7 +66,10 @@ class Axis:
 def resized(
     maps: Tensor, axis: Axis, first: int, last: int, *, dim: int, origin: int = 0
 ) -> Tensor:
-    """Pixels first..last along ``dim``, -2 or -1, of maps whose cells begin with ``origin``."""
+    """Enlarge maps along ``dim``, -2 or -1, to the pixels ``first`` to ``last`` (exclusive).
+
+    origin: the grid cell at index 0 of ``maps`` along ``dim``.
+    """
     below, above = axis.below[first:last] - origin, axis.above[first:last] - origin
     fraction = axis.fraction[first:last]
     if dim == -2:
@@ -75,6 +78,7 @@ def resized(
 
 
 def highest(maps: Tensor, rows: Axis, columns: Axis) -> Tensor:
-    """Logits [n, Hm, Wm] -> [n, tile rows, tile columns] that no pixel of the tile exceeds."""
-    high = maps[:, rows.touched].amax(dim=2)[:, :, columns.touched].amax(dim=3)
+    """Upper bounds of logits: maps [n, Hm, Wm] -> [n, tile rows, tile columns]."""
+    high = maps[:, rows.touched].amax(dim=2)  # [n, tile rows, Wm]
+    high = high[:, :, columns.touched].amax(dim=3)  # [n, tile rows, tile columns]
     return high + ROUNDING * high.abs()

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.fuse import ClassScores
-from activesam_ros.segmentation.layers import Layers, Running
-from activesam_ros.segmentation.score_merge import ScoreMerge
-from activesam_ros.segmentation.tiles import Axis
+from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.tiles import Axis
+from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 
 pytest.importorskip("triton")
-from activesam_ros.segmentation import score_kernel
+from activesam_ros.segmentation.score_maps import merge_kernel
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NO_BACKGROUND = Background(0.0, None)
@@ -38,15 +38,15 @@ class Watched:
         self.merged = 0
 
     def __call__(
-        self, running: Running, classes: Tensor, layers: Layers, rows: Axis, columns: Axis
+        self, so_far: BestTwo, classes: Tensor, maps: WeightedMaps, rows: Axis, columns: Axis
     ) -> None:
-        score_kernel.launch(running, classes, layers, rows, columns)
+        merge_kernel.launch(so_far, classes, maps, rows, columns)
         self.merged += 1
 
 
 def interpreted() -> ScoreMerge:
     """The Triton kernel on any device, compared with nothing: its results are what is kept."""
-    return ScoreMerge(score_kernel.launch, compares=False)
+    return ScoreMerge(merge_kernel.launch, compares=False)
 
 
 class Never(ScoreMerge):
@@ -72,7 +72,7 @@ def totals(
     for classes, maps, weights in groups:
         index = torch.tensor(classes, dtype=torch.int32, device=DEVICE)
         parts = (part.to(DEVICE) for part in (maps, offsets(maps), weights))
-        scores.add_layers(index, Layers.of(*parts), merge)
+        scores.add_weighted_maps(index, WeightedMaps.of(*parts), merge)
     return scores
 
 
@@ -231,16 +231,18 @@ def test_the_first_result_of_a_kind_is_compared(
 def test_a_kernel_that_gives_something_else_is_not_used(
     part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def wrong(running: Running, classes: Tensor, layers: Layers, rows: Axis, columns: Axis) -> None:
-        score_kernel.launch(running, classes, layers, rows, columns)
-        getattr(running, part)[:3, :8] += 1
+    def wrong(
+        so_far: BestTwo, classes: Tensor, maps: WeightedMaps, rows: Axis, columns: Axis
+    ) -> None:
+        merge_kernel.launch(so_far, classes, maps, rows, columns)
+        getattr(so_far, part)[:3, :8] += 1
 
     groups = random_groups(3, [1, 0, 2, 2, 3, 1, 0], (5, 4), torch.float32)
     merge = ScoreMerge(wrong)
     with caplog.at_level(logging.WARNING):
         found = totals(groups, (20, 31), MARGIN_AWARE, merge)
     assert not merge.fits(DEVICE)
-    assert ["something else" in line for line in caplog.messages] == [True]
+    assert ["differs from" in line for line in caplog.messages] == [True]
     scores = oracle(groups, (20, 31))
     best, second = scores.topk(2, dim=0).values
     torch.testing.assert_close(found.best.cpu(), best, rtol=0, atol=1e-4)
@@ -268,8 +270,8 @@ import itertools, json, re, subprocess, tempfile
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from activesam_ros.segmentation.score_kernel import WARPS, merge_kernel
-from activesam_ros.segmentation.tiles import TILE
+from activesam_ros.segmentation.score_maps.merge_kernel import WARPS, merge_kernel
+from activesam_ros.segmentation.score_maps.tiles import TILE
 
 POINTERS = {
     "best_ptr": "fp32", "second_ptr": "fp32", "index_ptr": "i32", "classes_ptr": "i32",
