@@ -12,11 +12,11 @@ from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.sam3.acceleration.accelerated import accelerated
+from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel, accelerated
 from activesam_ros.sam3.acceleration.quantized import quantized
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.model import Sam3ImageModel
+from activesam_ros.sam3.model import ImageNetwork, Sam3ImageModel
 from activesam_ros.segmentation.baselines import Method, steps_of
 from activesam_ros.segmentation.device_support import DeviceSupport
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -112,7 +112,7 @@ class Network:
         model, table = self.model_for(settings), table.to(self.device, self.dtype)
         return Segmenter(model, table, settings, method, support=self.support)
 
-    def model_for(self, settings: Settings) -> Sam3ImageModel:
+    def model_for(self, settings: Settings) -> ImageNetwork:
         """The image model in the precision of the settings' preset, compiled where they say so.
 
         Raises MissingDependencyError where the device cannot.
@@ -132,11 +132,11 @@ class Network:
         return quantized(self.model)
 
     @functools.cached_property
-    def _accelerated(self) -> Sam3ImageModel:
+    def _accelerated(self) -> AcceleratedModel:
         return accelerated(self.model)
 
     @functools.cached_property
-    def _accelerated_quantized(self) -> Sam3ImageModel:
+    def _accelerated_quantized(self) -> AcceleratedModel:
         return accelerated(self._quantized)
 
 

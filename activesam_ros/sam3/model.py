@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -97,12 +97,12 @@ class Prompts:
         return Prompts(self.tokens[index], self.padding[index])
 
 
-class Answers(NamedTuple):
-    """What is known of P pairs of image and prompt, Q queries each, before their pixels.
+class DecodedPairs(NamedTuple):
+    """P decoded pairs of image and prompt, Q queries each, before their pixels are made.
 
-    memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: what the mask head reads of
-    the scene; hidden: [P, Q, d] queries after the last layer; logits: [P, Q] prompt match; boxes:
-    float32 or float64 [P, Q, 4]; presence_logits: [P].
+    memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: the parts of the scene that
+    the mask head reads; hidden: [P, Q, d] queries after the last layer; logits: [P, Q] prompt
+    match; boxes: float32 or float64 [P, Q, 4]; presence_logits: [P].
     """
 
     memory: Tensor
@@ -113,16 +113,16 @@ class Answers(NamedTuple):
     boxes: Tensor
     presence_logits: Tensor
 
-    def of(self, pairs: Tensor) -> Answers:
-        """Those of the pairs with these indices, int64 [n], as copies."""
-        return Answers(*(part[pairs] for part in self))
+    def of(self, pairs: Tensor) -> DecodedPairs:
+        """The pairs with these indices, int64 [n], as copies."""
+        return DecodedPairs(*(part[pairs] for part in self))
 
 
-def joined(parts: Sequence[Answers]) -> Answers:
+def joined(parts: Sequence[DecodedPairs]) -> DecodedPairs:
     """The pairs of all parts, at least one, in order."""
     if len(parts) == 1:
         return parts[0]
-    return Answers(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    return DecodedPairs(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,23 @@ class Detections:
         )
 
 
+class ImageNetwork(Protocol):
+    """The image model as a segmenter uses it; see Sam3ImageModel for what each method gives."""
+
+    @property
+    def config(self) -> Sam3Config: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures: ...
+    def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens: ...
+    def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor: ...
+    def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs: ...
+    def pixels(self, decoded: DecodedPairs, skips: Skips) -> Tensor: ...
+    def mask_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
 class Sam3ImageModel(nn.Module):
     """The frozen network without its text encoder."""
 
@@ -181,7 +198,7 @@ class Sam3ImageModel(nn.Module):
         plan: what to compute sparsely, None for nothing.
         Raises ImageError when a side is not a multiple of the patch size.
         """
-        self._check(pixels)
+        self.check_pixels(pixels)
         pyramid = self.vision_encoder(pixels, plan)
         tokens = self._tokens(pyramid.coarse, plan)
         return ImageFeatures(
@@ -197,10 +214,11 @@ class Sam3ImageModel(nn.Module):
 
     def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens:
         """As :meth:`encode_image`, but only what :meth:`presence` reads."""
-        self._check(pixels)
+        self.check_pixels(pixels)
         return self._tokens(self.vision_encoder.coarse(pixels, plan), plan)
 
-    def _check(self, pixels: Tensor) -> None:
+    def check_pixels(self, pixels: Tensor) -> None:
+        """Raise ImageError unless pixels are [B, 3, H, W] with sides in whole patches."""
         patch = self.config.patch_size
         if pixels.ndim != 4 or pixels.shape[-1] % patch or pixels.shape[-2] % patch:
             raise ImageError(
@@ -233,38 +251,42 @@ class Sam3ImageModel(nn.Module):
         logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
         return logits
 
-    def answer(self, features: ImageTokens, prompts: Prompts) -> Answers:
-        """What is known of every pair of image and prompt, images outermost, but for its pixels."""
+    def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
+        """Decode every pair of image and prompt, images outermost, but for its pixels."""
         scene, valid = self.fuse(features, prompts)
-        decoded: DecoderOutput = self.decoder(scene)
-        hidden = decoded.hidden[-1]
-        return Answers(
+        output: DecoderOutput = self.decoder(scene)
+        hidden = output.hidden[-1]  # [P, Q, d]
+        return DecodedPairs(
             memory=scene.memory,
             prompt=scene.prompt,
             prompt_mask=scene.prompt_mask,
             hidden=hidden,
             logits=self.scoring(hidden, scene.prompt, valid),
-            boxes=decoded.boxes,
-            presence_logits=decoded.presence_logits[-1],
+            boxes=output.boxes,
+            presence_logits=output.presence_logits[-1],
         )
 
-    def pixels(self, answers: Answers, skips: Skips) -> Tensor:
+    def pixels(self, decoded: DecodedPairs, skips: Skips) -> Tensor:
         """Pixel embeddings [P, d, Hm, Wm] of P pairs; skips as in MaskHead.pixels."""
-        return self.mask_head.pixels(answers.memory, answers.prompt, answers.prompt_mask, skips)
+        return self.mask_head.pixels(decoded.memory, decoded.prompt, decoded.prompt_mask, skips)
+
+    def mask_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Kernels [P, 1 + Q, d] and offsets [P, 1 + Q] of the maps; see MaskHead.kernels."""
+        return self.mask_head.kernels(hidden)
 
     def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
         """Everything about every pair of image and prompt."""
-        answers = self.answer(features, prompts)
+        decoded = self.decode(features, prompts)
         pairs = (-1, len(prompts))
         skips = features.skips
         if features.images > 1:
             skips = Skips(*(per_pair(level, len(prompts)) for level in skips))
-        pixels = self.pixels(answers, skips)
-        kernels, offsets = self.mask_head.instance_kernels(answers.hidden)
+        pixels = self.pixels(decoded, skips)  # [BK, d, Hm, Wm]
+        kernels, offsets = self.mask_head.instance_kernels(decoded.hidden)  # [BK, Q, d], [BK, Q]
         return Detections(
-            logits=answers.logits.unflatten(0, pairs),
-            boxes=answers.boxes.unflatten(0, pairs),
-            presence_logits=answers.presence_logits.unflatten(0, pairs),
+            logits=decoded.logits.unflatten(0, pairs),
+            boxes=decoded.boxes.unflatten(0, pairs),
+            presence_logits=decoded.presence_logits.unflatten(0, pairs),
             semantic=self.mask_head.semantic(pixels).unflatten(0, pairs),
             pixels=pixels.unflatten(0, pairs),
             kernels=kernels.unflatten(0, pairs),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.mask_head import instance_masks
-from activesam_ros.sam3.model import Answers, ImageFeatures, Prompts, Sam3ImageModel, joined
+from activesam_ros.sam3.model import DecodedPairs, ImageFeatures, ImageNetwork, Prompts, joined
 from activesam_ros.segmentation.fuse import Evidence
 from activesam_ros.segmentation.score_maps.weighted_maps import WeightedMaps
 from activesam_ros.segmentation.transfer import Transfer
@@ -42,7 +42,7 @@ class Decoding:
 
     def __init__(
         self,
-        model: Sam3ImageModel,
+        model: ImageNetwork,
         features: ImageFeatures,
         prompts: Prompts,
         queries: Sequence[int],
@@ -66,7 +66,7 @@ class Decoding:
         self._group = min(MAP_GROUP, bucket_size)
         self._index = transfer.send(torch.tensor(queries))  # [K]
         presences, weights, bounds = [], [], []
-        parts: list[Answers] = []
+        parts: list[DecodedPairs] = []
         places: list[Tensor] = []
         for start in range(0, len(queries), bucket_size):
             stop = min(start + bucket_size, len(queries))
@@ -156,24 +156,24 @@ class Decoding:
         (places,) = self._transfer.receive(self._kept_places)
         return {place: row for row, place in enumerate(places.tolist())}
 
-    def _decode(self, index: Tensor) -> Answers:
+    def _decode(self, index: Tensor) -> DecodedPairs:
         """The decoder's output for the queries with these indices, int64 [P]."""
-        return self._model.answer(self._features, self._prompts[index])
+        return self._model.decode(self._features, self._prompts[index])
 
-    def _weights_of(self, answers: Answers) -> tuple[Tensor, Tensor]:
+    def _weights_of(self, answers: DecodedPairs) -> tuple[Tensor, Tensor]:
         """Presence [P], and the weight of every map [P, 1 + Q]."""
         presence = at_least_float32(answers.presence_logits).sigmoid()  # [P]
         probabilities = at_least_float32(answers.logits).sigmoid() * presence[:, None]  # [P, Q]
         kept = probabilities > self._confidence_threshold
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
-    def _sources(self, answers: Answers, ranks: slice) -> _MapSources:
+    def _sources(self, answers: DecodedPairs, ranks: slice) -> _MapSources:
         """What the maps of the queries with these ranks are made from."""
         ranked = self._ranked[ranks]
-        kernels, offsets = self._model.mask_head.kernels(answers.hidden)
+        kernels, offsets = self._model.mask_kernels(answers.hidden)
         return _MapSources(answers, kernels, offsets, self._weights[ranked], self._index[ranked])
 
-    def _answers(self, ranks: slice) -> Answers:
+    def _answers(self, ranks: slice) -> DecodedPairs:
         """The decoder's output, kept or computed anew; synchronises unless all of it is kept."""
         if self._all_kept:
             return self._kept.of(self._ranked[ranks])
@@ -206,7 +206,7 @@ class _MapSources(NamedTuple):
     kernels: [P, 1 + Q, d]; offsets, weights: [P, 1 + Q]; queries: int64 [P].
     """
 
-    answers: Answers
+    answers: DecodedPairs
     kernels: Tensor
     offsets: Tensor
     weights: Tensor
@@ -215,7 +215,7 @@ class _MapSources(NamedTuple):
     def part(self, ranks: slice) -> _MapSources:
         """Some of the queries, as views."""
         return _MapSources(
-            Answers(*(part[ranks] for part in self.answers)),
+            DecodedPairs(*(part[ranks] for part in self.answers)),
             self.kernels[ranks],
             self.offsets[ranks],
             self.weights[ranks],

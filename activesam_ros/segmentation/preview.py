@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from activesam_ros.sam3.attention import at_least_float32
-from activesam_ros.sam3.model import ImageTokens, Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageNetwork, ImageTokens, Prompts
 from activesam_ros.segmentation.transfer import PendingCopy, Transfer
 
 
 def preview(
-    model: Sam3ImageModel,
+    model: ImageNetwork,
     images: Sequence[ImageTokens],
     previewed: Sequence[Sequence[int]],
     prompts: Prompts,

@@ -14,7 +14,7 @@ from torch import Tensor
 from activesam_ros.errors import SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.model import ImageFeatures, ImageTokens, Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, Prompts
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
 from activesam_ros.segmentation.baselines import Method, preset_settings, steps_of
@@ -45,7 +45,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: Sam3ImageModel,
+        model: ImageNetwork,
         prompts: PromptTable,
         settings: Settings,
         method: Method = Method.ACTIVESAM,

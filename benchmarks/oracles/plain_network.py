@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel
 from activesam_ros.sam3.attention import sine_position_grid
 from activesam_ros.sam3.decoder import DecoderOutput, Scene
 from activesam_ros.sam3.fusion_encoder import FusionLayer
 from activesam_ros.sam3.mask_head import PixelDecoder
-from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageNetwork, Prompts, Sam3ImageModel
 from activesam_ros.sam3.vision_encoder import Pyramid
 
 
@@ -33,6 +34,17 @@ class PlainDetections:
     logits: Tensor
     masks: Tensor
     semantic: Tensor
+
+
+def modules_of(network: ImageNetwork) -> Sam3ImageModel:
+    """The modules that a network runs, compiled ones where it is accelerated.
+
+    Raises TypeError for a network of another kind.
+    """
+    modules = network.compiled if isinstance(network, AcceleratedModel) else network
+    if not isinstance(modules, Sam3ImageModel):
+        raise TypeError(f"{network!r} is not made of the image model's modules")
+    return modules
 
 
 def presence(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> Tensor:

@@ -83,7 +83,7 @@ class PlainSegmenter:
     def __init__(self, segmenter: Segmenter, network: PlainNetwork[Any] | None = None) -> None:
         """``network`` may take the place of the segmenter's own."""
         self._segmenter = segmenter
-        self._network: PlainNetwork[Any] = network or OwnNetwork(segmenter.model)
+        self._network: PlainNetwork[Any] = network or OwnNetwork(plain.modules_of(segmenter.model))
         self._steps = steps_of(segmenter.method)
         table = segmenter.prompts
         self._text = Prompts(table.features, table.padding)

@@ -43,6 +43,7 @@ from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from benchmarks.clock import timed_ms
+from benchmarks.oracles.plain_network import modules_of
 from benchmarks.sparse.layers import LayerRow, layer_rows
 from benchmarks.sparse.plans import SWITCHES, WAYS, plan_of
 from benchmarks.sparse.report import plot, report
@@ -150,7 +151,8 @@ class Configuration:
             self.encode.add(lambda: model.encode_image(pixels, plan), model.device)
         if plan is None or self.key.switch.startswith("fusion"):
             features = model.encode_image(pixels, plan)
-            self.fuse.add(lambda: model.fuse(features, prompts), model.device)
+            modules = modules_of(model)
+            self.fuse.add(lambda: modules.fuse(features, prompts), model.device)
 
     def row(self, network: str, dense: Configuration) -> SparseRow:
         """The results."""

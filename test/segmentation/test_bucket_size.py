@@ -112,7 +112,7 @@ def test_a_query_takes_about_what_is_reckoned(demo_network: Network) -> None:
         tokens = torch.randn(queries, 36, config.d_model)
         prompts = Prompts(tokens, torch.zeros(queries, 36, dtype=torch.bool))
         with LiveBytes() as live:
-            model.answer(features, prompts)
+            model.decode(features, prompts)
         return int(live.peak)
 
     taken = (peak(12) - peak(4)) / 8

@@ -22,7 +22,7 @@ from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.mask_head import Skips
-from activesam_ros.sam3.model import Answers, ImageTokens, Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import DecodedPairs, ImageTokens, Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
@@ -198,9 +198,9 @@ def test_maps_are_made_of_those_queries_only_that_can_show(
     made = []
     pixels = Sam3ImageModel.pixels
 
-    def counted(model: Sam3ImageModel, answers: Answers, skips: Skips) -> Tensor:
-        made.append(len(answers.hidden))
-        return pixels(model, answers, skips)
+    def counted(model: Sam3ImageModel, decoded: DecodedPairs, skips: Skips) -> Tensor:
+        made.append(len(decoded.hidden))
+        return pixels(model, decoded, skips)
 
     monkeypatch.setattr(Sam3ImageModel, "pixels", counted)
     drive = Drive(DriveOptions(seed=TEST_SEEDS[0], frames=1, width=320, height=192))
@@ -227,9 +227,9 @@ def test_only_the_preview_grows_with_the_vocabulary(
 ) -> None:
     """Images encoded, and prompts that each part of the network is asked."""
     asked: Counter[str] = Counter()
-    presence, answer, pixels = (
+    presence, decode_pairs, pixels = (
         Sam3ImageModel.presence,
-        Sam3ImageModel.answer,
+        Sam3ImageModel.decode,
         Sam3ImageModel.pixels,
     )
     coarse, pyramid = VisionEncoder.coarse, VisionEncoder.forward
@@ -238,13 +238,15 @@ def test_only_the_preview_grows_with_the_vocabulary(
         asked["presence"] += len(prompts)
         return presence(model, features, prompts)
 
-    def count_answer(model: Sam3ImageModel, features: ImageTokens, prompts: Prompts) -> Answers:
-        asked["answer"] += len(prompts)
-        return answer(model, features, prompts)
+    def count_decode(
+        model: Sam3ImageModel, features: ImageTokens, prompts: Prompts
+    ) -> DecodedPairs:
+        asked["decode"] += len(prompts)
+        return decode_pairs(model, features, prompts)
 
-    def count_pixels(model: Sam3ImageModel, answers: Answers, skips: Skips) -> Tensor:
-        asked["pixels"] += len(answers.hidden)
-        return pixels(model, answers, skips)
+    def count_pixels(model: Sam3ImageModel, decoded: DecodedPairs, skips: Skips) -> Tensor:
+        asked["pixels"] += len(decoded.hidden)
+        return pixels(model, decoded, skips)
 
     def count_coarse(encoder: VisionEncoder, image: Tensor, plan: ImagePlan | None) -> Tensor:
         asked["preview_encode"] += 1
@@ -255,7 +257,7 @@ def test_only_the_preview_grows_with_the_vocabulary(
         return pyramid(encoder, image, plan)
 
     monkeypatch.setattr(Sam3ImageModel, "presence", count_presence)
-    monkeypatch.setattr(Sam3ImageModel, "answer", count_answer)
+    monkeypatch.setattr(Sam3ImageModel, "decode", count_decode)
     monkeypatch.setattr(Sam3ImageModel, "pixels", count_pixels)
     monkeypatch.setattr(VisionEncoder, "coarse", count_coarse)
     monkeypatch.setattr(VisionEncoder, "forward", count_pyramid)
@@ -267,7 +269,7 @@ def test_only_the_preview_grows_with_the_vocabulary(
             "preview_encode": 1,
             "presence": queries,
             "encode": 1,
-            "answer": 4,
+            "decode": 4,
             "pixels": 4,
         }
 

@@ -1,8 +1,8 @@
 """The network compiled and, on a GPU, recorded: the same results within rounding, sooner.
 
-Compiled are the image encoder's blocks and the decoder's layers, each kind once, and the fusion
-encoder: start-up stays short, and elementwise steps become one kernel. What cannot be had here is
-left out and said in the log.
+The image encoder's blocks and the decoder's layers, each kind once, and the fusion encoder are
+compiled: the start stays short, and elementwise steps become one kernel. A way that does not work
+on this computer is left out, and the log says so.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import logging
-from collections.abc import Callable, Hashable, Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
-from activesam_ros.errors import ActiveSamError, in_short
+from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
 from activesam_ros.sam3.acceleration.recorded import (
     Recorder,
     Recordings,
@@ -30,7 +30,7 @@ from activesam_ros.sam3.acceleration.recorded import (
 )
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
-    Answers,
+    DecodedPairs,
     ImageFeatures,
     ImageTokens,
     Prompts,
@@ -38,20 +38,23 @@ from activesam_ros.sam3.model import (
 )
 from activesam_ros.sam3.plan import ImagePlan
 
-_LOG = logging.getLogger(__name__)
-
 INDUCTOR = "inductor"
-# Recorded prompts at once: powers of two up to this, then its multiples.
+# Numbers of prompts that are recorded: powers of two up to this, then its multiples.
 PROMPT_STEP = 8
-# Another order of rounding leaves more than this of the direction of every large tensor, also in
-# bfloat16; a kernel that computes something else does not.
-LEAST_COSINE = 0.9
+# Largest root mean square of the error, as a share of that of the plain result. In bfloat16 another
+# order of rounding moves a trained network's tensors by 0.01 of that, a random one's by up to 0.5.
+LARGEST_ERROR = 0.4
+# Fewer values are logits, or boxes in 0..1: their error may be larger by this much. A presence
+# logit near 0 that is off by as much is off by 0.12 as a probability.
 LARGE_TENSOR = 4096
+SMALL_TENSOR_ERROR = 0.5
+# Values that are compared at once, in float64; bounds the memory of a comparison.
+COMPARED_VALUES = 1 << 18
 
 Output = TypeVar("Output")
-# Of torch.compile: a name, or (graph, example inputs) -> what runs it.
+# The backend of torch.compile: a name, or (graph, example inputs) -> what runs it.
 Backend: TypeAlias = str | Callable[[GraphModule, list[Tensor]], Callable[..., Any]]
-# (the network that computes it, inputs) -> outputs.
+# (the network that computes the stage, inputs) -> outputs.
 Stage: TypeAlias = Callable[[Sam3ImageModel, Any], Output]
 
 
@@ -86,166 +89,177 @@ def prompt_counts(most: int) -> Iterator[int]:
         count = count * 2 if count < PROMPT_STEP else count + PROMPT_STEP
 
 
-class AcceleratedModel(Sam3ImageModel):
-    """Runs each stage the fastest way that works; safe to use from several threads.
+class AcceleratedModel:
+    """An ImageNetwork that runs each stage the fastest way that works: recorded, compiled, plain.
 
-    What a recording of a new shape, and a compiled stage when first run, gives is compared with the
-    plain network. A way that fails, or gives something else, is not taken again; the log says so.
+    The first result of a compiled stage, and of a recording of each shape, is compared with the
+    plain network's. A way that fails or disagrees is given up; the log says so. Safe to use from
+    several threads: while one of them records, the others run the plain network.
     """
 
     def __init__(
-        self, model: Sam3ImageModel, record: Recorder | None, backend: Backend = INDUCTOR
+        self, plain: Sam3ImageModel, record: Recorder | None, backend: Backend = INDUCTOR
     ) -> None:
         """record: None to record nothing; backend: of torch.compile."""
-        nn.Module.__init__(self)  # the parts are those of a network that is there already
-        self.config = model.config
-        network = compiled(model, backend)
-        for name, part in network.named_children():
-            self.add_module(name, part)
-        self._ways = _Ways(model, network, None if record is None else Recordings(record))
-        self.eval().requires_grad_(False)
+        self.plain = plain
+        self.compiled = compiled(plain, backend)
+        self.config = plain.config
+        self.device = plain.device
+        self.dtype = plain.dtype
+        self._recordings = None if record is None else Recordings(record)
+        self._compiling, self._recording = (
+            Fallback(
+                f"The network runs {how} from here on, which is slower (%s). compile=never does "
+                "without from the start."
+            )
+            for how in ("uncompiled", "without CUDA graphs")
+        )
 
     @property
     def recordings(self) -> int:
         """How many calls are recorded."""
-        return self._ways.recordings
+        return 0 if self._recordings is None else len(self._recordings)
 
     def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures:
         """See Sam3ImageModel.encode_image."""
-        stage = functools.partial(_encode_image, plan)
-        return self._ways.run("encode_image", stage, pixels, recorded=plan is None)
+        self.plain.check_pixels(pixels)
+
+        def stage(network: Sam3ImageModel, image: Tensor) -> ImageFeatures:
+            return network.encode_image(image, plan)
+
+        return self._run("encode_image", stage, pixels, recorded=plan is None)
 
     def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens:
         """See Sam3ImageModel.encode_tokens."""
-        stage = functools.partial(_encode_tokens, plan)
-        return self._ways.run("encode_tokens", stage, pixels, recorded=plan is None)
+        self.plain.check_pixels(pixels)
+
+        def stage(network: Sam3ImageModel, image: Tensor) -> ImageTokens:
+            return network.encode_tokens(image, plan)
+
+        return self._run("encode_tokens", stage, pixels, recorded=plan is None)
 
     def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
         """See Sam3ImageModel.presence."""
-        rows = self._ways.prompted("presence", _presence, features, prompts)
-        logits: Tensor = rows.unflatten(0, (-1, len(prompts)))
+
+        def stage(network: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> Tensor:
+            return network.presence(*inputs).flatten()
+
+        rows = self._run_prompts("presence", stage, features, prompts)  # [B * K]
+        logits: Tensor = rows.unflatten(0, (-1, len(prompts)))  # [B, K]
         return logits
 
-    def answer(self, features: ImageTokens, prompts: Prompts) -> Answers:
-        """See Sam3ImageModel.answer."""
-        return self._ways.prompted("answer", _answer, features, prompts)
+    def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
+        """See Sam3ImageModel.decode."""
 
-    def pixels(self, answers: Answers, skips: Skips) -> Tensor:
+        def stage(network: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> DecodedPairs:
+            return network.decode(*inputs)
+
+        return self._run_prompts("decode", stage, features, prompts)
+
+    def pixels(self, decoded: DecodedPairs, skips: Skips) -> Tensor:
         """See Sam3ImageModel.pixels."""
-        return self._ways.run("pixels", _pixels, (answers, skips), recorded=False)
 
+        def stage(network: Sam3ImageModel, inputs: tuple[DecodedPairs, Skips]) -> Tensor:
+            return network.pixels(*inputs)
 
-def _encode_image(plan: ImagePlan | None, model: Sam3ImageModel, pixels: Tensor) -> ImageFeatures:
-    return model.encode_image(pixels, plan)
+        return self._run("pixels", stage, (decoded, skips), recorded=False)
 
+    def mask_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """See Sam3ImageModel.mask_kernels."""
+        return self.plain.mask_kernels(hidden)
 
-def _encode_tokens(plan: ImagePlan | None, model: Sam3ImageModel, pixels: Tensor) -> ImageTokens:
-    return model.encode_tokens(pixels, plan)
+    def _run(self, name: str, stage: Stage[Output], inputs: Any, *, recorded: bool) -> Output:
+        """The outputs of a stage; recorded: whether its inputs and outputs allow a recording."""
 
+        def run_plain() -> Output:
+            return stage(self.plain, inputs)
 
-def _presence(model: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> Tensor:
-    return model.presence(*inputs).flatten()
+        def run_compiled() -> Output:
+            return self._compiling.run(
+                lambda: stage(self.compiled, inputs), run_plain, compare, name
+            )
 
+        def compare(outputs: Output) -> None:
+            compare_outputs(outputs, run_plain())
 
-def _answer(model: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> Answers:
-    return model.answer(*inputs)
+        recordings = self._recordings
+        if not recorded or recordings is None or not self._compiling.works:
+            return run_compiled()
+        run = functools.partial(stage, self.compiled)
+        recording = self._recording.run(
+            lambda: recordings.find_or_make(name, run, inputs), lambda: None
+        )
+        if recording is not None:
+            return self._recording.run(
+                lambda: recordings.replay(recording, inputs),
+                run_compiled,
+                compare,
+                (name, signature(inputs)),
+            )
+        if self._recording.works:
+            return run_plain()  # Another thread records, and may compile, which waits for nobody.
+        self._recordings = None  # frees their memory
+        return run_compiled()
 
-
-def _pixels(model: Sam3ImageModel, inputs: tuple[Answers, Skips]) -> Tensor:
-    return model.pixels(*inputs)
-
-
-class _Ways:
-    """Recorded, compiled, plain: the first that works."""
-
-    def __init__(
-        self, plain: Sam3ImageModel, network: Sam3ImageModel, recordings: Recordings | None
-    ) -> None:
-        self._plain = plain
-        self._compiled: Sam3ImageModel | None = network
-        self._recordings = recordings
-        self._compared: set[Hashable] = set()
-
-    @property
-    def recordings(self) -> int:
-        return 0 if self._recordings is None else len(self._recordings)
-
-    def run(self, name: str, stage: Stage[Output], inputs: object, *, recorded: bool) -> Output:
-        """stage(network, inputs); ``recorded`` where its inputs and outputs allow that."""
-        network, recordings = self._compiled, self._recordings
-        if recorded and network is not None and recordings is not None:
-            once = functools.partial(stage, network)
-            try:
-                found = recordings.call(name, once, inputs)
-                return self._checked((name, "recorded", signature(inputs)), found, stage, inputs)
-            except (torch.OutOfMemoryError, ActiveSamError):
-                raise
-            except Exception as error:  # noqa: BLE001 - drivers and compilers fail in many ways
-                self._recordings = None
-                _warn("without CUDA graphs", error)
-        if network is not None:
-            try:
-                found = stage(network, inputs)
-                return self._checked((name, "compiled"), found, stage, inputs)
-            except (torch.OutOfMemoryError, ActiveSamError):
-                raise
-            except Exception as error:  # noqa: BLE001
-                self._compiled = None
-                _warn("uncompiled", error)
-        return stage(self._plain, inputs)
-
-    def prompted(
+    def _run_prompts(
         self, name: str, stage: Stage[Output], features: ImageTokens, prompts: Prompts
     ) -> Output:
         """A stage whose outputs have a row for each pair of image and prompt.
 
-        Recordings are of fixed numbers of prompts: the rest of one is filled with zeros and left
-        out of the outputs. The first call of a shape records the smaller numbers too.
+        A recording is of a fixed number of prompts: zeros fill it up, and their rows are cut off.
+        The first call of a shape records the smaller numbers too.
         """
         recordings = self._recordings
         if recordings is None or features.fusion is not None or features.images > 1:
-            return self.run(name, stage, (features, prompts), recorded=False)
+            return self._run(name, stage, (features, prompts), recorded=False)
         *smaller, count = prompt_counts(len(prompts))
         filled = _filled(prompts, count)
         tokens = _tokens_only(features)
         new = not recordings.has(name, (tokens, filled))
-        rows = self.run(name, stage, (tokens, filled), recorded=True)
-        if new:
+        rows = self._run(name, stage, (tokens, filled), recorded=True)
+        if new and recordings.has(name, (tokens, filled)):
             for fewer in reversed(smaller):
-                self.run(name, stage, (tokens, filled[:fewer]), recorded=True)
+                self._run(name, stage, (tokens, filled[:fewer]), recorded=True)
         return mapped(rows, lambda part: part[: len(prompts)])
 
-    def _checked(
-        self, key: Hashable, found: Output, stage: Stage[Output], inputs: object
-    ) -> Output:
-        if key not in self._compared:
-            _compare(found, stage(self._plain, inputs))
-            self._compared.add(key)
-        return found
 
+def compare_outputs(outputs: object, expected: object) -> None:
+    """Raise DisagreementError where outputs differ by more than another order of rounding explains.
 
-class _DisagreementError(Exception):
-    """A faster way gives something else than the plain network."""
-
-
-def _compare(found: object, expected: object) -> None:
-    for ours, theirs in zip(leaves(found), leaves(expected), strict=True):
-        if not theirs.is_floating_point() or theirs.numel() < LARGE_TENSOR:
+    Where the plain network's own numbers are not finite nothing is compared.
+    """
+    for ours, theirs in zip(leaves(outputs), leaves(expected), strict=True):
+        if not theirs.is_floating_point() or not theirs.numel():
             continue
-        cosine = float(F.cosine_similarity(ours.flatten().double(), theirs.flatten().double(), 0))
-        if not cosine >= LEAST_COSINE and bool(theirs.isfinite().all()):
-            raise _DisagreementError(
-                f"results point elsewhere than the plain network's, cosine {cosine:.3f}"
+        squared_error, squared = _sums(ours, theirs).tolist()
+        error, size = (math.sqrt(total / theirs.numel()) for total in (squared_error, squared))
+        allowed = LARGEST_ERROR * size
+        if theirs.numel() < LARGE_TENSOR:
+            allowed += SMALL_TENSOR_ERROR
+        if math.isfinite(size) and not error <= allowed:
+            raise DisagreementError(
+                f"results {tuple(theirs.shape)} are {error:.3g} off the plain network's, which are "
+                f"{size:.3g} in size; {allowed:.3g} is allowed"
             )
 
 
-def _warn(how: str, error: Exception) -> None:
-    _LOG.warning(
-        "The network runs %s from here on, which is slower (%s). compile=never does without "
-        "from the start.",
-        how,
-        in_short(error),
-    )
+def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Sums of the squared differences and of the squares of ``theirs``, float64 [2].
+
+    In slices, so that a comparison needs no second copy of a large tensor.
+    """
+    if not theirs.ndim:
+        ours, theirs = ours[None], theirs[None]
+    longest = max(range(theirs.ndim), key=lambda dim: theirs.shape[dim])
+    length = theirs.shape[longest]
+    step = max(1, COMPARED_VALUES * length // theirs.numel())
+    sums = torch.zeros(2, dtype=torch.float64, device=theirs.device)
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        part = theirs.narrow(longest, start, stop - start).double()
+        error = ours.narrow(longest, start, stop - start).double().sub_(part)
+        sums += torch.stack((error.square_().sum(), part.square_().sum()))
+    return sums
 
 
 def _tokens_only(features: ImageTokens) -> ImageTokens:
@@ -255,9 +269,11 @@ def _tokens_only(features: ImageTokens) -> ImageTokens:
 
 
 def _filled(prompts: Prompts, count: int) -> Prompts:
+    """``count`` prompts, the missing ones zeros."""
     missing = count - len(prompts)
     if not missing:
         return prompts
     return Prompts(
-        F.pad(prompts.tokens, (0, 0, 0, 0, 0, missing)), F.pad(prompts.padding, (0, 0, 0, missing))
+        F.pad(prompts.tokens, (0, 0, 0, 0, 0, missing)),  # [count, T, d]
+        F.pad(prompts.padding, (0, 0, 0, missing)),  # [count, T]
     )

@@ -69,19 +69,26 @@ def signature(value: object) -> Hashable:
 
 
 @dataclass(frozen=True)
-class _Recording(Generic[Output]):
+class Recording(Generic[Output]):
+    """A computation with the memory that it reads and writes."""
+
     inputs: tuple[Tensor, ...]
     outputs: Output
     replay: Callable[[], None]
 
 
 class Recordings:
-    """Recordings by name and signature of the arguments; safe to use from several threads."""
+    """Recordings by name and signature of the arguments; safe to use from several threads.
+
+    One thread at a time makes a recording, which may compile and take seconds. No other thread
+    waits for it.
+    """
 
     def __init__(self, record: Recorder) -> None:
         self._record = record
-        self._made: dict[Hashable, _Recording[Any]] = {}
+        self._made: dict[Hashable, Recording[Any]] = {}
         self._lock = threading.Lock()
+        self._making = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._made)
@@ -90,27 +97,45 @@ class Recordings:
         """Whether such a call is recorded."""
         return (name, signature(arguments)) in self._made
 
-    def call(self, name: str, run: Callable[[Any], Output], arguments: object) -> Output:
-        """run(arguments), recorded where it is not yet; outputs are copies.
+    def find_or_make(
+        self, name: str, run: Callable[[Any], Output], arguments: object
+    ) -> Recording[Output] | None:
+        """The recording of run(arguments); None where it must be made and another thread makes one.
 
         ``run`` must not read tensors on the host, and ``name`` stand for it.
         """
         key = name, signature(arguments)
+        found = self._find(key)
+        if found is not None or not self._making.acquire(blocking=False):
+            return found
+        try:
+            found = self._find(key)  # Another thread may have made it a moment ago.
+            if found is None:
+                held = mapped(arguments, torch.clone)
+                outputs, replay = self._record(lambda: run(held))
+                found = Recording(tuple(leaves(held)), outputs, replay)
+                with self._lock:
+                    self._made[key] = found
+                    while len(self._made) > MOST_RECORDINGS:
+                        del self._made[next(iter(self._made))]
+            return found
+        finally:
+            self._making.release()
+
+    def replay(self, recording: Recording[Output], arguments: object) -> Output:
+        """The outputs for other arguments of the recorded shapes, as copies."""
         with self._lock:
-            recording = self._made.pop(key, None) or self._new(run, arguments)
-            self._made[key] = recording  # now the last one used
-            while len(self._made) > MOST_RECORDINGS:
-                del self._made[next(iter(self._made))]
             for held, given in zip(recording.inputs, leaves(arguments), strict=True):
                 held.copy_(given)
             recording.replay()
-            outputs: Output = mapped(recording.outputs, Tensor.clone)
-            return outputs
+            return mapped(recording.outputs, Tensor.clone)
 
-    def _new(self, run: Callable[[Any], Output], arguments: object) -> _Recording[Output]:
-        held = mapped(arguments, torch.clone)
-        outputs, replay = self._record(lambda: run(held))
-        return _Recording(tuple(leaves(held)), outputs, replay)
+    def _find(self, key: Hashable) -> Recording[Any] | None:
+        with self._lock:
+            found = self._made.pop(key, None)
+            if found is not None:
+                self._made[key] = found  # now the last one used
+            return found
 
 
 def cuda_recorder(device: torch.device) -> Recorder:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
+import re
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,12 +18,19 @@ from torch.fx import GraphModule
 from torch.overrides import TorchFunctionMode
 
 from activesam_ros.errors import ImageError
-from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel, accelerated, prompt_counts
+from activesam_ros.sam3.acceleration.accelerated import (
+    AcceleratedModel,
+    accelerated,
+    compare_outputs,
+    prompt_counts,
+)
+from activesam_ros.sam3.acceleration.fallback import DisagreementError
 from activesam_ros.sam3.acceleration.recorded import leaves
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.model import Prompts, Sam3ImageModel
+from activesam_ros.sam3.model import ImageNetwork, Prompts, Sam3ImageModel
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
+from benchmarks.tensor_memory import peak_mib
 
 # Traces as for the real compiler, then runs what was traced with PyTorch.
 TRACED = "eager"
@@ -54,7 +65,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 @torch.inference_mode()
-def assert_equal_networks(ours: Sam3ImageModel, plain: Sam3ImageModel, prompts: Prompts) -> None:
+def assert_equal_networks(ours: ImageNetwork, plain: Sam3ImageModel, prompts: Prompts) -> None:
     for side in (SIDE, 2 * SIDE):
         features, expected = (
             ours.encode_image(pixels(side=side)),
@@ -67,12 +78,12 @@ def assert_equal_networks(ours: Sam3ImageModel, plain: Sam3ImageModel, prompts: 
             torch.testing.assert_close(
                 ours.presence(features, some), plain.presence(expected, some), rtol=1e-4, atol=1e-3
             )
-            answers, wanted_answers = ours.answer(features, some), plain.answer(expected, some)
-            for found, wanted in zip(answers, wanted_answers, strict=True):
+            decoded, wanted_decoded = ours.decode(features, some), plain.decode(expected, some)
+            for found, wanted in zip(decoded, wanted_decoded, strict=True):
                 torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
             torch.testing.assert_close(
-                ours.pixels(answers, features.skips),
-                plain.pixels(wanted_answers, expected.skips),
+                ours.pixels(decoded, features.skips),
+                plain.pixels(wanted_decoded, expected.skips),
                 rtol=1e-4,
                 atol=1e-3,
             )
@@ -104,14 +115,14 @@ def test_stages_leave_the_host_alone_as_recording_them_demands(
         prompts = Prompts(tokens, torch.empty(4, 9, dtype=torch.bool))
     with HostRefused():
         features = model.encode_image(image)
-        answers = model.answer(features, prompts)
-        outputs = (model.encode_tokens(image), model.presence(features, prompts), answers)
-        found = leaves((features, outputs, model.pixels(answers, features.skips)))
+        decoded = model.decode(features, prompts)
+        outputs = (model.encode_tokens(image), model.presence(features, prompts), decoded)
+        found = leaves((features, outputs, model.pixels(decoded, features.skips)))
         assert {part.device.type for part in found} == {"meta"}
         with pytest.raises(AssertionError, match="tensor"):
             torch.tensor([1.0], device="meta")
         with pytest.raises(RuntimeError, match="meta"):
-            answers.logits.max().item()
+            decoded.logits.max().item()
 
 
 def test_numbers_of_prompts_that_are_recorded() -> None:
@@ -137,7 +148,7 @@ def test_the_recorded_network_equals_the_plain_one(
     recorder = Recorder()
     ours = AcceleratedModel(golden_model, recorder, TRACED)
     assert_equal_networks(ours, golden_model, golden_prompts)
-    # Two sizes of image, presence and answer for 1, 2 and 4 prompts each; a batch of two images.
+    # Two sizes of image, presence and decoding for 1, 2 and 4 prompts each; a batch of two images.
     assert ours.recordings == recorder.recorded == 2 * (1 + 2 * 3) + 1
     assert not said(caplog)
 
@@ -161,11 +172,12 @@ def test_the_first_call_records_every_smaller_number_of_prompts(
 
 def test_weights_are_shared_and_the_plain_network_stays_plain(golden_model: Sam3ImageModel) -> None:
     ours = accelerated(golden_model)
-    for held, given in zip(ours.parameters(), golden_model.parameters(), strict=True):
+    assert ours.plain is golden_model
+    for held, given in zip(ours.compiled.parameters(), golden_model.parameters(), strict=True):
         assert held.data_ptr() == given.data_ptr()
-    assert list(ours.state_dict()) == list(golden_model.state_dict())
+    assert list(ours.compiled.state_dict()) == list(golden_model.state_dict())
     assert not any(part._compiled_call_impl for part in golden_model.modules())
-    assert any(part._compiled_call_impl for part in ours.modules())
+    assert any(part._compiled_call_impl for part in ours.compiled.modules())
     assert (ours.device, ours.dtype, ours.config) == (
         golden_model.device,
         golden_model.dtype,
@@ -183,11 +195,11 @@ def test_a_compiler_that_fails_is_left_out_and_said(
     ours = AcceleratedModel(golden_model, None, broken)
     features, expected = ours.encode_image(pixels()), golden_model.encode_image(pixels())
     torch.testing.assert_close(features.pyramid.fine, expected.pyramid.fine, rtol=0, atol=0)
-    ours.answer(features, golden_prompts)
+    ours.decode(features, golden_prompts)
     (record,) = said(caplog)
     assert record.levelno == logging.WARNING
     assert "runs uncompiled from here on" in record.getMessage()
-    assert "no C compiler" in record.getMessage() or "Backend" in record.getMessage()
+    assert "BackendCompilerFailed: backend='broken' raised:" in record.getMessage()
     assert "compile=never" in record.getMessage()
 
 
@@ -217,7 +229,113 @@ def test_a_way_that_gives_something_else_is_not_taken(
     found, expected = ours.encode_image(pixels()), golden_model.encode_image(pixels())
     torch.testing.assert_close(found.pyramid.fine, expected.pyramid.fine, rtol=1e-4, atol=1e-4)
     (record,) = said(caplog)
-    assert "point elsewhere than the plain network's, cosine" in record.getMessage()
+    assert re.search(r"results \(1, .* are .* off the plain network's", record.getMessage())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("stage", ["presence", "decode"])
+def test_presence_that_is_wrong_is_noticed_though_it_is_few_numbers(
+    golden_model: Sam3ImageModel,
+    golden_prompts: Prompts,
+    stage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It decides which classes are active."""
+
+    def spoiled(part: Tensor) -> Tensor:
+        return part + 4 if part.ndim == 1 else part
+
+    ours = AcceleratedModel(golden_model, Recorder(spoiled), TRACED)
+    found = getattr(ours, stage)(ours.encode_tokens(pixels()), golden_prompts)
+    expected = getattr(golden_model, stage)(golden_model.encode_tokens(pixels()), golden_prompts)
+    for part, wanted in zip(leaves(found), leaves(expected), strict=True):
+        torch.testing.assert_close(part, wanted, rtol=1e-4, atol=1e-3)
+    (record,) = said(caplog)
+    assert "results (4,) are 4 off the plain network's" in record.getMessage()
+
+
+@torch.inference_mode()
+def test_another_order_of_rounding_in_bfloat16_is_no_disagreement(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(part: Tensor) -> Tensor:
+        if not part.is_floating_point():
+            return part
+        return part * (1 + 0.02 * torch.randn(part.shape, generator=generator).to(part.dtype))
+
+    plain = copy.deepcopy(golden_model).bfloat16()
+    prompts = Prompts(golden_prompts.tokens.bfloat16(), golden_prompts.padding)
+    ours = AcceleratedModel(plain, Recorder(rounded), TRACED)
+    features = ours.encode_image(pixels().bfloat16())
+    ours.presence(features, prompts)
+    ours.decode(features, prompts)
+    assert ours.recordings > 0
+    assert not said(caplog)
+
+
+def test_a_comparison_needs_no_second_copy_of_a_large_tensor() -> None:
+    """Contiguous or channels last, in the network's own precision."""
+    tensors = torch.zeros(1, 64, 256, 256), torch.ones(1, 256, 256, 64).permute(0, 3, 1, 2)
+    for tensor in (*tensors, tensors[0].bfloat16()):
+        compare_outputs(tensor, tensor)
+        peak = peak_mib(functools.partial(compare_outputs, tensor, tensor), torch.device("cpu"))
+        assert 0 < peak <= 8 < tensor.nbytes / 2**20 + 1
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5, 4), (1, 64, 90, 70), (2, 300000)])
+def test_outputs_are_compared_by_their_error(shape: tuple[int, ...]) -> None:
+    expected = 5 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    compare_outputs((expected, None), (expected.clone(), None))
+    compare_outputs(1.1 * expected, expected)
+    compare_outputs(expected * torch.nan, expected / 0)  # no finite result to compare with
+    for wrong in (-expected, 2 * expected, expected * torch.nan, expected + 8):
+        with pytest.raises(DisagreementError, match="off the plain network's"):
+            compare_outputs(wrong, expected)
+
+
+def test_frames_go_on_while_another_thread_records(
+    golden_model: Sam3ImageModel, golden_prompts: Prompts
+) -> None:
+    """Those of another shape are replayed, those of the same shape run on the plain network."""
+    started, go_on = threading.Event(), threading.Event()
+
+    class Slow(Recorder):
+        def __call__(self, run: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+            if torch.is_inference_mode_enabled():  # only in the thread that is to be slow
+                started.set()
+                assert go_on.wait(30)
+            return super().__call__(run)
+
+    def presence(count: int) -> Tensor:
+        with torch.no_grad():
+            return ours.presence(tokens, golden_prompts[:count])
+
+    def presence_slowly(count: int) -> Tensor:
+        with torch.inference_mode():
+            return ours.presence(tokens, golden_prompts[:count])
+
+    recorder = Slow()
+    ours = AcceleratedModel(golden_model, recorder, TRACED)
+    with torch.no_grad():
+        tokens = golden_model.encode_tokens(pixels())
+        expected = golden_model.presence(tokens, golden_prompts)
+    presence(1)
+    recorded = recorder.recorded
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(presence_slowly, 2)
+        try:
+            assert started.wait(30)
+            for count in (1, 2, 1, 2):
+                found = threads.submit(presence, count).result(timeout=30)
+                torch.testing.assert_close(found, expected[:, :count], rtol=1e-4, atol=1e-3)
+            assert recorder.recorded == recorded
+        finally:
+            go_on.set()
+        torch.testing.assert_close(slow.result(30), expected[:, :2], rtol=1e-4, atol=1e-3)
+    presence(2)
+    assert recorder.recorded == recorded + 1
 
 
 @torch.inference_mode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -43,6 +45,12 @@ def doubled(inputs: tuple[Tensor, Prompts]) -> Prompts:
     return Prompts(given.tokens * scale, ~given.padding)
 
 
+def call(recordings: Recordings, name: str, run: Callable[[Any], Any], arguments: object) -> Any:
+    recording = recordings.find_or_make(name, run, arguments)
+    assert recording is not None
+    return recordings.replay(recording, arguments)
+
+
 def test_leaves_and_what_is_made_of_them() -> None:
     value = (prompts(2), (torch.ones(1), None, 3))
     assert [part.numel() for part in leaves(value)] == [12, 6, 1]
@@ -71,9 +79,9 @@ def test_a_call_is_recorded_once_for_each_shape_and_replayed() -> None:
     recordings = Recordings(recorder)
     scale = torch.tensor(2.0)
     assert not recordings.has("double", (scale, prompts(2)))
-    first = recordings.call("double", doubled, (scale, prompts(2, 1.0)))
-    second = recordings.call("double", doubled, (scale * 2, prompts(2, 3.0)))
-    wider = recordings.call("double", doubled, (scale, prompts(4, 1.0)))
+    first = call(recordings, "double", doubled, (scale, prompts(2, 1.0)))
+    second = call(recordings, "double", doubled, (scale * 2, prompts(2, 3.0)))
+    wider = call(recordings, "double", doubled, (scale, prompts(4, 1.0)))
     assert recordings.has("double", (scale, prompts(2)))
     assert (recorder.recorded, recorder.replayed, len(recordings)) == (2, 3, 2)
     # Outputs are copies: the later call of the same shape left the first as it was.
@@ -86,16 +94,16 @@ def test_a_call_is_recorded_once_for_each_shape_and_replayed() -> None:
 def test_inputs_are_copied_and_stay_as_they_are() -> None:
     recordings = Recordings(CpuRecorder())
     given = prompts(2, 1.0)
-    recordings.call("double", doubled, (torch.tensor(2.0), given))
-    recordings.call("double", doubled, (torch.tensor(2.0), prompts(2, 7.0)))
+    call(recordings, "double", doubled, (torch.tensor(2.0), given))
+    call(recordings, "double", doubled, (torch.tensor(2.0), prompts(2, 7.0)))
     assert given.tokens.eq(1).all()
 
 
 def test_the_same_shape_under_another_name_is_another_recording() -> None:
     recordings = Recordings(CpuRecorder())
     inputs = torch.tensor(2.0), prompts(2, 1.0)
-    recordings.call("double", doubled, inputs)
-    found = recordings.call("inputs", lambda value: value[1].tokens, inputs)
+    call(recordings, "double", doubled, inputs)
+    found = call(recordings, "inputs", lambda value: value[1].tokens, inputs)
     assert len(recordings) == 2
     assert found.eq(1).all()
 
@@ -105,7 +113,7 @@ def test_the_recording_longest_unused_goes_first(monkeypatch: pytest.MonkeyPatch
     recordings = Recordings(CpuRecorder())
     scale = torch.tensor(2.0)
     for count in (1, 2, 1, 3):
-        recordings.call("double", doubled, (scale, prompts(count)))
+        call(recordings, "double", doubled, (scale, prompts(count)))
     kept = [recordings.has("double", (scale, prompts(count))) for count in (1, 2, 3)]
     assert kept == [True, False, True]
 
@@ -117,5 +125,34 @@ def test_a_recording_that_fails_leaves_nothing() -> None:
         raise RuntimeError("no such kernel")
 
     with pytest.raises(RuntimeError, match="no such kernel"):
-        recordings.call("fail", fail, torch.ones(1))
+        recordings.find_or_make("fail", fail, torch.ones(1))
     assert len(recordings) == 0
+    assert call(recordings, "double", doubled, (torch.tensor(2.0), prompts(1))) is not None
+
+
+def test_while_one_thread_records_no_other_waits() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow(inputs: tuple[Tensor, Prompts]) -> Prompts:
+        started.set()
+        assert go_on.wait(30)
+        return doubled(inputs)
+
+    recorder = CpuRecorder()
+    recordings = Recordings(recorder)
+    scale = torch.tensor(2.0)
+    call(recordings, "double", doubled, (scale, prompts(1)))
+    with ThreadPoolExecutor() as threads:
+        made = threads.submit(recordings.find_or_make, "slow", slow, (scale, prompts(2)))
+        try:
+            assert started.wait(30)
+            known = threads.submit(call, recordings, "double", doubled, (scale, prompts(1, 3.0)))
+            assert known.result(30).tokens.eq(6).all()
+            for name in ("slow", "double"):  # the same recording, and another new one
+                new = threads.submit(recordings.find_or_make, name, doubled, (scale, prompts(2)))
+                assert new.result(30) is None
+        finally:
+            go_on.set()
+        assert made.result(30) is not None
+    assert recordings.find_or_make("slow", slow, (scale, prompts(2))) is made.result()
+    assert recorder.recorded == len(recordings) == 2
