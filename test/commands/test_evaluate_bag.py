@@ -50,7 +50,10 @@ class Command:
         self.weights = weights
         self.segmenters: dict[Method, FakeSegmenter] = {}
         network = SimpleNamespace(
-            segmenter=self.segmenter, device=torch.device("cpu"), dtype=torch.float32
+            segmenter=self.segmenter,
+            streaming_if_enabled=self.segmenter,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
         )
         self.vocabulary = fake.vocabulary
         self.kind = type(fake)

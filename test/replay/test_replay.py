@@ -42,7 +42,9 @@ def arguments(
 ) -> argparse.Namespace:
     """Arguments of a replay of COUNT frames by the fake segmenter."""
     network = SimpleNamespace(
-        segmenter=lambda vocabulary, settings, method: fake, config="small", dtype="float32"
+        streaming_if_enabled=lambda vocabulary, settings, method: fake,
+        config="small",
+        dtype="float32",
     )
     monkeypatch.setattr(replay, "load_network", lambda options: network)
     monkeypatch.setattr(replay, "vocabulary_from", lambda args: fake.vocabulary)

@@ -70,7 +70,8 @@ class Worker:
         reference = None
         if task.reference is not None:
             settings, every = task.reference
-            unpruned = network.segmenter(task.vocabulary, settings, Method.FULL)
+            per_image = settings.replace({"streaming": False})  # nothing to carry without pruning
+            unpruned = network.segmenter(task.vocabulary, per_image, Method.FULL)
             reference = Reference(unpruned, every)
         self._evaluator = Evaluator(
             {
