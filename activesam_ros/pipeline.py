@@ -18,7 +18,7 @@ from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageNetwork, Sam3ImageModel
 from activesam_ros.segmentation.baselines import Method, steps_of
-from activesam_ros.segmentation.device_support import DeviceSupport
+from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, NEVER, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter

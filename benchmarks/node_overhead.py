@@ -32,9 +32,9 @@ from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.publishers import CameraPublishers, active_classes_message
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.image_encodings import compressed_to_rgb, load_converter, to_rgb
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
-from activesam_ros.segmentation.transfer import Transfer
 
 HEIGHT, WIDTH = 1080, 1920
 RESOLUTIONS = (672, 1008)

@@ -27,8 +27,8 @@ from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.tokenizer import Tokenizer
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
-from activesam_ros.segmentation.transfer import Transfer
 
 OUTPUTS = tuple(entry.name for entry in dataclasses.fields(ReferenceOutputs))
 DEFAULT_PROMPTS = "road,car,person,tree"

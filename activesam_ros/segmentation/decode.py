@@ -17,15 +17,15 @@ from torch import Tensor
 from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.mask_head import instance_masks
 from activesam_ros.sam3.model import DecodedPairs, ImageFeatures, ImageNetwork, Prompts, joined
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.fuse import Evidence
 from activesam_ros.segmentation.score_maps.weighted_maps import WeightedMaps
-from activesam_ros.segmentation.transfer import Transfer
 
 # Queries whose maps are made at once: few, since all of them are made even if one suffices.
 MAP_GROUP = 4
 # The decoder's output is kept for so many queries; that of the others is computed anew where their
 # maps are made, so that memory does not grow with the number of queries.
-KEPT_ANSWERS = 64
+KEPT_QUERIES = 64
 
 # (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K, 1 + Q]: the
 # weight of the semantic map and of each object's map in a score map, 0 for maps that do not count.
@@ -70,16 +70,16 @@ class Decoding:
         places: list[Tensor] = []
         for start in range(0, len(queries), bucket_size):
             stop = min(start + bucket_size, len(queries))
-            answers = self._decode(self._index[start:stop])
-            presence, weight = self._weights_of(answers)  # [bucket], [bucket, 1 + Q]
+            decoded = self._decode(self._index[start:stop])
+            presence, weight = self._weights_of(decoded)  # [bucket], [bucket, 1 + Q]
             presences.append(presence)
             weights.append(weight)
             bounds.append(weight.amax(dim=1))
-            parts.append(answers)
+            parts.append(decoded)
             places.append(torch.arange(start, stop, device=presence.device))
-            if sum(map(len, places)) > KEPT_ANSWERS + bucket_size:
+            if sum(map(len, places)) > KEPT_QUERIES + bucket_size:
                 kept = torch.cat(places)
-                best = torch.cat(bounds)[kept].topk(KEPT_ANSWERS).indices
+                best = torch.cat(bounds)[kept].topk(KEPT_QUERIES).indices
                 parts, places = [joined(parts).of(best)], [kept[best]]
         self._kept = joined(parts)
         self._kept_places = torch.cat(places)  # [kept]
@@ -102,8 +102,8 @@ class Decoding:
 
         Gives each query's index in the vocabulary and its evidence.
         """
-        sources = self._sources(self._answers(ranks), ranks)
-        pixels = self._model.pixels(sources.answers, self._features.skips)  # [P, d, Hm, Wm]
+        sources = self._sources(self._decoded_pairs(ranks), ranks)
+        pixels = self._model.pixels(sources.decoded, self._features.skips)  # [P, d, Hm, Wm]
         counts = (sources.weights <= 0).logical_not_()  # [P, 1 + Q]; NaN counts
         chosen = counts.nonzero(as_tuple=True)
         sizes = counts.sum(dim=1).tolist()
@@ -127,8 +127,8 @@ class Decoding:
         if self._all_kept:
             sources = self._all_sources.part(ranks)
         else:
-            sources = self._sources(self._answers(ranks), ranks)
-        pixels = self._model.pixels(sources.answers, self._features.skips)  # [P, d, Hm, Wm]
+            sources = self._sources(self._decoded_pairs(ranks), ranks)
+        pixels = self._model.pixels(sources.decoded, self._features.skips)  # [P, d, Hm, Wm]
         # Channels are innermost in memory, so this is a view: [P, Hm * Wm, d].
         embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)
         maps = torch.bmm(sources.kernels, embeddings.transpose(1, 2))  # [P, 1 + Q, Hm * Wm]
@@ -160,20 +160,20 @@ class Decoding:
         """The decoder's output for the queries with these indices, int64 [P]."""
         return self._model.decode(self._features, self._prompts[index])
 
-    def _weights_of(self, answers: DecodedPairs) -> tuple[Tensor, Tensor]:
+    def _weights_of(self, decoded: DecodedPairs) -> tuple[Tensor, Tensor]:
         """Presence [P], and the weight of every map [P, 1 + Q]."""
-        presence = at_least_float32(answers.presence_logits).sigmoid()  # [P]
-        probabilities = at_least_float32(answers.logits).sigmoid() * presence[:, None]  # [P, Q]
+        presence = at_least_float32(decoded.presence_logits).sigmoid()  # [P]
+        probabilities = at_least_float32(decoded.logits).sigmoid() * presence[:, None]  # [P, Q]
         kept = probabilities > self._confidence_threshold
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
-    def _sources(self, answers: DecodedPairs, ranks: slice) -> _MapSources:
+    def _sources(self, decoded: DecodedPairs, ranks: slice) -> _MapSources:
         """What the maps of the queries with these ranks are made from."""
         ranked = self._ranked[ranks]
-        kernels, offsets = self._model.mask_kernels(answers.hidden)
-        return _MapSources(answers, kernels, offsets, self._weights[ranked], self._index[ranked])
+        kernels, offsets = self._model.mask_kernels(decoded.hidden)
+        return _MapSources(decoded, kernels, offsets, self._weights[ranked], self._index[ranked])
 
-    def _answers(self, ranks: slice) -> DecodedPairs:
+    def _decoded_pairs(self, ranks: slice) -> DecodedPairs:
         """The decoder's output, kept or computed anew; synchronises unless all of it is kept."""
         if self._all_kept:
             return self._kept.of(self._ranked[ranks])
@@ -185,12 +185,12 @@ class Decoding:
             parts.append(self._kept.of(self._transfer.send(torch.tensor(rows))))
         if gone:
             parts.append(self._decode(self._index[self._transfer.send(torch.tensor(gone))]))
-        answers = joined(parts)
+        decoded = joined(parts)
         if not rows or not gone:
-            return answers
+            return decoded
         found = [place for place in places if place in self._row] + gone
         order = [found.index(place) for place in places]
-        return answers.of(self._transfer.send(torch.tensor(order)))
+        return decoded.of(self._transfer.send(torch.tensor(order)))
 
 
 class _Ranking(NamedTuple):
@@ -206,7 +206,7 @@ class _MapSources(NamedTuple):
     kernels: [P, 1 + Q, d]; offsets, weights: [P, 1 + Q]; queries: int64 [P].
     """
 
-    answers: DecodedPairs
+    decoded: DecodedPairs
     kernels: Tensor
     offsets: Tensor
     weights: Tensor
@@ -215,7 +215,7 @@ class _MapSources(NamedTuple):
     def part(self, ranks: slice) -> _MapSources:
         """Some of the queries, as views."""
         return _MapSources(
-            DecodedPairs(*(part[ranks] for part in self.answers)),
+            DecodedPairs(*(part[ranks] for part in self.decoded)),
             self.kernels[ranks],
             self.offsets[ranks],
             self.weights[ranks],

@@ -31,7 +31,8 @@ def draw_overlay(
 
     image: uint8 RGB [H, W, 3]. labels: uint8 or uint16 [H, W], values are class ids. palette: id ->
     RGB 0-255; pixels whose id it lacks keep the image. opacity: 0 shows the image, 1 the colours.
-    Raises ImageError when image and labels do not fit together, UsageError for the opacity.
+    Raises ImageError when image and labels have another type or differ in size, UsageError when the
+    opacity is out of range.
     """
     _check(image, labels)
     if not 0.0 <= opacity <= 1.0:
@@ -60,8 +61,8 @@ def legend(
 ) -> NDArray[np.uint8]:
     """A strip with a colour field and a name for each entry: uint8 RGB [H, width, 3].
 
-    Entries stand in columns of equal width, row by row; a name too long for the strip is cut.
-    Characters outside ASCII show as question marks. Raises UsageError when ``width`` or
+    Entries fill columns of equal width, row by row. A name that is too long for the strip is cut.
+    Characters outside ASCII become question marks. Raises UsageError when ``width`` or
     ``row_height`` is too small to draw in.
     """
     if width < 2 * row_height or row_height < 8:
@@ -115,7 +116,7 @@ def _cut(name: str, height: int, room: int) -> str:
 def _look_up(
     table: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.uint16]
 ) -> NDArray[np.uint8]:
-    """table[labels]; for eight bits by OpenCV, which is several times faster than indexing."""
+    """table[labels]; OpenCV looks up uint8 several times faster than indexing does."""
     if labels.dtype != np.uint8:
         return table[labels]
     if table.ndim == 1:
@@ -132,6 +133,6 @@ def _check(image: NDArray[np.uint8], labels: NDArray[np.uint8] | NDArray[np.uint
         )
     if labels.shape != image.shape[:2]:
         raise ImageError(
-            f"The label map of {labels.shape} does not fit the image of {image.shape[:2]}; both "
-            "must have one size."
+            f"The label map is {labels.shape} and the image {image.shape[:2]}; give both the same "
+            "size."
         )

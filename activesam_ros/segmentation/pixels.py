@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.errors import ImageError
-from activesam_ros.segmentation.transfer import Transfer
+from activesam_ros.segmentation.device.transfer import Transfer
 
 
 def upload(image: NDArray[np.uint8], transfer: Transfer) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.model import ImageNetwork, ImageTokens, Prompts
-from activesam_ros.segmentation.transfer import PendingCopy, Transfer
+from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
 
 
 def preview(

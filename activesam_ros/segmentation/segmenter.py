@@ -18,15 +18,15 @@ from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, P
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
 from activesam_ros.segmentation.baselines import Method, preset_settings, steps_of
-from activesam_ros.segmentation.bucket_size import automatic, query_bytes
-from activesam_ros.segmentation.decode import KEPT_ANSWERS, Decoding
-from activesam_ros.segmentation.device_support import DeviceSupport
+from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding
+from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
+from activesam_ros.segmentation.device.support import DeviceSupport
+from activesam_ros.segmentation.device.timing import StageTimer
+from activesam_ros.segmentation.device.transfer import PendingCopy
 from activesam_ros.segmentation.fuse import ClassScores, label_pixels
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
 from activesam_ros.segmentation.result import Reason, Segmentation, Wanted, active_classes
-from activesam_ros.segmentation.timing import StageTimer
-from activesam_ros.segmentation.transfer import PendingCopy
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -94,7 +94,7 @@ class Segmenter:
             else settings.bucket_size
         )
         # With more active queries than this the maps are made only as far as they can show.
-        self._early_exit_above = KEPT_ANSWERS
+        self._early_exit_above = KEPT_QUERIES
         dtype = torch.uint8 if self.small_labels else torch.int32
         send = self.support.transfer.send
         self._class_id = send(torch.tensor(self._ids, dtype=dtype))  # [classes]
@@ -145,7 +145,7 @@ class Segmenter:
     def early_exit(self) -> Segmenter:
         """A copy that checks after each group whether any remaining query can still win a pixel.
 
-        Otherwise a GPU is read back for that only where more than KEPT_ANSWERS queries are active.
+        Otherwise a GPU is read back for that only where more than KEPT_QUERIES queries are active.
         """
         other = copy.copy(self)
         other._early_exit_above = 0

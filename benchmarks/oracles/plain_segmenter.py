@@ -21,10 +21,10 @@ from activesam_ros.sam3.vision_encoder import Pyramid
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
 from activesam_ros.segmentation.baselines import Method, steps_of
+from activesam_ros.segmentation.device.timing import StageTimer
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.segmentation.timing import StageTimer
-from activesam_ros.segmentation.transfer import Transfer
 from benchmarks.oracles import plain_network as plain
 from benchmarks.oracles.plain_network import PlainDetections
 

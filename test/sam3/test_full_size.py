@@ -20,8 +20,8 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 from activesam_ros.sam3.tokenizer import Tokenizer
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
-from activesam_ros.segmentation.transfer import Transfer
 
 CPU = torch.device("cpu")
 RELATIVE_TOLERANCE = 1e-3

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import NetworkInputs, network_pixels, upload
-from activesam_ros.segmentation.transfer import Transfer
 
 HOST = Transfer(torch.device("cpu"))
 

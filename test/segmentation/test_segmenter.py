@@ -27,10 +27,10 @@ from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
 from activesam_ros.segmentation.baselines import Method
-from activesam_ros.segmentation.device_support import DeviceSupport
+from activesam_ros.segmentation.device.support import DeviceSupport
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.segmentation.score_maps.merge import ScoreMerge
-from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import SparsePlan
 from training.measure import wide_vocabulary
@@ -279,7 +279,7 @@ def test_answers_that_were_not_kept_are_computed_anew(
 ) -> None:
     segmenter = demo_network.segmenter(vocabulary(20), Settings(bucket_size=4), Method.FULL)
     kept = segmenter.segment(NOISE, Wanted(scores=True))
-    monkeypatch.setattr(decode, "KEPT_ANSWERS", 3)
+    monkeypatch.setattr(decode, "KEPT_QUERIES", 3)
     anew = segmenter.segment(NOISE, Wanted(scores=True))
     assert np.array_equal(anew.labels, kept.labels)
     assert anew.classes == kept.classes

@@ -26,13 +26,13 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation import segmenter as segmenter_module
 from activesam_ros.segmentation.baselines import Method
-from activesam_ros.segmentation.device_support import DeviceSupport
+from activesam_ros.segmentation.device.support import DeviceSupport
+from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import Axis
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.segmentation.transfer import PendingCopy, Transfer
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import StreamingSegmenter
 
@@ -227,7 +227,7 @@ def test_many_queries_are_read_back_in_between(
         segmenter.early_exit().segment(IMAGE)
     with pytest.raises(NotImplementedError):
         segmenter.segment(IMAGE, Wanted(scores=True))
-    monkeypatch.setattr(segmenter_module, "KEPT_ANSWERS", 11)
+    monkeypatch.setattr(segmenter_module, "KEPT_QUERIES", 11)
     one_too_many, _ = on_meta(network, Method.FULL, Settings())
     with pytest.raises(RuntimeError, match="meta"):
         one_too_many.segment(IMAGE)

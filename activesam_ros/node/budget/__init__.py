@@ -1,1 +1,1 @@
-"""Latency budget and memory limits."""
+"""What the node leaves out under load: to keep the latency budget, and where memory runs out."""

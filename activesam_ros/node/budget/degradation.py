@@ -1,4 +1,4 @@
-"""What may be left out to keep the latency budget, in the order in which it is."""
+"""What the node leaves out to keep the latency budget, in this order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from activesam_ros.settings import Settings, setting_named
 
 
 class Step(enum.IntEnum):
-    """The numbers of ActiveClasses.msg; each step comes on top of those before."""
+    """The steps, with the numbers of ActiveClasses.msg; each adds to those before."""
 
     NOTHING = 0
     PREVIEWS = 1

@@ -1,8 +1,8 @@
-"""When to leave something out to keep the latency within a budget, and when to take it back.
+"""When the level of the latency budget rises and falls.
 
-The level goes up as soon as a few frames in a row are late, and down only after many in a row were
-well within the budget. A step back that does not last doubles the number of frames before the next
-attempt, so that the node does not swing between two levels.
+It rises when a few frames in a row are late. It falls after many frames in a row that were well
+within the budget. If it has to rise again soon, the next attempt to lower it takes twice as many
+frames, so that the node does not swing between two levels.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ MAX_PATIENCE_FRAMES = 960
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """level: how many steps are taken; late, easy: frames in a row; patience: easy frames before
-    a step is taken back; trial: frames left in which being late counts as a failed attempt.
+    """How the budget stands after a frame.
+
+    level: how many steps are taken. late, easy: how many frames in a row were over the budget, or
+    under EASY_SHARE of it. patience: easy frames before the level falls. trial: frames left in
+    which rising again counts as a failed attempt to lower the level.
     """
 
     level: int = 0
@@ -29,7 +32,7 @@ class BudgetState:
 
 
 def observe(state: BudgetState, latency_ms: float, budget_ms: float, highest: int) -> BudgetState:
-    """The state after a frame of that latency; ``highest`` is the last level there is.
+    """The state after a frame of that latency; ``highest`` is the highest level.
 
     Without a budget (0) the level is 0.
     """

@@ -1,4 +1,4 @@
-"""What to do when the device has no room for a frame: smaller buckets for a while."""
+"""Smaller buckets for a while when memory runs out."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ KEPT_FRAMES = 200
 
 
 class FrameMemoryError(ActiveSamError):
-    """The device has no room for a frame, whatever the buckets."""
+    """The device has no memory for a frame."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    # PyTorch's allocator for the CPU has no error of its own.
+    # PyTorch's CPU allocator raises a plain RuntimeError.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class BucketSizes:
-    """The bucket size in use: the configured one, or less since memory ran out.
+    """The bucket size in use: the configured one, or a smaller one after memory ran out.
 
-    A smaller size is kept for some frames, as the next one would need as much, and then given up,
-    as whatever took the memory may be gone.
+    The smaller size stays for KEPT_FRAMES frames, since the next frame needs as much memory as this
+    one. Then the configured size is tried again: whatever took the memory may be gone.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class BucketSizes:
         self._kept = 0
 
     def size(self, configured: int) -> int:
-        """What the next frame is segmented with."""
+        """The bucket size for the next frame."""
         return configured if self._size is None else min(self._size, configured)
 
     def shrink(self, configured: int) -> bool:
-        """Take a smaller size; False where there is none."""
+        """Take a smaller size; False if there is none."""
         size = self.size(configured)
         if size == 1:
             return False

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from activesam_ros.segmentation.transfer import Transfer
+from activesam_ros.segmentation.device.transfer import Transfer
 
 CPU = torch.device("cpu")
 META = torch.device("meta")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from activesam_ros.segmentation.timing import StageTimer
+from activesam_ros.segmentation.device.timing import StageTimer
 
 SECOND_GPU = torch.device("cuda", 1)
 

@@ -17,10 +17,10 @@ from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts
-from activesam_ros.segmentation.bucket_size import automatic, free_memory, query_bytes
-from activesam_ros.segmentation.device_support import DeviceSupport
+from activesam_ros.segmentation.device.bucket_size import automatic, free_memory, query_bytes
+from activesam_ros.segmentation.device.support import DeviceSupport
+from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.segmenter import Segmenter
-from activesam_ros.segmentation.transfer import Transfer
 from activesam_ros.settings import Settings
 
 GB = 10**9
