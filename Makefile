@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 # Files of tests that run side by side: much of their time they wait for processes and messages.
 TEST_WORKERS ?= 2
 
-.PHONY: help setup kernels test test-slow test-soak test-full-size lint format demo lock clean
+.PHONY: help setup kernels test test-slow test-soak test-full-size test-parity lint format demo lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +36,14 @@ test-soak: setup ## 10,000 frames through the node: memory, threads and handles 
 
 test-full-size: setup ## parity of the full-size network: minutes and 8 GB of memory
 	@$(IN_ENV) $(PYTEST) -m full_size $(PYTEST_ARGS) test
+
+# What runs on any CPU runs here with the kernels that other CPUs have.
+PARITY_TESTS := test/sam3/test_golden.py test/sam3/test_model.py test/segmentation/test_golden.py
+
+test-parity: setup ## parity with the references, with the kernels of other CPUs
+	@$(IN_ENV) for kernels in default avx2; do echo "ATEN_CPU_CAPABILITY=$$kernels"; \
+	  ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	  $(PYTEST) $(PYTEST_ARGS) $(PARITY_TESTS); done
 
 lint: setup ## ruff and mypy
 	@$(IN_ENV) ruff check . && ruff format --check . && mypy

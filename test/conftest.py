@@ -31,7 +31,7 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" 
 hypothesis.settings.load_profile("project")
 
 # Builders of recordings, a segmenter that needs no network, and the golden weights.
-pytest_plugins = ["recording_fixtures"]
+pytest_plugins = ["golden_fixtures", "recording_fixtures"]
 
 
 def _import_from_checkout(name: str) -> None:

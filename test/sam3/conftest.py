@@ -19,19 +19,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def golden_dir() -> Path:
-    return Path(__file__).resolve().parent.parent / "data" / "golden"
-
-
-@pytest.fixture(scope="session")
 def golden_config(golden_dir: Path) -> Sam3Config:
     return Sam3Config.from_json(golden_dir / "config.json")
-
-
-@pytest.fixture(scope="session")
-def stages(golden_dir: Path) -> Mapping[str, NDArray[np.generic]]:
-    with np.load(golden_dir / "stages.npz") as file:
-        return dict(file)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,13 @@
-"""Every tensor of golden/stages.npz, as the reference implementation computed it."""
+"""Every stage of the network against the reference implementations, in float64 and in float32.
+
+test/data/golden/README.md says where the tensors and the bounds come from.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,17 +15,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
+from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
 
-RELATIVE_TOLERANCE = 1e-4
-# The random decoder amplifies the last bit of what it reads about a hundred times, and CPUs without
-# AVX-512, on which the golden tensors were met bit by bit, round apart: up to 3.9e-4 with AVX2.
-AMPLIFIED = ("decoder.hidden", "pred_logits", "pred_boxes", "pred_masks")
-AMPLIFIED_TOLERANCE = 5e-4
+if TYPE_CHECKING:
+    from test.fixtures.golden_fixtures import NoiseBound
+
+CPU = torch.device("cpu")
 RESOLUTIONS = (168, 112)
+# Largest difference by largest value. Two references are 6e-13 apart.
+FLOAT64_BOUND = 1e-9
 
 Stages = Mapping[str, NDArray[np.generic]]
+
+
+@pytest.fixture(scope="module")
+def truth(golden_dir: Path) -> Stages:
+    """What the reference computes in float64."""
+    with np.load(golden_dir / "stages_float64.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module", params=[torch.float64, torch.float32], ids=["float64", "float32"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    chosen: torch.dtype = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def model(golden_dir: Path, golden_config: Sam3Config, dtype: torch.dtype) -> Sam3ImageModel:
+    return load_image_model(golden_dir / "model.pt", golden_config, CPU, dtype)
+
+
+@pytest.fixture(scope="module")
+def text_encoder(golden_dir: Path, golden_config: Sam3Config, dtype: torch.dtype) -> TextEncoder:
+    return load_text_encoder(golden_dir / "model.pt", golden_config, CPU, dtype)
+
+
+@pytest.fixture(scope="module")
+def prompts(text_encoder: TextEncoder, stages: Stages) -> Prompts:
+    with torch.inference_mode():
+        features = text_encoder(torch.from_numpy(stages["text.token_ids"]))
+    return Prompts(features, torch.from_numpy(stages["text.padding_mask"]))
+
+
+@pytest.fixture
+def within(dtype: torch.dtype, noise_bound: NoiseBound) -> NoiseBound:
+    """By the name of a stage, without the resolution."""
+    return noise_bound if dtype == torch.float32 else lambda _: np.array(FLOAT64_BOUND)
 
 
 def relative_error(value: Tensor, expected: NDArray[np.generic]) -> float:
@@ -29,10 +73,12 @@ def relative_error(value: Tensor, expected: NDArray[np.generic]) -> float:
     return float((value - reference).abs().max() / reference.abs().max())
 
 
+def pixels_of(stages: Stages, resolution: int, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(stages[f"r{resolution}.pixels"]).to(dtype)
+
+
 @torch.inference_mode()
-def all_stages(
-    model: Sam3ImageModel, prompts: Prompts, pixels: Tensor, prefix: str
-) -> dict[str, Tensor]:
+def all_stages(model: Sam3ImageModel, prompts: Prompts, pixels: Tensor) -> dict[str, Tensor]:
     """Our tensors under the golden names and in the golden layout (sequence first)."""
     features = model.encode_image(pixels)
     grid = features.pyramid.coarse.shape[-2:]
@@ -41,7 +87,7 @@ def all_stages(
     detections = model.detect(features, prompts)
     masks = torch.stack([detections.masks(0, k, slice(None)) for k in range(len(prompts))])
     geometry = model.geometry_encoder(features.geometry, len(prompts))
-    stages = {
+    return {
         "vision.fpn0": features.pyramid.fine,
         "vision.fpn1": features.pyramid.middle,
         "vision.fpn2": features.pyramid.coarse,
@@ -57,50 +103,46 @@ def all_stages(
         "semantic_seg": detections.semantic[0][:, None],
         "presence_logit_dec": detections.presence_logits[0][:, None],
     }
-    return {f"{prefix}.{name}": tensor for name, tensor in stages.items()}
 
 
-def test_text_features_and_embeddings(golden_text_encoder: TextEncoder, stages: Stages) -> None:
-    token_ids = torch.from_numpy(stages["text.token_ids"])
+def test_text_features_and_embeddings(
+    text_encoder: TextEncoder, prompts: Prompts, stages: Stages, truth: Stages, within: NoiseBound
+) -> None:
+    features = prompts.tokens.transpose(0, 1)
+    assert relative_error(features, truth["text.features"]) < within("text.features")
     with torch.inference_mode():
-        features = golden_text_encoder(token_ids)
-        embeddings = golden_text_encoder.input_embeddings(token_ids)
-    assert relative_error(features.transpose(0, 1), stages["text.features"]) < RELATIVE_TOLERANCE
-    assert (
-        relative_error(embeddings.transpose(0, 1), stages["text.token_embeddings"])
-        < RELATIVE_TOLERANCE
-    )
-
-
-def tolerance(name: str) -> float:
-    """The bound of a golden tensor's relative error on this CPU."""
-    rounds_as_golden = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-    if rounds_as_golden or name.partition(".")[2] not in AMPLIFIED:
-        return RELATIVE_TOLERANCE
-    return AMPLIFIED_TOLERANCE
+        embeddings = text_encoder.input_embeddings(torch.from_numpy(stages["text.token_ids"]))
+    assert relative_error(embeddings.transpose(0, 1), truth["text.token_embeddings"]) == 0
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_every_image_stage(
-    golden_model: Sam3ImageModel, golden_prompts: Prompts, stages: Stages, resolution: int
+    model: Sam3ImageModel,
+    prompts: Prompts,
+    stages: Stages,
+    truth: Stages,
+    within: NoiseBound,
+    resolution: int,
 ) -> None:
-    prefix = f"r{resolution}"
-    ours = all_stages(
-        golden_model, golden_prompts, torch.from_numpy(stages[f"{prefix}.pixels"]), prefix
-    )
-    expected = {name for name in stages if name.startswith(prefix)} - {f"{prefix}.pixels"}
-    assert set(ours) == expected
-    errors = {name: relative_error(tensor, stages[name]) for name, tensor in ours.items()}
-    too_far = {name: error for name, error in errors.items() if not error < tolerance(name)}
-    assert not too_far
+    ours = all_stages(model, prompts, pixels_of(stages, resolution, model.dtype))
+    prefix = f"r{resolution}."
+    assert {prefix + name for name in ours} == {name for name in truth if name.startswith(prefix)}
+    assert {tensor.dtype for tensor in ours.values()} == {model.dtype}
+    errors = {name: relative_error(tensor, truth[prefix + name]) for name, tensor in ours.items()}
+    assert not {name: error for name, error in errors.items() if not error < within(name)}
 
 
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_presence_alone_equals_the_whole_decoder(
-    golden_model: Sam3ImageModel, golden_prompts: Prompts, stages: Stages, resolution: int
+    model: Sam3ImageModel,
+    prompts: Prompts,
+    stages: Stages,
+    truth: Stages,
+    within: NoiseBound,
+    resolution: int,
 ) -> None:
     with torch.inference_mode():
-        features = golden_model.encode_image(torch.from_numpy(stages[f"r{resolution}.pixels"]))
-        presence = golden_model.presence(features, golden_prompts)
-    expected = stages[f"r{resolution}.presence_logit_dec"]
-    assert relative_error(presence.T, expected) < RELATIVE_TOLERANCE
+        features = model.encode_image(pixels_of(stages, resolution, model.dtype))
+        presence = model.presence(features, prompts)
+    name = "presence_logit_dec"
+    assert relative_error(presence.T, truth[f"r{resolution}.{name}"]) < within(name)

@@ -12,11 +12,6 @@ from activesam_ros.resources import weights_dir
 
 
 @pytest.fixture(scope="session")
-def golden_dir() -> Path:
-    return Path(__file__).resolve().parent.parent / "data" / "golden"
-
-
-@pytest.fixture(scope="session")
 def network(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Network:
     options = NetworkOptions(
         weights=golden_dir / "model.pt", device="cpu", cache_dir=tmp_path_factory.mktemp("cache")
