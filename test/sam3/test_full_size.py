@@ -24,7 +24,10 @@ from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
 
 CPU = torch.device("cpu")
-RELATIVE_TOLERANCE = 1e-3
+# Large tensors are stored in float16, which alone is 3e-4; of the others the largest error that was
+# seen is 8.2e-6.
+FLOAT32_BOUND = 1e-4
+FLOAT16_BOUND = 1e-3
 MEMORY_LIMIT_KIB = 8 * 2**20
 
 pytestmark = pytest.mark.full_size
@@ -88,10 +91,15 @@ def test_outputs_equal_the_reference(
         "pred_masks_first8": masks,
         "semantic_seg": detections.semantic[0][:, None],
     }
-    errors = {"text.features": _error(prompts.tokens.transpose(0, 1), golden["text.features"])}
-    for name, tensor in ours.items():
-        errors[name] = _error(tensor, golden[f"r{resolution}.{name}"])
-    assert not {name: error for name, error in errors.items() if not error < RELATIVE_TOLERANCE}
+    expected = {name: golden[f"r{resolution}.{name}"] for name in ours}
+    ours["text.features"] = prompts.tokens.transpose(0, 1)
+    expected["text.features"] = golden["text.features"]
+    errors = {name: _error(tensor, expected[name]) for name, tensor in ours.items()}
+    bounds = {
+        name: FLOAT16_BOUND if stored.dtype == np.float16 else FLOAT32_BOUND
+        for name, stored in expected.items()
+    }
+    assert not {name: error for name, error in errors.items() if not error < bounds[name]}
     assert _peak_memory_kib() < MEMORY_LIMIT_KIB
 
 

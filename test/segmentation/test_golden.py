@@ -56,10 +56,10 @@ FLOAT64_BOUND = 1e-9
 # Scores come in float16.
 ROUNDING = 2.5e-4
 # The untrained network gives many classes nearly equal scores, so four times the noise of each
-# class could change the label of up to 65 % of a frame's pixels (measured). It does not: the stored
-# float32 results keep 99.97 % of the labels.
+# class could change the label of up to 65 % of a frame's pixels. It changes 0.045 % at most, and
+# four times that is allowed.
 LARGEST_EXCUSED_SHARE = 0.7
-FLOAT32_LABEL_AGREEMENT = 0.99
+FLOAT32_LABEL_AGREEMENT = 0.998
 # What the methods' reference implementations gave is stored, in float32, the scores in float16.
 PUBLISHED_LABEL_AGREEMENT = 0.9995
 PUBLISHED_PRESENCE_ERROR = 1e-3
