@@ -29,7 +29,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Which network to load and where to.
+    """The network to load, and its device and precision.
 
     config: defaults to ``config.json`` beside the weights, else the full size. device and dtype:
     one of :data:`DEVICES` and :data:`DTYPES`, or ``cuda:N``; "auto" takes a GPU and bfloat16 where
@@ -46,9 +46,9 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded image model, and what is needed to compile vocabularies for it.
+    """A loaded image model; it compiles vocabularies and makes segmenters.
 
-    support: what is known of the device's faster ways, whatever the settings.
+    support: the device's transfers and kernels, which outlive changes of settings.
     """
 
     model: Sam3ImageModel
@@ -68,7 +68,7 @@ class Network:
     def compile(
         self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
     ) -> CompiledPrompts:
-        """The prompt table that the method needs, on the CPU, from the cache where it is there."""
+        """The prompt table that the method needs, on the CPU, from the cache if it is there."""
         return compile_vocabulary(
             vocabulary,
             settings,
@@ -108,14 +108,14 @@ class Network:
     def segmenter_of(
         self, table: PromptTable, settings: Settings, method: Method = Method.ACTIVESAM
     ) -> Segmenter:
-        """A segmenter for prompts that are compiled; ``table`` may be on any device."""
+        """A segmenter for compiled prompts; ``table`` may be on any device."""
         model, table = self.model_for(settings), table.to(self.device, self.dtype)
         return Segmenter(model, table, settings, method, support=self.support)
 
     def model_for(self, settings: Settings) -> ImageNetwork:
-        """The image model in the precision of the settings' preset, compiled where they say so.
+        """The image model that the settings' preset and ``compile`` ask for.
 
-        Raises MissingDependencyError where the device cannot.
+        Raises MissingDependencyError where the device does not support them.
         """
         exact = settings.preset == "exact"
         if not compiles(settings, self.device):
@@ -141,7 +141,7 @@ class Network:
 
 
 def compiles(settings: Settings, device: torch.device) -> bool:
-    """Whether the settings want the network compiled on ``device``."""
+    """True where the settings ask for a compiled network on ``device``."""
     return device.type == "cuda" if settings.compile == AUTO else settings.compile != NEVER
 
 
@@ -154,7 +154,7 @@ def compile_vocabulary(
     cache_dir: Path | None,
     device: torch.device,
 ) -> CompiledPrompts:
-    """The prompt table that a method needs; the image model is not involved."""
+    """The prompt table that a method needs; does not need the image model."""
     style = PromptStyle.EXPANDED if steps_of(method).expands else PromptStyle.PLAIN
     return compile_prompts(
         vocabulary, settings, weights, config, cache_dir, style=style, device=device
@@ -162,7 +162,7 @@ def compile_vocabulary(
 
 
 def load_network(options: NetworkOptions) -> Network:
-    """Read configuration and weights.
+    """Load the image model with its configuration and weights.
 
     Raises UsageError for an unknown device or dtype, MissingDependencyError for a device that is
     not there, CheckpointError for files that cannot be used.
@@ -176,7 +176,7 @@ def load_network(options: NetworkOptions) -> Network:
 
 
 def read_config(weights: Path, config: Path | None) -> Sam3Config:
-    """The given configuration, else ``config.json`` beside the weights, else the full size."""
+    """Read ``config``, else ``config.json`` beside the weights; without one, the full size."""
     if config is not None:
         return Sam3Config.from_json(config)
     beside = weights.parent / "config.json"

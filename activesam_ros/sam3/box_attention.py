@@ -1,7 +1,7 @@
-"""The decoder's attention to the image: every query is drawn to its box by an additive bias.
+"""The decoder's attention to the image, with an additive bias that draws each query to its box.
 
-On a GPU one Triton kernel adds the bias up as it goes; elsewhere it is formed for some pairs at a
-time. Softmax and sums are in float32 either way.
+On a GPU a Triton kernel computes the bias inside the attention. Elsewhere the bias is formed for a
+few pairs of image and prompt at a time. Both take softmax and sums in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
 
 # Largest number of box bias values alive at once: 16 million floats are 64 MB.
 BOX_BIAS_VALUES = 1 << 24
-# Of a kernel's result, as a share of what is expected; rounding to bfloat16 leaves a tenth of it.
+# Largest relative error of a kernel's result; rounding to bfloat16 causes a tenth of it.
 LARGEST_ERROR = 0.05
 
 
@@ -32,27 +32,28 @@ class BoxBias(NamedTuple):
 
     @property
     def values_per_pair(self) -> int:
-        """How many values :meth:`mask` makes of one pair."""
+        """Number of values that :meth:`mask` forms for one pair."""
         _, heads, queries, height = self.vertical.shape
         return heads * (1 + queries) * height * self.horizontal.shape[-1]
 
     def mask(self, pairs: slice) -> Tensor:
         """The bias of these pairs, with zeros for the presence token -> [k, heads, 1 + Q, N]."""
+        # [k, heads, Q, height, width]
         bias = self.vertical[pairs, ..., :, None] + self.horizontal[pairs, ..., None, :]
         return F.pad(bias.flatten(-2), (0, 0, 1, 0))
 
 
-# (query [K, heads, 1 + Q, c], key [K, heads, N, c], value [K, heads, N, c], bias), token 0 of the
-# queries being the presence token -> [K, heads, 1 + Q, c].
+# (query [K, heads, 1 + Q, c], key [K, heads, N, c], value [K, heads, N, c], bias)
+# -> [K, heads, 1 + Q, c]. Token 0 of the queries is the presence token.
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor, BoxBias], Tensor]
-# As Attention, with the two terms of the bias in place of it; laid out as [K, 1 + Q, heads, c].
+# As Attention, but takes the bias as its two terms; the result's memory is [K, 1 + Q, heads, c].
 Kernel: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def formed_bias_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: BoxBias, most_values: int = BOX_BIAS_VALUES
 ) -> Tensor:
-    """Attention with the bias formed, of at most ``most_values`` values, or one pair, at a time."""
+    """Attention with the bias formed: ``most_values`` values at a time, or one pair."""
     pairs = query.shape[0]
     step = max(1, most_values // bias.values_per_pair)
     if pairs <= step:
@@ -69,45 +70,45 @@ def formed_bias_attention(
 
 
 def box_attention(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
-    """By the way that fits: fused on a GPU, unless gradients are wanted; else with the bias formed.
+    """Attention by the fused kernel on a GPU; with the bias formed on a CPU and for gradients.
 
-    See Attention. Raises torch.OutOfMemoryError.
+    See Attention for shapes. Raises torch.OutOfMemoryError.
     """
     tensors = (query, key, value, *bias)
-    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    if learns or not query.is_cuda:
+    needs_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if needs_gradients or not query.is_cuda:
         return formed_bias_attention(query, key, value, bias)
     return fused_attention(query, key, value, bias)
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: BoxBias) -> Tensor:
-    """By the Triton kernel, as one operator of PyTorch, which compilers and CUDA graphs take whole.
+    """Attention by the Triton kernel, as one PyTorch operator that compilers need not look into.
 
-    See Attention; any strides, on a GPU or in Triton's interpreter. The result is laid out as
-    [K, 1 + Q, heads, c], transposed. No gradients. Where the kernel cannot be had the bias is
-    formed in the operator. Raises torch.OutOfMemoryError.
+    See Attention for shapes. It takes any strides, on a GPU or in Triton's interpreter, and has no
+    gradients. The result's memory is [K, 1 + Q, heads, c]. Where the kernel does not work the
+    operator forms the bias. Raises torch.OutOfMemoryError.
     """
     attended: Tensor = _operator(query, key, value, *bias)
     return attended
 
 
 class CheckedKernel:
-    """A kernel, or attention with the bias formed from the first failure of the kernel on.
+    """A kernel that is replaced by attention with the bias formed once it fails.
 
-    The first pair of the first inputs of each shape is checked.
+    For each new shape it is checked on the first pair.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._fallback = Fallback(
-            "The fused attention kernel of the decoder cannot be had (%s); its box bias is "
-            "formed instead, which is slower. The kernel needs Triton and a C compiler."
+            "The decoder's fused attention kernel does not work (%s). The box bias is formed "
+            "instead, which is slower. The kernel needs Triton and a C compiler."
         )
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
     ) -> Tensor:
-        """See Kernel. Raises torch.OutOfMemoryError where the kernel does."""
+        """See Kernel. Raises torch.OutOfMemoryError."""
         bias = BoxBias(vertical, horizontal)
 
         def formed() -> Tensor:
@@ -117,7 +118,7 @@ class CheckedKernel:
         def check(attended: Tensor) -> None:
             _check_first_pair(attended, query, key, value, bias)
 
-        # A stream that is recorded cannot be waited for; what is recorded ran before.
+        # A CUDA graph's capture cannot synchronise; warm-up runs have checked the shape before.
         recorded = query.is_cuda and torch.cuda.is_current_stream_capturing()
         shape = query.device, query.dtype, query.shape[1:], vertical.shape[-1], horizontal.shape[-1]
         return self._fallback.run(
@@ -131,24 +132,24 @@ class CheckedKernel:
 def _check_first_pair(
     attended: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: BoxBias
 ) -> None:
-    """Raise DisagreementError where the first pair is not what the definition gives."""
+    """Raise DisagreementError where the first pair differs from formed_bias_attention."""
     exact = BoxBias(*(term[:1].float() for term in bias))
     expected = formed_bias_attention(query[:1].float(), key[:1].float(), value[:1].float(), exact)
     error = float((attended[:1].float() - expected).norm() / expected.norm())
     if bool(expected.isfinite().all()) and not error <= LARGEST_ERROR:
-        raise DisagreementError(f"its result is off by {error:.3g} of what it should be")
+        raise DisagreementError(f"its result has a relative error of {error:.3g}")
 
 
 def _triton_kernel(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
-    # Triton is optional, and reads at its import whether it is to interpret.
+    # Triton is optional, and decides at its import whether it interprets kernels.
     from activesam_ros.sam3.acceleration.box_attention_kernel import fused_box_attention
 
     return fused_box_attention(query, key, value, vertical, horizontal)
 
 
-# An operator belongs to the process, and so does what is known of its kernel.
+# A PyTorch operator is global to the process, so its kernel's state is, too.
 _KERNEL = CheckedKernel(_triton_kernel)
 
 

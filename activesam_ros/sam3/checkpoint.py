@@ -1,4 +1,4 @@
-"""Weights files: the official ``sam3.pt`` as it is, or safetensors with the same key names."""
+"""Reads weights: the official ``sam3.pt``, or safetensors with the same key names."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import functools
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from activesam_ros.errors import CheckpointError, MissingDependencyError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
-from activesam_ros.sam3.shapes_only import shapes_only
 from activesam_ros.sam3.text_encoder import TextEncoder
 
-# Where the official names of a stage begin; within a stage the names are the modules' own.
+# The prefix of each stage's official names; the rest of a name is the module's own.
 IMAGE_STAGES = {
     "vision_encoder": "detector.backbone.vision_backbone",
     "geometry_encoder": "detector.geometry_encoder",
@@ -33,7 +33,7 @@ IMAGE_STAGES = {
     "scoring": "detector.dot_prod_scoring",
 }
 TEXT_STAGE = "detector.backbone.language_backbone"
-# The video tracker's own parts, and buffers that are derived from the configuration.
+# Parts of the video tracker, and buffers that follow from the configuration.
 IGNORED_PREFIXES = ("tracker.", "detector.backbone.vision_backbone.sam2_convs.")
 IGNORED_SUFFIX = ".freqs_cis"
 TEXT_PROJECTION_WIDTH = 512
@@ -41,8 +41,35 @@ _BLOCK_BYTES = 1 << 20
 ROI_SIDE = 7
 HOW_TO_GET = "weights/README.md says where the official file comes from"
 
-# A tensor's shape, and how to read it.
+# A tensor's shape, and a function that reads it.
 Entry: TypeAlias = tuple[tuple[int, ...], Callable[[], Tensor]]
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Inside, new modules get no values: to load weights into them, or for their shapes.
+
+    They are on the device ``meta``. Initialisation is skipped, since nn.init.normal_ there would
+    import PyTorch's compiler, which takes more than a second and 150 MB.
+    """
+    with torch.device("meta"), _Uninitialised():
+        yield
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Turns the functions of torch.nn.init into no-ops."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def load_image_model(
@@ -50,8 +77,8 @@ def load_image_model(
 ) -> Sam3ImageModel:
     """The image model with the file's weights, frozen, on ``device`` in ``dtype``.
 
-    Tensors go one by one from the memory-mapped file to their place: there is never a second copy.
-    Raises CheckpointError saying what is wrong with the file and what to do.
+    Tensors go one by one from the memory-mapped file to the device, so that memory never holds a
+    second copy. Raises CheckpointError with the fault of the file and the way out.
     """
     with shapes_only():
         model = Sam3ImageModel(config)
@@ -64,7 +91,7 @@ def load_image_model(
 def load_text_encoder(
     path: Path, config: Sam3Config, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
-    """The text encoder alone, read as :func:`load_image_model` reads the rest."""
+    """The text encoder; see :func:`load_image_model` for the errors."""
     with shapes_only():
         encoder = TextEncoder(config)
     with open_weights(path, config) as tensors:
@@ -125,7 +152,7 @@ def _tensor_digest(tensor: Tensor) -> str:
 
 
 def parameter_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
-    """Official key -> shape of every parameter that this package uses."""
+    """Shape of every parameter that this package uses, by official key."""
     with shapes_only():
         image, text = Sam3ImageModel(config), TextEncoder(config)
     stages = [(prefix, getattr(image, name)) for name, prefix in IMAGE_STAGES.items()]
@@ -137,7 +164,7 @@ def parameter_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
 
 
 def unused_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
-    """Official key -> shape of the parameters that asking in words never reaches."""
+    """Shape of every parameter that text prompts do not use, by official key."""
     d = config.d_model
     vision, geometry = IMAGE_STAGES["vision_encoder"], IMAGE_STAGES["geometry_encoder"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -171,7 +198,7 @@ def unused_shapes(config: Sam3Config) -> dict[str, tuple[int, ...]]:
 
 
 def is_ignored(key: str) -> bool:
-    """Whether an official key belongs to the video tracker or is a derived buffer."""
+    """True for official keys of the video tracker and of buffers that are not loaded."""
     return key.startswith(IGNORED_PREFIXES) or key.endswith(IGNORED_SUFFIX)
 
 
@@ -185,7 +212,7 @@ def _fill(
     state = {}
     for name, _ in module.named_parameters():
         _, read = tensors[f"{prefix}.{name}"]
-        # copy=True: a mapped tensor would crash the process when the file is overwritten.
+        # copy=True: a memory-mapped tensor crashes the process when the file is overwritten.
         state[name] = read().to(device=device, dtype=dtype, copy=True)
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False)
@@ -193,7 +220,10 @@ def _fill(
 
 @contextlib.contextmanager
 def open_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
-    """The file's image-model tensors, by official key, after checking keys and shapes."""
+    """The file's tensors by official key, once their keys and shapes are checked.
+
+    Raises CheckpointError.
+    """
     with _reader(path) as tensors:
         used, unused = parameter_shapes(config), unused_shapes(config)
         relevant = {key: entry for key, entry in tensors.items() if not is_ignored(key)}
@@ -201,8 +231,8 @@ def open_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]
         if missing:
             raise CheckpointError(
                 f"{path} lacks {len(missing)} of the {len(used)} tensors of SAM 3's image model, "
-                f"the first is {missing[0]!r}; it is another model's file or of another size than "
-                f"its configuration says: give the --config that belongs to it, or the official "
+                f"the first is {missing[0]!r}. It belongs to another model or another "
+                f"configuration: give the --config that belongs to it, or the official "
                 f"sam3.pt ({HOW_TO_GET})."
             )
         for key, (shape, _) in relevant.items():

@@ -1,4 +1,4 @@
-"""Every dimension of the image model, in one place; the defaults are the full size."""
+"""The dimensions of the image model; the defaults are the full size."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Sam3Config:
 
     @classmethod
     def from_json(cls, path: Path) -> Sam3Config:
-        """Read a ``config.json``; raises CheckpointError naming the file and what is wrong."""
+        """Read a ``config.json``; raises CheckpointError with the file's name and the reason."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -100,7 +100,7 @@ class Sam3Config:
             raise CheckpointError(f"{path}: {error}") from None
 
     def to_json(self) -> str:
-        """The text of a ``config.json`` that :meth:`from_json` reads back."""
+        """The text of a ``config.json`` that :meth:`from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
 

@@ -19,16 +19,16 @@ from activesam_ros.sam3.box_attention import Attention, BoxBias, box_attention
 from activesam_ros.sam3.config import Sam3Config
 
 INVERSE_SIGMOID_EPS = 1e-3
-# Box offsets are scaled by this before the logarithm, and the logarithm by that of the same number.
+# Box offsets are multiplied by this, and their logarithm is divided by this number's.
 BOX_BIAS_SCALE = 8.0
 
 
 class DecoderOutput(NamedTuple):
-    """Every layer's state, the last layer last; K runs over image-prompt pairs.
+    """The outputs of all layers for K pairs of image and prompt.
 
-    hidden: normed queries [layers, K, queries, d]; reference_boxes: [layers, K, queries, 4] the
-    boxes each layer started from (cx, cy, w, h in units of the image); presence_logits:
-    [layers, K]; boxes: [K, queries, 4] after the last layer. Boxes are float32 at least.
+    hidden: normed queries [layers, K, Q, d]; reference_boxes: [layers, K, Q, 4], the boxes that
+    each layer starts from (cx, cy, w, h in units of the image); presence_logits: [layers, K];
+    boxes: [K, Q, 4] after the last layer. Boxes are float32 or float64.
     """
 
     hidden: Tensor
@@ -38,7 +38,10 @@ class DecoderOutput(NamedTuple):
 
 
 class DecoderLayer(nn.Module):
-    """Post-norm layer: self-attention, text, image, ReLU MLP; token 0 is the presence token."""
+    """Post-norm layer: attention to itself, text and image, then a ReLU MLP.
+
+    Token 0 is the presence token.
+    """
 
     def __init__(self, *, width: int, heads: int, hidden: int, attend_image: Attention) -> None:
         super().__init__()
@@ -57,18 +60,18 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         position: Tensor,
-        scene: Scene,
+        scene: FusedScene,
         box_bias: BoxBias | None,
         *,
         kept: int,
     ) -> Tensor:
-        """One layer for the first ``kept`` tokens; all tokens serve as their context.
+        """Update the first ``kept`` tokens; they attend to all tokens.
 
-        x and position: [K, 1 + queries, d]; box_bias: of all queries, or None where only the
-        presence token is kept. Returns [K, kept, d].
+        x and position: [K, 1 + Q, d]; box_bias: of all queries, or None where only the presence
+        token is kept. Returns [K, kept, d].
         """
-        located = x + position
-        attended = self.self_attn.exactly(located[:, :kept], located, x)
+        located = x + position  # [K, 1 + Q, d]
+        attended = self.self_attn.exactly(located[:, :kept], located, x)  # [K, kept, d]
         position = position[:, :kept]
         x = self.norm2(x[:, :kept] + attended)
         attended = self.ca_text.exactly(x + position, scene.prompt, scene.prompt, scene.prompt_mask)
@@ -77,7 +80,7 @@ class DecoderLayer(nn.Module):
         output: Tensor = self.norm3(x + self.linear2(F.relu(self.linear1(x))))
         return output
 
-    def _read_image(self, located: Tensor, scene: Scene, box_bias: BoxBias | None) -> Tensor:
+    def _read_image(self, located: Tensor, scene: FusedScene, box_bias: BoxBias | None) -> Tensor:
         attention = self.cross_attn
         if box_bias is None:
             attended: Tensor = attention(located, scene.located_memory, scene.memory)
@@ -92,8 +95,8 @@ class DecoderLayer(nn.Module):
         )
 
 
-class Scene(NamedTuple):
-    """What the queries read.
+class FusedScene(NamedTuple):
+    """The context of the decoder's queries: K pairs of image and prompt after their fusion.
 
     memory: [K, N, d] fused image tokens; located_memory: the same plus position; prompt: [K, T, d];
     prompt_mask: bool [K, 1, 1, T], True = attend; height, width: the token grid.
@@ -108,7 +111,7 @@ class Scene(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Iterative refinement of boxes by learned queries, and the presence of the prompt."""
+    """Learned queries refine boxes layer by layer; a presence token scores the prompt."""
 
     def __init__(self, config: Sam3Config, attend_image: Attention = box_attention) -> None:
         super().__init__()
@@ -128,11 +131,11 @@ class Decoder(nn.Module):
         self.boxRPB_embed_y = Mlp([2, width, heads])
         self.presence_token_head = Mlp([width, width, width, 1])
         self.presence_token_out_norm = nn.LayerNorm(width)
-        # Boxes start where the reference points say.
+        # Untrained layers leave boxes at the reference points.
         nn.init.zeros_(self.bbox_embed.layers[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.bbox_embed.layers[-1].bias)  # type: ignore[arg-type]
 
-    def forward(self, scene: Scene) -> DecoderOutput:
+    def forward(self, scene: FusedScene) -> DecoderOutput:
         """Run all layers for every query."""
         x, boxes = self._start(scene)
         hidden, references, presence = [], [boxes], []
@@ -140,7 +143,7 @@ class Decoder(nn.Module):
             x = layer(
                 x, self._position(boxes), scene, self._box_bias(boxes, scene), kept=x.shape[1]
             )
-            normed = self.norm(x[:, 1:])
+            normed = self.norm(x[:, 1:])  # [K, Q, d]
             boxes = self._refined(boxes, normed)
             hidden.append(normed)
             references.append(boxes)
@@ -149,10 +152,10 @@ class Decoder(nn.Module):
             torch.stack(hidden), torch.stack(references[:-1]), torch.stack(presence), boxes
         )
 
-    def presence(self, scene: Scene) -> Tensor:
-        """Presence logits [K] of the last layer alone; equal to forward's within rounding.
+    def presence(self, scene: FusedScene) -> Tensor:
+        """Presence logits [K] of the last layer; equal to forward's within rounding.
 
-        The last layer runs for the presence token only: nothing reads its other tokens.
+        The last layer runs for the presence token only, since nothing reads its other tokens.
         """
         x, boxes = self._start(scene)
         *earlier, last = self.layers
@@ -163,21 +166,23 @@ class Decoder(nn.Module):
             boxes = self._refined(boxes, self.norm(x[:, 1:]))
         return self._presence_logit(last(x, self._position(boxes), scene, None, kept=1))
 
-    def _start(self, scene: Scene) -> tuple[Tensor, Tensor]:
+    def _start(self, scene: FusedScene) -> tuple[Tensor, Tensor]:
+        """Tokens [K, 1 + Q, d] and boxes [K, Q, 4] before the first layer."""
         pairs = scene.memory.shape[0]
-        x = torch.cat((self.presence_token.weight, self.query_embed.weight))
+        x = torch.cat((self.presence_token.weight, self.query_embed.weight))  # [1 + Q, d]
         boxes = at_least_float32(self.reference_points.weight).repeat(pairs, 1, 1).sigmoid()
-        return x.repeat(pairs, 1, 1), boxes  # laid out as between layers: one compiled layer serves
+        # repeat, not expand: with strides as after a layer, one compiled layer serves all.
+        return x.repeat(pairs, 1, 1), boxes
 
     def _position(self, boxes: Tensor) -> Tensor:
-        """Position of [presence token, queries] -> [K, 1 + queries, d]; the token has none."""
-        cx, cy, w, h = sine_features(boxes, self.width // 2).unbind(-2)
-        sines = torch.cat((cy, cx, w, h), dim=-1).to(self.query_embed.weight.dtype)
+        """Positions of all tokens -> [K, 1 + Q, d]; that of the presence token is zero."""
+        cx, cy, w, h = sine_features(boxes, self.width // 2).unbind(-2)  # [K, Q, d / 2] each
+        sines = torch.cat((cy, cx, w, h), dim=-1).to(self.query_embed.weight.dtype)  # [K, Q, 2d]
         return F.pad(self.ref_point_head(sines), (0, 0, 1, 0))
 
-    def _box_bias(self, boxes: Tensor, scene: Scene) -> BoxBias:
-        """Log-distance of every image token to the box edges [K, queries, 4]."""
-        cx, cy, w, h = boxes.unbind(-1)
+    def _box_bias(self, boxes: Tensor, scene: FusedScene) -> BoxBias:
+        """Bias from the log-distance of every image token to the edges of boxes [K, Q, 4]."""
+        cx, cy, w, h = boxes.unbind(-1)  # [K, Q] each
         columns = torch.arange(scene.width, dtype=boxes.dtype, device=boxes.device) / scene.width
         rows = torch.arange(scene.height, dtype=boxes.dtype, device=boxes.device) / scene.height
         horizontal = self._axis_bias(self.boxRPB_embed_x, columns, cx - w / 2, cx + w / 2)
@@ -185,19 +190,21 @@ class Decoder(nn.Module):
         return BoxBias(vertical, horizontal)
 
     def _axis_bias(self, mlp: Mlp, steps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """steps [L], low and high [K, queries] -> [K, heads, queries, L]."""
+        """steps [L], low and high [K, Q] -> [K, heads, Q, L]."""
+        # [K, Q, L, 2]
         offset = torch.stack((steps - low[..., None], steps - high[..., None]), dim=-1)
         offset = offset * BOX_BIAS_SCALE
         offset = offset.sign() * torch.log2(offset.abs() + 1) / math.log2(BOX_BIAS_SCALE)
-        bias: Tensor = mlp(offset.to(self.query_embed.weight.dtype))
+        bias: Tensor = mlp(offset.to(self.query_embed.weight.dtype))  # [K, Q, L, heads]
         return bias.permute(0, 3, 1, 2)
 
     def _refined(self, boxes: Tensor, normed: Tensor) -> Tensor:
-        offsets: Tensor = self.bbox_embed(normed)
+        """Boxes [K, Q, 4] refined by the normed queries [K, Q, d]."""
+        offsets: Tensor = self.bbox_embed(normed)  # [K, Q, 4]
         return (_inverse_sigmoid(boxes) + at_least_float32(offsets)).sigmoid()
 
     def _presence_logit(self, x: Tensor) -> Tensor:
-        logit: Tensor = self.presence_token_head(self.presence_token_out_norm(x[:, 0]))
+        logit: Tensor = self.presence_token_head(self.presence_token_out_norm(x[:, 0]))  # [K, 1]
         return logit[..., 0]
 
 

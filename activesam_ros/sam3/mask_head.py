@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from activesam_ros.sam3.attention import Mlp, MultiheadAttention
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.upsampling import convolve_skip, convolve_upsampled
 from activesam_ros.sam3.vision_encoder import Pyramid
 
 GROUP_NORM_GROUPS = 8
@@ -18,20 +17,84 @@ LOGIT_LIMIT = 12.0
 
 
 class Skips(NamedTuple):
-    """The pyramid's share of the pixel decoder, once per image: [B, d, 2h, 2w], [B, d, 4h, 4w]."""
+    """Pyramid levels convolved for the pixel decoder, once per image.
+
+    middle: [B, d, 2h, 2w]; fine: [B, d, 4h, 4w].
+    """
 
     middle: Tensor
     fine: Tensor
 
     def of(self, images: Tensor) -> Skips:
-        """Those of the images with these indices, int64 [K]; an index may occur many times."""
+        """The rows of the images with these indices, int64 [K]; an index may occur many times."""
         return Skips(self.middle[images], self.fine[images])
 
 
-class PixelDecoder(nn.Module):
-    """Fused tokens back up the pyramid: nearest upsampling, skip, 3x3 convolution, norm, ReLU.
+def fold(weight: Tensor) -> Tensor:
+    """A 3x3 kernel as the four 2x2 kernels that it amounts to on an upsampled image.
 
-    The official decoder's last stage has no pyramid level to run on; it is not built.
+    weight: [out, in, 3, 3] -> [2 * 2 * out, in, 2, 2] in the same dtype, the phases (row, column)
+    outermost, even before odd. Sums are in float32 or better; gradients pass.
+    """
+    precise = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    # [column phase, column, row phase, row, out, in]
+    folded = _folded(_folded(precise, 2), 4)
+    return folded.permute(2, 0, 4, 5, 3, 1).flatten(0, 2).to(weight.dtype)
+
+
+def _folded(weight: Tensor, dim: int) -> Tensor:
+    """Three taps along ``dim`` -> [phase, small pixel, ...].
+
+    One tap of an even output row (or column) falls on the small pixel before it and two on its own.
+    Two taps of an odd one fall on its own small pixel and one on the next.
+    """
+    first, middle, last = weight.unbind(dim)
+    even = torch.stack((first, middle + last))
+    odd = torch.stack((first + middle, last))
+    return torch.stack((even, odd))
+
+
+def convolve_skip(skip: Tensor, conv: nn.Conv2d) -> Tensor:
+    """conv(skip), bias included: [B, d, 2h, 2w] -> [B, d, 2h, 2w], channels last."""
+    skip = skip.contiguous(memory_format=torch.channels_last)
+    convolved: Tensor = conv(skip).contiguous(memory_format=torch.channels_last)
+    return convolved
+
+
+def convolve_upsampled(x: Tensor, conv: nn.Conv2d, convolved_skip: Tensor) -> Tensor:
+    """conv(skip + up(x)) for nearest upsampling, from :func:`convolve_skip` of the skip.
+
+        conv(skip + up(x)) = conv(skip) + conv(up(x))        (methods.md section 5)
+
+    The first term depends on the image only and serves every prompt. In the second, each output
+    pixel depends on 2x2 pixels of x. Which ones, and with which sums of kernel taps, depends on
+    whether its row and column are even or odd. So the second term is a 2x2 convolution with four
+    times the outputs on the small grid.
+
+    x: [K, d, h, w]; convolved_skip: [K or 1, d, 2h, 2w]. Returns [K, d, 2h, 2w], channels last.
+    """
+    count, width, rows, columns = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    kernel = fold(conv.weight).contiguous(memory_format=torch.channels_last)  # [4d, d, 2, 2]
+    # Position p of the padded grid covers the small pixels p - 1 and p. The even output row 2r is
+    # the even phase at p = r, the odd row 2r + 1 is the odd phase at p = r + 1.
+    # [K, h + 1, w + 1, 2, 2, d]
+    around = F.conv2d(x, kernel, padding=1).permute(0, 2, 3, 1).unflatten(-1, (2, 2, width))
+    pair, row, column, row_phase, column_phase, _ = around.stride()
+    phases = around.as_strided(
+        (count, rows, 2, columns, 2, width),
+        (pair, row, row + row_phase, column, column + column_phase, 1),
+    )
+    # [K or 1, h, 2, w, 2, d]
+    skip = convolved_skip.permute(0, 2, 3, 1).unflatten(2, (columns, 2)).unflatten(1, (rows, 2))
+    upsampled: Tensor = (skip + phases).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    return upsampled
+
+
+class PixelDecoder(nn.Module):
+    """Upsamples the fused tokens; each stage adds a skip, convolves 3x3, norms and applies ReLU.
+
+    The official decoder's last stage has no pyramid level and never runs; it is not built.
     """
 
     def __init__(self, config: Sam3Config) -> None:
@@ -45,19 +108,19 @@ class PixelDecoder(nn.Module):
 
     @property
     def convs(self) -> list[nn.Conv2d]:
-        """One convolution a stage, coarse first."""
+        """The convolutions of all stages, coarse first."""
         return cast("list[nn.Conv2d]", list(self.conv_layers))
 
     def skips(self, middle: Tensor, fine: Tensor) -> Skips:
-        """middle [B, d, 2h, 2w] and fine [B, d, 4h, 4w] -> what forward takes of them."""
+        """Convolve middle [B, d, 2h, 2w] and fine [B, d, 4h, 4w] for :meth:`forward`."""
         first, second = self.convs
         return Skips(convolve_skip(middle, first), convolve_skip(fine, second))
 
     def forward(self, memory: Tensor, skips: Skips) -> Tensor:
-        """memory [K, d, h, w], skips of K images or of one for all -> [K, d, 4h, 4w]."""
+        """memory [K, d, h, w], skips of K images or of one image for all -> [K, d, 4h, 4w]."""
         x = memory
         for skip, conv, norm in zip(skips, self.convs, self.norms, strict=True):
-            x = F.relu_(norm(convolve_upsampled(x, conv, skip)))
+            x = F.relu_(norm(convolve_upsampled(x, conv, skip)))  # doubles height and width
         return x
 
 
@@ -76,7 +139,7 @@ class MaskPredictor(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Semantic map of the prompt, and what instance masks are made from."""
+    """The semantic map of a prompt, and the embeddings that instance masks are made from."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
@@ -89,7 +152,7 @@ class MaskHead(nn.Module):
         self.instance_seg_head = nn.Conv2d(width, width, 1)
 
     def skips(self, pyramid: Pyramid) -> Skips:
-        """What :meth:`pixels` takes of the pyramid, once per image."""
+        """The skips for :meth:`pixels`, once per image."""
         return self.pixel_decoder.skips(pyramid.middle, pyramid.fine)
 
     def pixels(self, memory: Tensor, prompt: Tensor, prompt_mask: Tensor, skips: Skips) -> Tensor:
@@ -101,36 +164,37 @@ class MaskHead(nn.Module):
         """
         attended = self.cross_attend_prompt(
             self.cross_attn_norm(memory), prompt, prompt, prompt_mask
-        )
-        memory = (memory + attended).transpose(1, 2)
+        )  # [K, N, d]
+        memory = (memory + attended).transpose(1, 2)  # [K, d, N]
         height, width = skips.middle.shape[-2:]
-        grid = memory.unflatten(-1, (height // 2, width // 2))
+        grid = memory.unflatten(-1, (height // 2, width // 2))  # [K, d, h, w]
         decoded: Tensor = self.pixel_decoder(grid, skips)
         return decoded
 
     def semantic(self, pixels: Tensor) -> Tensor:
         """Pixel embeddings [K, d, H, W] -> semantic logits [K, H, W]."""
-        logits: Tensor = self.semantic_seg_head(pixels)
+        logits: Tensor = self.semantic_seg_head(pixels)  # [K, 1, H, W]
         return logits[:, 0]
 
     def instance_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """A 1x1 kernel and an offset per query, with the instance convolution folded in.
 
-        hidden: [..., d] -> kernels [..., d], offsets [...]; a query's mask logits are
-        ``kernel . pixel embedding + offset``. Exact: convolution and dot product are linear.
+        hidden: [..., d] -> kernels [..., d], offsets [...]. A query's mask logits are
+        ``kernel . pixel embedding + offset``. Both steps are linear, so folding them is exact.
         """
-        embedded = self.mask_predictor(hidden)
-        weight = self.instance_seg_head.weight.flatten(1)
+        embedded = self.mask_predictor(hidden)  # [..., d]
+        weight = self.instance_seg_head.weight.flatten(1)  # [d, d]
         bias = self.instance_seg_head.bias
         assert bias is not None
         return embedded @ weight, embedded @ bias
 
     def kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`instance_kernels`, with those of the semantic map before them.
+        """As :meth:`instance_kernels`, with the semantic map's kernel and offset first.
 
         hidden: [K, Q, d] -> kernels [K, 1 + Q, d], offsets [K, 1 + Q].
         """
         kernels, offsets = self.instance_kernels(hidden)
+        # [K, 1, d]
         semantic = self.semantic_seg_head.weight.flatten(1).expand(len(hidden), 1, -1)
         bias = self.semantic_seg_head.bias
         assert bias is not None
@@ -142,8 +206,8 @@ class MaskHead(nn.Module):
 
 def instance_masks(pixels: Tensor, kernels: Tensor, offsets: Tensor) -> Tensor:
     """Mask logits [n, H, W] of a pair: pixels [d, H, W], kernels [n, d], offsets [n]."""
-    embeddings = pixels.permute(1, 2, 0).flatten(0, 1)  # channels lie innermost: no copy
-    masks: Tensor = (kernels @ embeddings.T).unflatten(-1, pixels.shape[-2:])
+    embeddings = pixels.permute(1, 2, 0).flatten(0, 1)  # [H * W, d]; no copy if channels last
+    masks: Tensor = (kernels @ embeddings.T).unflatten(-1, pixels.shape[-2:])  # [n, H, W]
     return masks + offsets[:, None, None]
 
 
@@ -162,7 +226,7 @@ class PromptMlp(nn.Module):
 
 
 class DotProductScoring(nn.Module):
-    """How well each query matches the prompt as a whole."""
+    """Scores how well each query matches the whole prompt."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
@@ -173,8 +237,9 @@ class DotProductScoring(nn.Module):
 
     def forward(self, hidden: Tensor, prompt: Tensor, valid: Tensor) -> Tensor:
         """hidden [K, queries, d], prompt [K, T, d], valid bool [K, T] -> logits [K, queries]."""
-        weight = valid.to(prompt.dtype)[..., None]
+        weight = valid.to(prompt.dtype)[..., None]  # [K, T, 1]
+        # [K, d]
         pooled = (self.prompt_mlp(prompt) * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
-        scores: Tensor = self.hs_proj(hidden) @ self.prompt_proj(pooled)[..., None]
+        scores: Tensor = self.hs_proj(hidden) @ self.prompt_proj(pooled)[..., None]  # [K, Q, 1]
         scaled: Tensor = scores[..., 0] * hidden.shape[-1] ** -0.5
         return scaled.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)

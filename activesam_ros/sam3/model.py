@@ -1,4 +1,4 @@
-"""SAM 3's image model: images and prompts enter as tensors, detections leave as tensors."""
+"""SAM 3's image model: from tensors of images and prompts to tensors of detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from activesam_ros.errors import ImageError
 from activesam_ros.sam3.attention import sine_position_grid
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.decoder import Decoder, DecoderOutput, Scene
+from activesam_ros.sam3.decoder import Decoder, DecoderOutput, FusedScene
 from activesam_ros.sam3.fusion_encoder import (
     Context,
     FusionEncoder,
@@ -28,11 +28,11 @@ from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """What presence needs of B images, computed once for every prompt.
+    """The features of B images that presence needs, computed once for all prompts.
 
-    height, width: the grid of N coarse tokens; position: [N, d] their sine position; geometry: what
-    the geometry encoder's layers read; prepared: the fusion encoder's start; fusion: how it goes
-    on, None for dense, and the order in which prepared is.
+    height, width: the grid of N coarse tokens; position: [N, d] their sine positions; geometry:
+    keys and values for each geometry layer; prepared: the prompt-independent part of the fusion
+    encoder; fusion: the plan for the rest of it, in whose order ``prepared`` is; None for dense.
     """
 
     height: int
@@ -44,11 +44,11 @@ class ImageTokens:
 
     @property
     def images(self) -> int:
-        """How many images: B."""
+        """Number of images: B."""
         return self.prepared.tokens.shape[0]
 
     def image(self, index: int) -> ImageTokens:
-        """What belongs to one of the images alone, as views."""
+        """The features of one image, as views."""
         one = slice(index, index + 1)
         return ImageTokens(
             height=self.height,
@@ -62,13 +62,13 @@ class ImageTokens:
 
 @dataclass(frozen=True)
 class ImageFeatures(ImageTokens):
-    """All that depends on the images alone; skips: what the mask head takes of the pyramid."""
+    """All features that depend on the images alone; skips: the pyramid for the mask head."""
 
     pyramid: Pyramid
     skips: Skips
 
     def image(self, index: int) -> ImageFeatures:
-        """The features of one of the images alone, as views."""
+        """The features of one image, as views."""
         one = slice(index, index + 1)
         tokens = super().image(index)
         return ImageFeatures(
@@ -127,7 +127,7 @@ def joined(parts: Sequence[DecodedPairs]) -> DecodedPairs:
 
 @dataclass(frozen=True)
 class Detections:
-    """What the model says about every pair of B images and K prompts, Q queries each.
+    """The model's output for every pair of B images and K prompts, with Q queries each.
 
     logits: [B, K, Q] prompt match; boxes: float32 or float64 [B, K, Q, 4] (cx, cy, w, h in units of
     the image); presence_logits: [B, K]; semantic: [B, K, Hm, Wm] logits on the mask grid; pixels:
@@ -145,7 +145,7 @@ class Detections:
     def masks(self, image: int, prompt: int, queries: Tensor | slice) -> Tensor:
         """Mask logits [selected queries, Hm, Wm] of one image and prompt.
 
-        Masks are formed on request: most queries are below any threshold.
+        Masks are formed on request, since most queries stay below any threshold.
         """
         return instance_masks(
             self.pixels[image, prompt],
@@ -155,7 +155,7 @@ class Detections:
 
 
 class ImageNetwork(Protocol):
-    """The image model as a segmenter uses it; see Sam3ImageModel for what each method gives."""
+    """The image model as a segmenter uses it; Sam3ImageModel documents the methods."""
 
     @property
     def config(self) -> Sam3Config: ...
@@ -193,10 +193,10 @@ class Sam3ImageModel(nn.Module):
         return self.decoder.query_embed.weight.dtype
 
     def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures:
-        """pixels [B, 3, H, W], normalised to -1..1, in the model's dtype and on its device.
+        """Encode pixels [B, 3, H, W] in -1..1, in the model's dtype and on its device.
 
-        plan: what to compute sparsely, None for nothing.
-        Raises ImageError when a side is not a multiple of the patch size.
+        plan: the sparse computations, None for dense. Raises ImageError when a side is not a
+        multiple of the patch size.
         """
         self.check_pixels(pixels)
         pyramid = self.vision_encoder(pixels, plan)
@@ -213,7 +213,7 @@ class Sam3ImageModel(nn.Module):
         )
 
     def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens:
-        """As :meth:`encode_image`, but only what :meth:`presence` reads."""
+        """As :meth:`encode_image`, but compute only the features that :meth:`presence` reads."""
         self.check_pixels(pixels)
         return self._tokens(self.vision_encoder.coarse(pixels, plan), plan)
 
@@ -228,10 +228,11 @@ class Sam3ImageModel(nn.Module):
 
     def _tokens(self, coarse: Tensor, plan: ImagePlan | None) -> ImageTokens:
         height, width = coarse.shape[-2:]
-        tokens = coarse.flatten(2).transpose(1, 2)
+        """ImageTokens of coarse [B, d, height, width]."""
+        tokens = coarse.flatten(2).transpose(1, 2)  # [B, N, d]
         position = sine_position_grid(
             height, width, self.config.d_model, coarse.device, coarse.dtype
-        )
+        )  # [N, d]
         prepared = self.fusion_encoder.prepare(tokens, position)
         fusion = None
         if plan is not None:
@@ -246,13 +247,13 @@ class Sam3ImageModel(nn.Module):
         )
 
     def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
-        """Presence logits [B, K] alone: no scores, boxes or masks are computed."""
+        """Presence logits [B, K], without computing scores, boxes or masks."""
         scene, _ = self.fuse(features, prompts)
         logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
         return logits
 
     def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
-        """Decode every pair of image and prompt, images outermost, but for its pixels."""
+        """Decode every pair of image and prompt, images outermost; :meth:`pixels` comes after."""
         scene, valid = self.fuse(features, prompts)
         output: DecoderOutput = self.decoder(scene)
         hidden = output.hidden[-1]  # [P, Q, d]
@@ -267,7 +268,7 @@ class Sam3ImageModel(nn.Module):
         )
 
     def pixels(self, decoded: DecodedPairs, skips: Skips) -> Tensor:
-        """Pixel embeddings [P, d, Hm, Wm] of P pairs; skips as in MaskHead.pixels."""
+        """Pixel embeddings [P, d, Hm, Wm] of P pairs; see MaskHead.pixels for skips."""
         return self.mask_head.pixels(decoded.memory, decoded.prompt, decoded.prompt_mask, skips)
 
     def mask_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -275,7 +276,7 @@ class Sam3ImageModel(nn.Module):
         return self.mask_head.kernels(hidden)
 
     def detect(self, features: ImageFeatures, prompts: Prompts) -> Detections:
-        """Everything about every pair of image and prompt."""
+        """Compute every output of every pair of image and prompt."""
         decoded = self.decode(features, prompts)
         pairs = (-1, len(prompts))
         skips = features.skips
@@ -293,17 +294,22 @@ class Sam3ImageModel(nn.Module):
             offsets=offsets.unflatten(0, pairs),
         )
 
-    def fuse(self, features: ImageTokens, prompts: Prompts) -> tuple[Scene, Tensor]:
-        """The fused scene of every image-prompt pair, images outermost, and valid bool [BK, T]."""
+    def fuse(self, features: ImageTokens, prompts: Prompts) -> tuple[FusedScene, Tensor]:
+        """The fused scene of every image-prompt pair, images outermost, and valid bool [BK, T].
+
+        A CLS token of the geometry encoder follows the tokens of each prompt.
+        """
         images, count = features.images, len(prompts)
-        tokens = prompts.tokens.repeat(images, 1, 1)
+        tokens = prompts.tokens.repeat(images, 1, 1)  # [BK, T - 1, d]
+        # [BK, T, d]
         prompt = torch.cat((tokens, self.geometry_encoder(features.geometry, count)), dim=1)
         valid = F.pad(~prompts.padding, (0, 1), value=True).repeat(images, 1)
         prepared = features.prepared
         if images > 1:
             prepared = Prepared(*(per_pair(part, count) for part in prepared))
+        # [BK, N, d]
         memory = self.fusion_encoder(prepared, features.position, prompt, valid, features.fusion)
-        scene = Scene(
+        scene = FusedScene(
             memory=memory,
             located_memory=memory + features.position,
             prompt=prompt,

@@ -1,6 +1,6 @@
-"""What a caller may put in place of dense computation; the network carries it, others make it.
+"""Plans that replace dense computation in the network; sparsity/ makes them.
 
-A field that is None is the dense code itself.
+A field that is None keeps the dense code.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 
 # (query, key, value, key before rotary position), [B, heads, N, d] each -> [B, heads, N, d].
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-# (tokens [B, N, width], update): the tokens with what update(tokens [B, n, width]) gives for those
-# that are chosen added to them.
+# (tokens [B, N, width], update): adds update(chosen tokens [B, n, width]) to the chosen tokens and
+# leaves the others as they are -> [B, N, width].
 Feed: TypeAlias = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
 
 
@@ -31,11 +31,11 @@ DENSE = BlockPlan()
 
 @dataclass(frozen=True)
 class FusionPlan:
-    """How the fusion encoder treats one batch of images, the same for every prompt.
+    """The fusion encoder's plan for one batch of images, the same for every prompt.
 
-    order: int64 [B, N], which image token comes at each place, and places its inverse; layers: one
-    plan a layer, for tokens in that order. The first layer's self-attention sees no prompt and runs
-    once per image: it stays dense and its ``attend`` is not used.
+    order: int64 [B, N], the image token at each place; places: its inverse; layers: one plan for
+    each layer, for tokens in that order. The first layer's self-attention does not depend on the
+    prompt and runs once per image; it stays dense, and its ``attend`` is not used.
     """
 
     order: Tensor
@@ -43,21 +43,21 @@ class FusionPlan:
     layers: Sequence[BlockPlan]
 
     def image(self, index: int) -> FusionPlan:
-        """The plan of one of the images alone."""
+        """The plan of one image."""
         one = slice(index, index + 1)
         return FusionPlan(self.order[one], self.places[one], self.layers)
 
 
 class ImagePlan(Protocol):
-    """Plans for the images that are encoded next; an object may serve any number of frames."""
+    """Makes the plans of each batch of images; one object serves any number of frames."""
 
     def trunk(self, height: int, width: int) -> Sequence[BlockPlan]:
-        """One plan for each block of the image encoder, for one batch of height x width tokens."""
+        """Plans for the image encoder's blocks, for one batch of height x width tokens."""
         ...
 
     def fusion(self, keys: Tensor, height: int, width: int) -> FusionPlan | None:
         """The fusion encoder's plan, None for dense.
 
-        keys: [B, N, d_model], what the first layer's self-attention makes of the tokens' contents.
+        keys: [B, N, d_model], the keys of the first self-attention without position.
         """
         ...

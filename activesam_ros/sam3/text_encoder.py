@@ -12,8 +12,8 @@ from activesam_ros.sam3.config import Sam3Config
 VOCABULARY_SIZE = 49408
 
 
-class FeedForward(nn.Module):
-    """Two linear layers, four times the width between them, with GELU."""
+class TextMlp(nn.Module):
+    """Two linear layers with GELU between them; the hidden width is four times the width."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class ResidualBlock(nn.Module):
         self.attn = MultiheadAttention(width=width, heads=heads)
         self.ln_1 = nn.LayerNorm(width)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = FeedForward(width)
+        self.mlp = TextMlp(width)
 
     def forward(self, x: Tensor, causal: Tensor) -> Tensor:
         """x [K, L, width], causal bool [L, L] with True = attend."""
-        normed = self.ln_1(x)
+        normed = self.ln_1(x)  # [K, L, width]
         x = x + self.attn(normed, normed, normed, causal)
         fed: Tensor = self.mlp(self.ln_2(x))
         return x + fed
@@ -56,7 +56,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[K, L, width] -> [K, L, width]."""
         length = x.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()  # [L, L]
         for block in self.resblocks:
             x = block(x, causal)
         return x
@@ -79,13 +79,14 @@ class TokenTransformer(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """int64 [K, L] -> [K, L, text_width]."""
+        # [K, L, text_width]
         x = self.token_embedding(token_ids) + self.positional_embedding[: token_ids.shape[1]]
         output: Tensor = self.ln_final(self.transformer(x))
         return output
 
 
 class TextEncoder(nn.Module):
-    """Prompts to features of width d_model; run once per vocabulary."""
+    """Encodes prompts as features of width d_model; runs once per vocabulary."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
@@ -93,15 +94,15 @@ class TextEncoder(nn.Module):
         self.resizer = nn.Linear(config.text_width, config.d_model)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """int64 [K, L], 0 = padding -> features [K, L, d_model], already through the resizer."""
+        """int64 [K, L], 0 = padding -> features [K, L, d_model]."""
         return self.project(self.encoder(token_ids))
 
     def input_embeddings(self, token_ids: Tensor) -> Tensor:
-        """int64 [K, L] -> rows of the token table [K, L, text_width], without position."""
+        """int64 [K, L] -> rows of the token table [K, L, text_width], without positions."""
         rows: Tensor = self.encoder.token_embedding(token_ids)
         return rows
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """The resizer, bias included: [..., text_width] -> [..., d_model]."""
+        """Apply the resizer, bias included: [..., text_width] -> [..., d_model]."""
         projected: Tensor = self.resizer(embeddings)
         return projected

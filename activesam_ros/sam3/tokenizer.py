@@ -1,7 +1,7 @@
-"""CLIP's byte-pair tokenizer, as the text encoder was trained with.
+"""CLIP's byte-pair tokenizer, with which the text encoder was trained.
 
 The merge table is OpenAI CLIP's ``bpe_simple_vocab_16e6.txt.gz`` (MIT licence), shipped beside this
-file. Ids: 256 bytes, 256 word-final bytes, the merges in order, then start and end of text.
+file. Ids count 256 bytes, 256 word-final bytes, the merges in order, then start and end of text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from activesam_ros.errors import MissingDependencyError, VocabularyError
 
 MERGES_FILE = Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 WORD_END = "</w>"
-# Of the table's lines this many fit the 49,408 rows of the token embedding.
+# Merges that are used: as many as the 49,408 rows of the token embedding allow.
 MERGE_COUNT = 49152 - 256 - 2
 WORD_PATTERN = (
     r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -27,7 +27,7 @@ WORD_PATTERN = (
 
 
 class Tokenizer:
-    """Text to token ids. Raises MissingDependencyError without ``regex`` and ``ftfy``."""
+    """Turns text into token ids. Raises MissingDependencyError without ``regex`` and ``ftfy``."""
 
     def __init__(self, context_length: int = 32) -> None:
         try:
@@ -106,7 +106,7 @@ def _join_pairs(symbols: list[str], ranks: list[int], rank: int) -> Iterator[str
 
 
 def _byte_symbols() -> dict[int, str]:
-    """A printable character for each byte: itself where it is one, else one above U+0100."""
+    """A printable character for each byte: its own if that is printable, else one from U+0100."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     symbols = {byte: chr(byte) for byte in printable}

@@ -19,7 +19,7 @@ LAYER_NORM_EPS = 1e-5
 class Rotary(NamedTuple):
     """Cosines and sines of the axial 2-D rotary position, [tokens, head_dim / 2] each.
 
-    float32 at least.
+    float32, or float64 for a float64 network.
     """
 
     cos: Tensor
@@ -45,27 +45,29 @@ def rotary_table(
 ) -> Rotary:
     """Rotary angles of a row-major grid; ``scale`` multiplies (row, column) positions.
 
-    The first half of the pairs turns with the column, the second half with the row.
-    dtype: the network's; the table is in float32 at least.
+    The first half of the channel pairs turns with the column, the second half with the row.
+    dtype: the network's.
     """
     precise = torch.promote_types(dtype, torch.float32)
     exponent = torch.arange(0, head_dim, 4, dtype=precise, device=device) / head_dim
-    frequency = 1.0 / ROTARY_THETA**exponent
+    frequency = 1.0 / ROTARY_THETA**exponent  # [head_dim / 4]
     rows = torch.arange(height, dtype=precise, device=device) * scale[0]
     columns = torch.arange(width, dtype=precise, device=device) * scale[1]
+    # [height, width, head_dim / 4] each
     row_angle = torch.outer(rows, frequency)[:, None].expand(height, width, -1)
     column_angle = torch.outer(columns, frequency)[None].expand(height, width, -1)
-    # In float64, so that rounding, and with it every result, is the same on every device.
+    # float64 makes sines and cosines, and so every result, round alike on every device.
     angle = torch.cat((column_angle, row_angle), dim=-1).flatten(0, 1).double()
     return Rotary(angle.cos().to(precise), angle.sin().to(precise))
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Turn neighbouring channel pairs of x [..., tokens, head_dim] by the table's angles."""
+    # [..., tokens, head_dim / 2] each
     even, odd = x.to(rotary.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack(
         (even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos), dim=-1
-    )
+    )  # [..., tokens, head_dim / 2, 2]
     return turned.flatten(-2).to(x.dtype)
 
 
@@ -80,8 +82,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary, attend: Attend | None = None) -> Tensor:
         """[B, tokens, width] -> [B, tokens, width]; ``attend`` may replace the dense attention."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, tokens, 3, heads, c]
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, tokens, c] each
         if attend is None:
             x = F.scaled_dot_product_attention(rotate(query, rotary), rotate(key, rotary), value)
         else:
@@ -90,7 +92,7 @@ class Attention(nn.Module):
         return projected
 
 
-class FeedForward(nn.Module):
+class BlockMlp(nn.Module):
     """Two linear layers with GELU between them."""
 
     def __init__(self, *, width: int, hidden: int) -> None:
@@ -105,7 +107,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; attention inside windows, or over the grid without one."""
+    """Pre-norm transformer block that attends in windows, or globally for window_size=None."""
 
     def __init__(self, *, width: int, heads: int, hidden: int, window_size: int | None) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.attn = Attention(width=width, heads=heads)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = FeedForward(width=width, hidden=hidden)
+        self.mlp = BlockMlp(width=width, hidden=hidden)
 
     def forward(self, x: Tensor, rotary: Rotary, plan: BlockPlan = DENSE) -> Tensor:
         """[B, height, width, channels] -> same; rotary covers one window or the whole grid."""
@@ -131,6 +133,7 @@ class Block(nn.Module):
         if self.window_size is None:
             attended: Tensor = self.attn(x.flatten(1, 2), rotary, attend)
             return attended.view_as(x)
+        # [B * windows, window_size ** 2, channels]
         windows = self.attn(to_windows(x, self.window_size), rotary, attend)
         return from_windows(windows, self.window_size, batch, height, width)
 
@@ -139,19 +142,20 @@ def to_windows(x: Tensor, size: int) -> Tensor:
     """[B, H, W, C] -> [B * windows, size * size, C], padded with zeros to whole windows."""
     _, height, width, channels = x.shape
     x = F.pad(x, (0, 0, 0, -width % size, 0, -height % size))
-    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
+    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # [B, rows, size, columns, size, C]
     return x.transpose(2, 3).reshape(-1, size * size, channels)
 
 
 def from_windows(x: Tensor, size: int, batch: int, height: int, width: int) -> Tensor:
-    """The inverse of :func:`to_windows`, padding cropped -> [B, height, width, C]."""
+    """Inverse of :func:`to_windows`; crops the padding -> [B, height, width, C]."""
     rows, columns = -(-height // size), -(-width // size)
+    # [B, rows, size, columns, size, C]
     x = x.view(batch, rows, columns, size, size, -1).transpose(2, 3)
     return x.reshape(batch, rows * size, columns * size, -1)[:, :height, :width]
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches to channels, without a bias."""
+    """Projects non-overlapping patches to channels, without a bias."""
 
     def __init__(self, *, patch_size: int, width: int) -> None:
         super().__init__()
@@ -159,7 +163,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, H / patch, W / patch, width]."""
-        projected: Tensor = self.proj(pixels)
+        projected: Tensor = self.proj(pixels)  # [B, width, H / patch, W / patch]
         return projected.permute(0, 2, 3, 1)
 
 
@@ -173,7 +177,7 @@ class Trunk(nn.Module):
         self.head_dim = width // config.vision_heads
         pretrain_side = config.pretrain_resolution // config.patch_size
         self.patch_embed = PatchEmbed(patch_size=config.patch_size, width=width)
-        # Row 0 belongs to a class token that the image model drops.
+        # Row 0 is the position of a class token that the image model drops.
         self.pos_embed = nn.Parameter(torch.empty(1, pretrain_side**2 + 1, width))
         self.ln_pre = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.blocks = nn.ModuleList(
@@ -189,7 +193,7 @@ class Trunk(nn.Module):
 
     def forward(self, pixels: Tensor, plan: ImagePlan | None = None) -> Tensor:
         """[B, 3, H, W] -> [B, H / patch, W / patch, vision_width]."""
-        x: Tensor = self.patch_embed(pixels)
+        x: Tensor = self.patch_embed(pixels)  # [B, height, width, vision_width]
         height, width = x.shape[1:3]
         x = self.ln_pre(x + self._absolute_position(height, width))
         window = rotary_table(
@@ -214,7 +218,8 @@ class Trunk(nn.Module):
         return x
 
     def _absolute_position(self, height: int, width: int) -> Tensor:
-        table = self.pos_embed[0, 1:]
+        """The pretrained table tiled over the grid -> [height, width, vision_width]."""
+        table = self.pos_embed[0, 1:]  # [side * side, vision_width]
         side = round(table.shape[0] ** 0.5)
         rows = torch.arange(height, device=table.device) % side
         columns = torch.arange(width, device=table.device) % side
@@ -223,7 +228,7 @@ class Trunk(nn.Module):
 
 
 def _pyramid_level(config: Sam3Config, upsampling: int) -> nn.Sequential:
-    """One level of the neck; ``upsampling`` counts the doublings of the token grid."""
+    """One level of the neck, which doubles the token grid ``upsampling`` times."""
     width, d_model = config.vision_width, config.d_model
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if upsampling == 2:
@@ -238,7 +243,7 @@ def _pyramid_level(config: Sam3Config, upsampling: int) -> nn.Sequential:
 
 
 class VisionEncoder(nn.Module):
-    """Trunk and neck. The official neck's fourth, half-size level is never used and not built."""
+    """Trunk and neck. The official neck has a fourth, half-size level that nothing reads."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
@@ -246,8 +251,8 @@ class VisionEncoder(nn.Module):
         self.convs = nn.ModuleList(_pyramid_level(config, upsampling) for upsampling in (2, 1, 0))
 
     def forward(self, pixels: Tensor, plan: ImagePlan | None = None) -> Pyramid:
-        """pixels [B, 3, H, W] normalised to -1..1, sides multiples of the patch size -> Pyramid."""
-        tokens = self.trunk(pixels, plan).permute(0, 3, 1, 2)
+        """pixels [B, 3, H, W] in -1..1, sides multiples of the patch size -> Pyramid."""
+        tokens = self.trunk(pixels, plan).permute(0, 3, 1, 2)  # [B, vision_width, h, w]
         fine, middle, coarse = (level(tokens) for level in self.convs)
         return Pyramid(fine, middle, coarse)
 

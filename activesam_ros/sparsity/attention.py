@@ -1,4 +1,4 @@
-"""Attention in stripe order: every block of queries sees the keep bar and its own block.
+"""Attention in stripe order: each block of queries attends to the keep bar and its own block.
 
 The keep bar is the first floor(density x blocks) blocks of keys (methods.md section 4).
 """
@@ -16,30 +16,34 @@ from torch import Tensor
 
 from activesam_ros.sam3.acceleration.fallback import Fallback
 
-# PyTorch's compiler, which FlexAttention brings, takes longer to import than all the rest together:
-# only what needs it does.
+# FlexAttention imports PyTorch's compiler, which takes longer than all other imports together, so
+# it is imported when first used.
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
-# (query, key, value, block_mask=...) -> what FlexAttention gives.
+# (query, key, value, block_mask=...) -> attended values, as FlexAttention.
 Kernel: TypeAlias = Callable[..., Any]
 Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, BarPattern], Tensor]"
 
-# Blocks are as large as leaves this many of them: larger are faster, smaller nearer the density.
+# The largest block size that gives at least FEWEST_BLOCKS is used. Large blocks are faster, small
+# ones come nearer to the density.
 BLOCK_SIZES = (128, 64, 32, 16, 8)
 FEWEST_BLOCKS = 8
-# Densities such as 0.29 are a little less than they say: 0.29 x 100 is 28.999999999999996.
+# Added before rounding down, since 0.29 x 100 is 28.999999999999996.
 _ROUNDING = 1e-9
-# Rows of keys that are copied at once on the way without a kernel; bounds its memory.
+# Rows of keys that gathered_attention copies at once; bounds its memory.
 _KEYS_PER_CALL = 8192
-# FlexAttention's kernels take tiles of this many tokens on every GPU, and no smaller heads.
+# FlexAttention's kernels support tiles of this many tokens on every GPU, and no smaller heads.
 _TILE = 128
 _SMALLEST_HEAD = 16
 
 
 @dataclass(frozen=True)
 class BarPattern:
-    """Which keys a query sees: the first ``bar`` of ``tokens`` and those of its own ``block``."""
+    """A query attends to the first ``bar`` of the ``tokens`` keys and to its own block.
+
+    block: size of a block [tokens].
+    """
 
     tokens: int
     block: int
@@ -47,7 +51,7 @@ class BarPattern:
 
     @classmethod
     def of(cls, tokens: int, density: float) -> BarPattern:
-        """The pattern of so many tokens at a density of 0 to 1."""
+        """The pattern for this number of tokens at a density of 0 to 1."""
         fitting = (size for size in BLOCK_SIZES if tokens >= size * FEWEST_BLOCKS)
         block = next(fitting, BLOCK_SIZES[-1])
         blocks = -(-tokens // block)
@@ -56,7 +60,7 @@ class BarPattern:
 
     @property
     def density(self) -> float:
-        """Share of the query-key pairs that are computed, own blocks included."""
+        """The share of query-key pairs that are computed, own blocks included."""
         rest = self.tokens - self.bar
         blocks, last = divmod(rest, self.block)
         own = blocks * self.block**2 + last**2
@@ -64,9 +68,9 @@ class BarPattern:
 
 
 def gathered_attention(query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
-    """Attention of tokens in stripe order by gathering the keys of some blocks at a time.
+    """Attention of tokens in stripe order that gathers the keys of some blocks at a time.
 
-    All [B, heads, N, d]. No mask is formed, and the memory does not grow with N x N.
+    All tensors are [B, heads, N, d]. It forms no mask, and its memory does not grow with N x N.
     """
     bar, block, tokens = pattern.bar, pattern.block, pattern.tokens
     parts = []
@@ -84,7 +88,7 @@ def gathered_attention(query: Tensor, key: Tensor, value: Tensor, pattern: BarPa
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, span: slice, bar: int) -> Tensor:
-    """The queries of one span with the bar's keys and the span's own."""
+    """Attention of one span's queries to the bar and to the span."""
     if span.start == 0:
         seen = key[..., span, :], value[..., span, :]
     else:
@@ -99,24 +103,25 @@ def _seen(x: Tensor, span: slice, bar: int) -> Tensor:
 def _blocks_attention(
     query: Tensor, key: Tensor, value: Tensor, span: slice, pattern: BarPattern
 ) -> Tensor:
-    """The queries of whole blocks outside the bar, each block a head of its own to the kernel."""
+    """Attention of whole blocks outside the bar; to the kernel each block is a head of its own."""
 
     def own(x: Tensor) -> Tensor:
+        # [B, heads, blocks, block, d]
         blocks: Tensor = x[..., span, :].unflatten(-2, (-1, pattern.block))
         return blocks
 
     def seen(x: Tensor) -> Tensor:
         blocks = own(x)
         bar = x[..., None, : pattern.bar, :].expand(-1, -1, blocks.shape[2], -1, -1)
-        return torch.cat((bar, blocks), dim=-2).flatten(0, 1)
+        return torch.cat((bar, blocks), dim=-2).flatten(0, 1)  # [B * heads, blocks, bar + block, d]
 
     attended = F.scaled_dot_product_attention(own(query).flatten(0, 1), seen(key), seen(value))
-    output: Tensor = attended.unflatten(0, query.shape[:2]).flatten(2, 3)
+    output: Tensor = attended.unflatten(0, query.shape[:2]).flatten(2, 3)  # [B, heads, n, d]
     return output
 
 
 def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
-    """The pattern as FlexAttention takes it, for any batch and any heads."""
+    """The pattern as FlexAttention's mask, for any batch and number of heads."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     bar, block, tokens = pattern.bar, pattern.block, pattern.tokens
@@ -130,9 +135,9 @@ def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
 class PatternAttention:
     """Attention of tokens in stripe order.
 
-    On a GPU block-sparse kernels compute it; they are compiled, and a pattern's mask is built, when
-    first needed. Elsewhere, for heads too small for the kernels, and where the kernels fail, keys
-    are gathered; the log names the reason of a failure once.
+    On a GPU block-sparse kernels compute it. They are compiled, and each pattern's mask is built,
+    when first used. On a CPU, for heads that are too small, and after a failure of the kernels,
+    keys are gathered.
     """
 
     def __init__(self, kernel: Kernel | None = None) -> None:
@@ -141,17 +146,17 @@ class PatternAttention:
         self._given = kernel
         self._kernel = kernel
         self._fallback = Fallback(
-            "Block-sparse attention kernels cannot be had (%s); sparse attention gathers keys "
+            "Block-sparse attention kernels do not work (%s). Sparse attention gathers keys "
             "instead, which is slower. FlexAttention needs Triton and a C compiler."
         )
-        # Compiled layers call it: its own kernel is compiled by itself.
+        # Compiled layers call it, and must leave the compiled kernel in it alone.
         self._uncompiled: Attend = torch.compiler.disable(self._attend, recursive=False)
         self._run = torch.compiler.disable(self._fallback.run, recursive=False)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
         """query, key and value [B, heads, N, d] -> [B, heads, N, d].
 
-        Raises torch.OutOfMemoryError where a kernel does.
+        Raises torch.OutOfMemoryError.
         """
         return self._uncompiled(query, key, value, pattern)
 
@@ -179,7 +184,7 @@ class PatternAttention:
 
 
 def take(x: Tensor, order: Tensor) -> Tensor:
-    """Tokens of x [B, heads, N, d] in each head's order, int64 [B, heads, N]."""
+    """Tokens of x [B, heads, N, d] in the order int64 [B, heads, N] of each head."""
     first = torch.arange(order.shape[0] * order.shape[1], device=x.device) * order.shape[2]
-    rows = (order.flatten(0, 1) + first[:, None]).flatten()
+    rows = (order.flatten(0, 1) + first[:, None]).flatten()  # [B * heads * N]
     return x.reshape(-1, x.shape[-1]).index_select(0, rows).view_as(x)

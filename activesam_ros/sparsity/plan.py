@@ -1,4 +1,4 @@
-"""From settings to what each block of the network does (methods.md section 4)."""
+"""From settings to the sparse attention and MLP of each block (methods.md section 4)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,21 +16,22 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.attention import BarPattern, PatternAttention, take
-from activesam_ros.sparsity.mlp import Update, best_tokens, feed_first, feed_tokens, token_count
 from activesam_ros.sparsity.stripe_sort import content_order, ranks, static_order
 from activesam_ros.sparsity.z_order import Curves
 
+# From tokens [..., width] to their update, which is added to them.
+Update: TypeAlias = Callable[[Tensor], Tensor]
 # (keys [B, heads, N, d] in grid order, the curve [N], how many come first) -> order [B, heads, N].
 OrderOf: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def by_content(keys: Tensor, curve: Tensor, _kept: int) -> Tensor:
-    """Each head's own stripe order."""
+    """A stripe order for each head, ranked by its keys."""
     return content_order(keys, curve)
 
 
 def evenly(keys: Tensor, curve: Tensor, kept: int) -> Tensor:
-    """The same order for every image and head, whose first ``kept`` tokens are evenly spread."""
+    """One order for all images and heads; its first ``kept`` tokens are evenly spread."""
     return static_order(curve, kept).expand(keys.shape[:-1])
 
 
@@ -59,10 +61,10 @@ def image_plan(
     config: Sam3Config,
     attention: Callable[[], PatternAttention] = PatternAttention,
 ) -> ImagePlan | None:
-    """What the settings ask for on a network of these dimensions, None for dense throughout.
+    """The plan that the settings ask for, None for a dense network.
 
-    attention: gives the loaded network's, so that what is known of its kernels outlives the
-    settings; not called for a dense network.
+    attention: returns the loaded network's block-sparse attention, whose compiled kernels outlive
+    the settings; called for a sparse plan only.
     Raises SettingsError when encoder_sparse_from_block leaves no block to be sparse.
     """
     densities = Densities(
@@ -88,7 +90,7 @@ def image_plan(
 
 @dataclass
 class _LastGlobal:
-    """Ranks of the tokens in the last global block so far, [B, heads, N]."""
+    """ranks: those of the tokens in the most recent global block, [B, heads, N]."""
 
     ranks: Tensor | None = None
 
@@ -97,8 +99,8 @@ class _LastGlobal:
 class SparsePlan:
     """Sparse attention and MLPs for the image encoder and the fusion encoder.
 
-    Encoder blocks before ``first_block`` stay dense; so do the MLPs of global blocks, and of window
-    blocks before the first global one: tokens are ranked there.
+    Encoder blocks before ``first_block`` stay dense. Global blocks rank the tokens for the MLPs of
+    later window blocks; their own MLPs, and those of window blocks before them, stay dense.
     """
 
     config: Sam3Config
@@ -109,7 +111,7 @@ class SparsePlan:
     curves: Curves = field(default_factory=Curves)
 
     def trunk(self, height: int, width: int) -> Sequence[BlockPlan]:
-        """One plan for each block of the image encoder, for one batch."""
+        """See ImagePlan.trunk."""
         if not self.densities.sparse_encoder:
             return (DENSE,) * self.config.vision_layers
         last = _LastGlobal()
@@ -151,27 +153,29 @@ class SparsePlan:
         self, grid: tuple[int, int], query: Tensor, key: Tensor, value: Tensor, content: Tensor
     ) -> Tensor:
         pattern = BarPattern.of(grid[0] * grid[1], self.densities.encoder_attention)
+        # [B, heads, N]
         order = self.order_of(content, self.curves.of(*grid, content.device), pattern.bar)
         attended = self.attention(take(query, order), take(key, order), take(value, order), pattern)
         return take(attended, ranks(order))
 
     def _feed(self, last: _LastGlobal, x: Tensor, update: Update) -> Tensor:
-        assert last.ranks is not None, "a global block comes before"
+        assert last.ranks is not None, "a global block runs first"
         tokens = best_tokens(last.ranks, token_count(self.densities.encoder_mlp, x.shape[1]))
         return feed_tokens(x, tokens, update)
 
     def fusion(self, keys: Tensor, height: int, width: int) -> FusionPlan | None:
-        """The fusion encoder's plan; its one order is that of all heads' keys [B, N, d] together.
+        """See ImagePlan.fusion. Tokens have one order, by the keys [B, N, d] of all heads together.
 
-        In that order the MLP's tokens are simply the first. The last layer feeds them all.
+        The first tokens in that order go through the MLP; in the last layer all tokens do.
         """
         if not self.densities.sparse_fusion:
             return None
         tokens = height * width
         pattern = BarPattern.of(tokens, self.densities.fusion)
         fed = token_count(self.densities.fusion_mlp, tokens)
-        # A static order is even for the attention, or for the MLP where that alone is sparse.
+        # A static order spreads evenly for the attention, or for the MLP if that alone is sparse.
         first = pattern.bar if self.densities.fusion < 1 else fed
+        # [B, 1, N]
         order = self.order_of(keys[:, None], self.curves.of(height, width, keys.device), first)
 
         def attend(query: Tensor, key: Tensor, value: Tensor, _content: Tensor) -> Tensor:
@@ -182,3 +186,29 @@ class SparsePlan:
         layer = BlockPlan(last.attend, partial(feed_first, fed) if fed < tokens else None)
         layers = (layer,) * (self.config.encoder_layers - 1)
         return FusionPlan(order[:, 0], ranks(order[:, 0]), (*layers, last))
+
+
+def token_count(density: float, tokens: int) -> int:
+    """The number of tokens that go through the MLP."""
+    return round(density * tokens)
+
+
+def best_tokens(ranks: Tensor, count: int) -> Tensor:
+    """The ``count`` tokens of the lowest mean rank, int64 [B, count] ascending.
+
+    ranks: [B, heads, N], 0 the best.
+    """
+    mean = ranks.float().mean(dim=1)  # [B, N]
+    return mean.argsort(dim=-1, stable=True)[:, :count].sort(dim=-1).values
+
+
+def feed_tokens(x: Tensor, tokens: Tensor, update: Update) -> Tensor:
+    """x [B, N, width], the update added to the given tokens int64 [B, count] alone."""
+    index = tokens[..., None].expand(-1, -1, x.shape[-1])  # [B, count, width]
+    return x.scatter_add(1, index, update(x.gather(1, index)))
+
+
+def feed_first(count: int, x: Tensor, update: Update) -> Tensor:
+    """x [B, N, width], the update added to the first ``count`` tokens alone."""
+    best, others = x[:, :count], x[:, count:]
+    return torch.cat((best + update(best), others), dim=1)

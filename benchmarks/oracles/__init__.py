@@ -1,1 +1,1 @@
-"""Straightforward computations that the cheaper ones are compared with."""
+"""Plain implementations, with which tests and benchmarks compare the fast ones."""

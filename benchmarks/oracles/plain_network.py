@@ -1,7 +1,6 @@
-"""The straightforward computations that cheaper ones stand for: the oracle of tests, benchmarks.
+"""The plain network: it computes everything for every pair of image and prompt.
 
-Everything is computed for every pair of an image and a prompt, and every mask is formed. Nothing
-that segments images imports this file.
+It is the oracle of tests and the yardstick of benchmarks. Every mask is formed.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel
 from activesam_ros.sam3.attention import sine_position_grid
-from activesam_ros.sam3.decoder import DecoderOutput, Scene
+from activesam_ros.sam3.decoder import DecoderOutput, FusedScene
 from activesam_ros.sam3.fusion_encoder import FusionLayer
 from activesam_ros.sam3.mask_head import PixelDecoder
 from activesam_ros.sam3.model import ImageNetwork, Prompts, Sam3ImageModel
@@ -24,7 +23,7 @@ from activesam_ros.sam3.vision_encoder import Pyramid
 
 @dataclass(frozen=True)
 class PlainDetections:
-    """What the model says about one image and K prompts, Q queries each.
+    """The model's output for one image and K prompts, with Q queries each.
 
     presence_logits: [K]; logits: [K, Q]; masks: logits [K, Q, Hm, Wm]; semantic: logits
     [K, Hm, Wm].
@@ -55,21 +54,22 @@ def presence(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> Tenso
 
 
 def detect(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> PlainDetections:
-    """Everything about one image, pyramid of B = 1, and K prompts."""
+    """Compute every output for one image, pyramid of B = 1, and K prompts."""
     scene, valid = fuse(model, pyramid, prompts)
     decoded: DecoderOutput = model.decoder(scene)
     head = model.mask_head
     attended = head.cross_attend_prompt(
         head.cross_attn_norm(scene.memory), scene.prompt, scene.prompt, scene.prompt_mask
     )
+    # [K, d, h, w]
     memory = (scene.memory + attended).transpose(1, 2).unflatten(-1, (scene.height, scene.width))
     pixels = decode_pixels(
         head.pixel_decoder,
         memory,
         pyramid.middle.expand(len(prompts), -1, -1, -1),
         pyramid.fine.expand(len(prompts), -1, -1, -1),
-    )
-    hidden = decoded.hidden[-1]
+    )  # [K, d, 4h, 4w]
+    hidden = decoded.hidden[-1]  # [K, Q, d]
     return PlainDetections(
         presence_logits=decoded.presence_logits[-1],
         logits=model.scoring(hidden, scene.prompt, valid),
@@ -80,22 +80,22 @@ def detect(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> PlainDe
     )
 
 
-def fuse(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> tuple[Scene, Tensor]:
-    """The whole fusion encoder, and the geometry encoder before it, for every prompt."""
+def fuse(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> tuple[FusedScene, Tensor]:
+    """The fused scene of K pairs and valid bool [K, T]: both encoders run whole for each prompt."""
     count = len(prompts)
     height, width = pyramid.coarse.shape[-2:]
-    tokens = pyramid.coarse.flatten(2).transpose(1, 2).repeat(count, 1, 1)
+    tokens = pyramid.coarse.flatten(2).transpose(1, 2).repeat(count, 1, 1)  # [K, N, d]
     position = sine_position_grid(height, width, tokens.shape[-1], tokens.device, tokens.dtype)
     geometry = model.geometry_encoder
     prompt = torch.cat((prompts.tokens, geometry(geometry.read_image(tokens, position), 1)), dim=1)
-    valid = F.pad(~prompts.padding, (0, 1), value=True)
+    valid = F.pad(~prompts.padding, (0, 1), value=True)  # [K, T]
     mask = valid[:, None, None]
     memory = tokens
     for layer in cast("list[FusionLayer]", list(model.fusion_encoder.layers)):
         memory = layer.attend_self(memory, position)
         context = layer.read_context(prompt, prompt)
-        memory = layer.attend_context(memory, layer.ask_context(memory), context, mask)
-    scene = Scene(
+        memory = layer.attend_context(memory, layer.query_context(memory), context, mask)
+    scene = FusedScene(
         memory=memory,
         located_memory=memory + position,
         prompt=prompt,
@@ -107,7 +107,7 @@ def fuse(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> tuple[Sce
 
 
 def decode_pixels(decoder: PixelDecoder, memory: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
-    """What the pixel decoder does, step by step, for every pair of image and prompt.
+    """The pixel decoder step by step, for every pair of image and prompt.
 
     memory [K, d, h, w], middle [K, d, 2h, 2w], fine [K, d, 4h, 4w] -> [K, d, 4h, 4w].
     """

@@ -1,7 +1,7 @@
-"""A frame's straightforward way: the oracle of tests and the yardstick of benchmarks.
+"""The plain segmenter: the oracle of tests and the yardstick of benchmarks.
 
-Two encodes, buckets, every query's maps at image size in a Python loop, a score map of every class
-(methods.md section 2, decode). Nothing that segments images imports this file.
+It encodes the image twice, decodes in buckets, makes every query's maps at image size in a Python
+loop, and keeps a score map of every class (methods.md section 2, decode).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class PlainNetwork(Protocol[State]):
     """A network that computes everything for every pair of image and prompt."""
 
     def encode(self, pixels: Tensor) -> State:
-        """What the other methods take of an image [1, 3, R, R] in -1..1."""
+        """Encode an image [1, 3, R, R] in -1..1 for the other methods."""
         ...
 
     def presence(self, state: State, prompts: Prompts) -> Tensor:
@@ -53,12 +53,12 @@ class PlainNetwork(Protocol[State]):
         ...
 
     def detect(self, state: State, prompts: Prompts) -> PlainDetections:
-        """Everything about K prompts."""
+        """Compute every output for K prompts."""
         ...
 
 
 class OwnNetwork:
-    """This package's network, the straightforward way."""
+    """The plain network on this package's modules."""
 
     def __init__(self, model: Sam3ImageModel) -> None:
         self._model = model
@@ -78,10 +78,10 @@ class OwnNetwork:
 
 
 class PlainSegmenter:
-    """Segments as ``segmenter`` does, with its network, prompts, settings and method."""
+    """Segments with the network, prompts, settings and method of a segmenter."""
 
     def __init__(self, segmenter: Segmenter, network: PlainNetwork[Any] | None = None) -> None:
-        """``network`` may take the place of the segmenter's own."""
+        """network: replaces the segmenter's own."""
         self._segmenter = segmenter
         self._network: PlainNetwork[Any] = network or OwnNetwork(plain.modules_of(segmenter.model))
         self._steps = steps_of(segmenter.method)
@@ -106,6 +106,7 @@ class PlainSegmenter:
             pixels = network_pixels(source, segmenter.resolution, model.dtype)
             state = self._network.encode(pixels)
         size = (image.shape[0], image.shape[1])
+        # [classes, H, W]
         scores = torch.zeros((len(vocabulary.classes), *size), device=model.device)
         bucket_size = 1 if self._steps.one_by_one else segmenter.bucket_size
         for start in range(0, len(active), bucket_size):
@@ -135,7 +136,7 @@ class PlainSegmenter:
                 self._network.presence(state, self._text[start : start + segmenter.bucket_size])
                 for start in range(0, queries, segmenter.bucket_size)
             ]
-            found = torch.cat(logits).float().sigmoid().cpu()
+            found = torch.cat(logits).float().sigmoid().cpu()  # [K]
         selected = select(
             found, quantile_alpha=settings.quantile_alpha, max_active=settings.max_active
         )
@@ -145,12 +146,13 @@ class PlainSegmenter:
     def _score_map(
         self, detections: PlainDetections, position: int, size: tuple[int, int]
     ) -> Tensor:
-        presence = detections.presence_logits[position].float().sigmoid()
-        probabilities = detections.logits[position].float().sigmoid() * presence
+        """Score map [H, W] of one query of the bucket."""
+        presence = detections.presence_logits[position].float().sigmoid()  # []
+        probabilities = detections.logits[position].float().sigmoid() * presence  # [Q]
         kept = probabilities > self._segmenter.settings.confidence_threshold
         score_map = torch.zeros(size, device=probabilities.device)
         if kept.any():
-            masks = _upsampled(detections.masks[position, kept], size)
+            masks = _upsampled(detections.masks[position, kept], size)  # [kept, H, W]
             score_map = (masks * probabilities[kept, None, None]).amax(dim=0)
         if self._segmenter.method is Method.SAM3:
             return score_map
@@ -166,7 +168,7 @@ class PlainSegmenter:
         threshold = settings.background_threshold
         if threshold <= 0:
             return labels
-        # A vocabulary of one class has no second: nothing scores 0.
+        # The padding is the second best, with score 0, in a vocabulary of one class.
         best, second = F.pad(scores, (0, 0, 0, 0, 0, 1)).topk(2, dim=0).values
         if self._steps.calibrates:
             empty = background.margin_aware(best, second, threshold, settings.mabc_exponent)

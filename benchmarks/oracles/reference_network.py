@@ -1,4 +1,4 @@
-"""Meta's modules, asked the way the published implementation asks them."""
+"""Meta's modules, called as the published implementation calls them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts
 from benchmarks.oracles.plain_network import PlainDetections
 
-# Of one image: the model of its size and what the image encoder says.
+# The model for the image's size, and its image features.
 State: TypeAlias = tuple[Any, dict[str, Any]]
 
 
 class ReferenceNetwork:
-    """A plain network made of the modules of the ``sam3`` package.
+    """A PlainNetwork made of the modules of the ``sam3`` package.
 
-    Its rotary tables are of one size, so there is a model for each resolution; they share weights.
-    In bfloat16 it runs under autocast, as it is published.
+    A model's rotary tables fit one resolution, so there is a model for each. In bfloat16 it runs
+    under autocast, as published.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ReferenceNetwork:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        """Raises MissingDependencyError without the package or what it needs."""
+        """Raises MissingDependencyError without the package or its dependencies."""
         reference.require_packages()
         _require_pinned_memory()
         self._device = device
@@ -47,17 +47,17 @@ class ReferenceNetwork:
             self._models[resolution] = model.to(device).eval()
 
     def encode(self, pixels: Tensor) -> State:
-        """As PlainNetwork; pixels of one of the resolutions."""
+        """As PlainNetwork; the pixels have one of the resolutions."""
         model = self._models[pixels.shape[-1]]
         with self._precision():
             return model, model.backbone.forward_image(pixels.float())
 
     def presence(self, state: State, prompts: Prompts) -> Tensor:
-        """As PlainNetwork: encoder and decoder, no segmentation head."""
-        model, asked, stage, empty = self._ask(state, prompts)
+        """As PlainNetwork; runs encoder and decoder, without the segmentation head."""
+        model, inputs, stage, empty = self._inputs(state, prompts)
         with self._precision():
-            prompt, mask, asked = model._encode_prompt(asked, stage, empty)
-            asked, encoded, _ = model._run_encoder(asked, stage, prompt, mask)
+            prompt, mask, inputs = model._encode_prompt(inputs, stage, empty)
+            inputs, encoded, _ = model._run_encoder(inputs, stage, prompt, mask)
             memory = encoded["encoder_hidden_states"]
             outputs, _ = model._run_decoder(
                 memory=memory,
@@ -73,9 +73,9 @@ class ReferenceNetwork:
 
     def detect(self, state: State, prompts: Prompts) -> PlainDetections:
         """As PlainNetwork."""
-        model, asked, stage, empty = self._ask(state, prompts)
+        model, inputs, stage, empty = self._inputs(state, prompts)
         with self._precision():
-            outputs = model.forward_grounding(asked, stage, None, empty)
+            outputs = model.forward_grounding(inputs, stage, None, empty)
         return PlainDetections(
             presence_logits=outputs["presence_logit_dec"].flatten(),
             logits=outputs["pred_logits"].squeeze(-1),
@@ -83,9 +83,9 @@ class ReferenceNetwork:
             semantic=outputs["semantic_seg"].squeeze(1),
         )
 
-    def _ask(self, state: State, prompts: Prompts) -> tuple[Any, dict[str, Any], Any, Any]:
+    def _inputs(self, state: State, prompts: Prompts) -> tuple[Any, dict[str, Any], Any, Any]:
         model, features = state
-        asked = {
+        inputs = {
             **features,
             "language_features": prompts.tokens.transpose(0, 1).float(),
             "language_mask": prompts.padding,
@@ -93,7 +93,7 @@ class ReferenceNetwork:
         count = len(prompts)
         return (
             model,
-            asked,
+            inputs,
             reference.every_prompt(count, self._device),
             model._get_dummy_prompt(count),
         )

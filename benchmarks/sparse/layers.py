@@ -19,7 +19,7 @@ from tqdm import tqdm
 from activesam_ros.pipeline import resolve_device, resolve_dtype
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.fusion_encoder import FusionLayer
-from activesam_ros.sam3.vision_encoder import FeedForward
+from activesam_ros.sam3.vision_encoder import BlockMlp
 from activesam_ros.sparsity.plan import Densities, SparsePlan, by_content
 from benchmarks.clock import timed_ms
 from benchmarks.tensor_memory import peak_mib
@@ -118,7 +118,7 @@ def _encoder_attention(density: float, setup: Setup, block: int, batch: int, tok
 def encoder_mlp(density: float, setup: Setup) -> Work:
     """MLP of a window block; the global block before it ranks the tokens, which is not timed."""
     width, heads = setup.config.vision_width, setup.config.vision_heads
-    mlp = FeedForward(width=width, hidden=int(width * setup.config.vision_mlp_ratio))
+    mlp = BlockMlp(width=width, hidden=int(width * setup.config.vision_mlp_ratio))
     mlp = mlp.to(device=setup.device, dtype=setup.dtype)
     x = setup.random(1, setup.side**2, width)
     blocks = setup.plan(Densities(encoder_mlp=density)).trunk(setup.side, setup.side)

@@ -25,7 +25,7 @@ from activesam_ros.sam3.box_attention import (
     fused_attention,
 )
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.decoder import Decoder, Scene
+from activesam_ros.sam3.decoder import Decoder, FusedScene
 
 PAIRS, HEIGHT, WIDTH = 3, 7, 11
 
@@ -63,13 +63,13 @@ def decoder(
     return made.requires_grad_(False)
 
 
-def scene(height: int = HEIGHT, columns: int = WIDTH) -> Scene:
+def scene(height: int = HEIGHT, columns: int = WIDTH) -> FusedScene:
     generator = torch.Generator().manual_seed(0)
     width = UNTRAINED_CONFIG.d_model
     memory = torch.randn(PAIRS, height * columns, width, generator=generator)
     prompt_mask = torch.ones(PAIRS, 1, 1, 4, dtype=torch.bool)
     prompt_mask[1, ..., 2:] = False
-    return Scene(
+    return FusedScene(
         memory=memory,
         located_memory=memory + torch.randn(height * columns, width, generator=generator),
         prompt=torch.randn(PAIRS, 4, width, generator=generator),
@@ -147,9 +147,9 @@ def undefined(*tensors: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("kernel", "reason"),
     [
-        (broken, "(RuntimeError: no compiler);"),
-        (wrong, "(DisagreementError: its result is off by"),
-        (undefined, "(DisagreementError: its result is off by nan of what it should be);"),
+        (broken, "(RuntimeError: no compiler)."),
+        (wrong, "(DisagreementError: its result has a relative error of"),
+        (undefined, "(DisagreementError: its result has a relative error of nan)."),
     ],
 )
 def test_after_a_failure_the_bias_is_formed_and_the_log_says_so_once(
@@ -170,7 +170,7 @@ def test_after_a_failure_the_bias_is_formed_and_the_log_says_so_once(
     assert tried == [1]
     (message,) = caplog.messages
     assert reason in message
-    assert "its box bias is formed instead" in message
+    assert "box bias is formed instead" in message
 
 
 def test_a_kernel_is_checked_once_for_a_shape_and_dtype(

@@ -147,7 +147,7 @@ def test_wrong_tables_are_refused(tmp_path: Path, golden_config: Sam3Config, sta
     without = {name: tensor for name, tensor in state.items() if name != key}
     for table, message in (
         (without, f"lacks 1 of the .*{key}"),
-        ({}, "another model's file or of another size"),
+        ({}, "belongs to another model or another configuration"),
         ({**state, "detector.extra.weight": torch.zeros(1)}, "1 tensors.*detector.extra.weight"),
         ({**state, key: torch.zeros(21, 64)}, r"shape \(21, 64\).*says \(20, 64\)"),
     ):

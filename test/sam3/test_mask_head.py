@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.mask_head import MaskHead, PixelDecoder
-from activesam_ros.sam3.upsampling import convolve_skip, convolve_upsampled
+from activesam_ros.sam3.mask_head import (
+    MaskHead,
+    PixelDecoder,
+    convolve_skip,
+    convolve_upsampled,
+)
 from activesam_ros.sam3.vision_encoder import Pyramid
 from benchmarks.oracles.plain_network import decode_pixels
 

@@ -149,7 +149,7 @@ def test_without_kernels_keys_are_gathered_and_the_log_says_so_once(
         assert torch.equal(attended, gathered_attention(query, key, value, pattern))
     assert tried == [1]
     (message,) = caplog.messages
-    assert "RuntimeError: Cannot find a working triton installation.);" in message
+    assert "RuntimeError: Cannot find a working triton installation.)." in message
 
 
 def test_a_kernel_that_runs_out_of_memory_is_no_reason_for_another_way() -> None:

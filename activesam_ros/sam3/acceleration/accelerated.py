@@ -1,8 +1,8 @@
-"""The network compiled and, on a GPU, recorded: the same results within rounding, sooner.
+"""The network compiled and, on a GPU, recorded: the same results within rounding, in less time.
 
-The image encoder's blocks and the decoder's layers, each kind once, and the fusion encoder are
-compiled: the start stays short, and elementwise steps become one kernel. A way that does not work
-on this computer is left out, and the log says so.
+The image encoder's blocks, the decoder's layers, the fusion encoder and the pixel decoder are
+compiled, each kind once, so that the start stays short. Where compiling or recording fails, the
+network runs without, and the log says so.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ Stage: TypeAlias = Callable[[Sam3ImageModel, Any], Output]
 
 
 def accelerated(model: Sam3ImageModel) -> AcceleratedModel:
-    """``model`` compiled, and on a GPU recorded; it stays as it is and shares its weights."""
+    """``model`` compiled, and on a GPU recorded; shares the weights of ``model``."""
     record = cuda_recorder(model.device) if model.device.type == "cuda" else None
     return AcceleratedModel(model, record)
 
 
 def compiled(model: Sam3ImageModel, backend: Backend = INDUCTOR) -> Sam3ImageModel:
-    """The same network, on the same weights, whose layers are compiled when first run.
+    """A copy on the same weights whose layers are compiled when they first run.
 
     backend: of torch.compile.
     """
@@ -80,7 +80,7 @@ def compiled(model: Sam3ImageModel, backend: Backend = INDUCTOR) -> Sam3ImageMod
 
 
 def prompt_counts(most: int) -> Iterator[int]:
-    """Numbers of prompts that are recorded, ascending, up to the first that holds ``most``."""
+    """Numbers of prompts that are recorded, ascending, up to the first one >= ``most``."""
     count = 1
     while True:
         yield count
@@ -90,11 +90,11 @@ def prompt_counts(most: int) -> Iterator[int]:
 
 
 class AcceleratedModel:
-    """An ImageNetwork that runs each stage the fastest way that works: recorded, compiled, plain.
+    """An ImageNetwork that runs each stage recorded, else compiled, else plain.
 
-    The first result of a compiled stage, and of a recording of each shape, is compared with the
-    plain network's. A way that fails or disagrees is given up; the log says so. Safe to use from
-    several threads: while one of them records, the others run the plain network.
+    The first result of each compiled stage and of each recording is compared with the plain
+    network's. Where one fails or disagrees the next is used from then on, and the log says so. Safe
+    to use from several threads: while one of them records, the others run the plain network.
     """
 
     def __init__(
@@ -109,15 +109,15 @@ class AcceleratedModel:
         self._recordings = None if record is None else Recordings(record)
         self._compiling, self._recording = (
             Fallback(
-                f"The network runs {how} from here on, which is slower (%s). compile=never does "
-                "without from the start."
+                f"The network runs {how} from now on, which is slower (%s). With compile=never it "
+                "does from the start."
             )
             for how in ("uncompiled", "without CUDA graphs")
         )
 
     @property
     def recordings(self) -> int:
-        """How many calls are recorded."""
+        """Number of recordings."""
         return 0 if self._recordings is None else len(self._recordings)
 
     def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures:
@@ -169,7 +169,7 @@ class AcceleratedModel:
         return self.plain.mask_kernels(hidden)
 
     def _run(self, name: str, stage: Stage[Output], inputs: Any, *, recorded: bool) -> Output:
-        """The outputs of a stage; recorded: whether its inputs and outputs allow a recording."""
+        """The outputs of a stage; recorded: its inputs and outputs allow a recording."""
 
         def run_plain() -> Output:
             return stage(self.plain, inputs)
@@ -197,17 +197,17 @@ class AcceleratedModel:
                 (name, signature(inputs)),
             )
         if self._recording.works:
-            return run_plain()  # Another thread records, and may compile, which waits for nobody.
+            return run_plain()  # Another thread records; to compile would wait for it.
         self._recordings = None  # frees their memory
         return run_compiled()
 
     def _run_prompts(
         self, name: str, stage: Stage[Output], features: ImageTokens, prompts: Prompts
     ) -> Output:
-        """A stage whose outputs have a row for each pair of image and prompt.
+        """As :meth:`_run` for a stage whose outputs have a row for each prompt.
 
-        A recording is of a fixed number of prompts: zeros fill it up, and their rows are cut off.
-        The first call of a shape records the smaller numbers too.
+        A recording has a fixed number of prompts: zeros pad them, and their rows are cut off. The
+        first call of a shape records the smaller numbers too.
         """
         recordings = self._recordings
         if recordings is None or features.fusion is not None or features.images > 1:
@@ -224,9 +224,9 @@ class AcceleratedModel:
 
 
 def compare_outputs(outputs: object, expected: object) -> None:
-    """Raise DisagreementError where outputs differ by more than another order of rounding explains.
+    """Raise DisagreementError where outputs differ by more than rounding explains.
 
-    Where the plain network's own numbers are not finite nothing is compared.
+    Tensors with values that are not finite in ``expected`` are not compared.
     """
     for ours, theirs in zip(leaves(outputs), leaves(expected), strict=True):
         if not theirs.is_floating_point() or not theirs.numel():
@@ -238,15 +238,15 @@ def compare_outputs(outputs: object, expected: object) -> None:
             allowed += SMALL_TENSOR_ERROR
         if math.isfinite(size) and not error <= allowed:
             raise DisagreementError(
-                f"results {tuple(theirs.shape)} are {error:.3g} off the plain network's, which are "
-                f"{size:.3g} in size; {allowed:.3g} is allowed"
+                f"results {tuple(theirs.shape)} are {error:.3g} off the plain network's of size "
+                f"{size:.3g}; {allowed:.3g} is allowed"
             )
 
 
 def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
     """Sums of the squared differences and of the squares of ``theirs``, float64 [2].
 
-    In slices, so that a comparison needs no second copy of a large tensor.
+    Works in slices, so that it needs no float64 copy of a large tensor.
     """
     if not theirs.ndim:
         ours, theirs = ours[None], theirs[None]
@@ -263,13 +263,13 @@ def _sums(ours: Tensor, theirs: Tensor) -> Tensor:
 
 
 def _tokens_only(features: ImageTokens) -> ImageTokens:
-    """Without what only the mask head reads, so that it is not copied for a recording."""
+    """The features without the mask head's, so that a recording does not copy those."""
     names = [field.name for field in dataclasses.fields(ImageTokens)]
     return ImageTokens(**{name: getattr(features, name) for name in names})
 
 
 def _filled(prompts: Prompts, count: int) -> Prompts:
-    """``count`` prompts, the missing ones zeros."""
+    """The prompts, padded with zeros to ``count``."""
     missing = count - len(prompts)
     if not missing:
         return prompts

@@ -1,8 +1,8 @@
-"""Triton kernel of attention with a box bias; imported by box_attention.py where it is needed.
+"""Triton kernel of attention with a box bias; box_attention.py imports it when it first runs.
 
-Online softmax over tiles of keys. A tile is a square of the token grid, so that a few row terms and
-column terms make its whole bias: one step of a matrix product with a constant matrix of zeros and
-ones, which is exact.
+It computes an online softmax over tiles of keys. A tile is a square of the token grid, so that a
+few row terms and column terms make its whole bias: their product with a constant matrix of zeros
+and ones, which is exact.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor
 from activesam_ros.errors import MissingDependencyError
 
 WIDEST_HEAD = 64
-# Matrix instructions are no narrower.
+# The narrowest that matrix instructions take.
 NARROWEST_HEAD = 16
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-# Matrix instructions for bfloat16 begin here.
+# The first compute capability with matrix instructions for bfloat16.
 CAPABILITY = (8, 0)
-# Rows and columns of a tile of keys: 2 x 8 terms are the depth of one matrix instruction.
+# Rows and columns of a tile of keys; 2 x 8 terms are the depth of one matrix instruction.
 SIDE = 8
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How a program is cut: its queries, warps, and tiles of keys on their way at once."""
+    """The queries and warps of one program, and the tiles of keys that it loads ahead."""
 
     queries: int
     warps: int
@@ -36,9 +36,10 @@ class Launch:
 
     @classmethod
     def of(cls, tokens: int, dtype: torch.dtype) -> Launch:
-        """For so many queries, the presence token included.
+        """The launch for this number of queries, the presence token included.
 
-        More queries read the keys less often; fewer fit the registers, which decides in float32.
+        With more queries in a program the keys are read less often; in float32 the registers limit
+        them.
         """
         most = 16 if dtype == torch.float32 else 128
         queries = min(max(triton.next_power_of_2(tokens), 16), most)
@@ -83,13 +84,13 @@ def box_attention_kernel(
     SIDE: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
-    """Queries of one head and pair; strides are in elements.
+    """Attend for QUERIES queries of one head and pair; strides are in elements.
 
-    CHANNELS: HEAD_WIDTH or a power of two above; WIDEN: multiply in float32, which changes no
+    CHANNELS: HEAD_WIDTH or the next power of two; WIDEN: multiply in float32, which changes no
     product of two bfloat16 values.
     """
     LOG2_E: tl.constexpr = 1.4426950408889634
-    # What divides the products of queries and keys.
+    # Divides the products of queries and keys.
     SCALE: tl.constexpr = HEAD_WIDTH**0.5
     KEYS: tl.constexpr = SIDE * SIDE
     blocks = tl.cdiv(tokens, QUERIES)
@@ -111,17 +112,17 @@ def box_attention_kernel(
     box = (token - 1)[:, None]
     has_box = (box >= 0) & (box < tokens - 1)
 
-    asked = tl.load(
+    queries = tl.load(
         query + token[:, None] * query_token + channel[None, :] * query_channel,
         mask=(token[:, None] < tokens) & is_channel[None, :],
         other=0.0,
-    )
-    # Row and column terms alternate: [row 0, column 0, row 1, ...] @ choice -> one bias a key.
+    )  # [QUERIES, CHANNELS]
+    # [row 0, column 0, row 1, ...] @ choice -> the bias of each key
     term = tl.arange(0, 2 * SIDE)[:, None]
     chosen = tl.where(term % 2 == 0, place[None, :] // SIDE, place[None, :] % SIDE)
-    choice = (chosen == term // 2).to(tl.float32)
+    choice = (chosen == term // 2).to(tl.float32)  # [2 * SIDE, KEYS]
     if WIDEN:
-        asked = asked.to(tl.float32)
+        queries = queries.to(tl.float32)
     else:
         choice = choice.to(query.dtype.element_ty)
 
@@ -140,25 +141,26 @@ def box_attention_kernel(
             vertical + box * vertical_query + (top + step)[None, :] * vertical_row,
             mask=has_box & ((top + step)[None, :] < height),
             other=0.0,
-        )
+        )  # [QUERIES, SIDE]
         columns = tl.load(
             horizontal + box * horizontal_query + (left + step)[None, :] * horizontal_column,
             mask=has_box & ((left + step)[None, :] < width),
             other=0.0,
-        )
+        )  # [QUERIES, SIDE]
         terms = tl.reshape(tl.join(rows, columns), [QUERIES, 2 * SIDE])
         keys = tl.load(
             key + index[None, :] * key_token + channel[:, None] * key_channel,
             mask=is_key[None, :] & is_channel[:, None],
             other=0.0,
-        )
+        )  # [CHANNELS, KEYS]
         if WIDEN:
             terms = terms.to(tl.float32)
             keys = keys.to(tl.float32)
+        # [QUERIES, KEYS]
         scores = tl.dot(terms, choice, input_precision="ieee") * SCALE
-        scores = tl.dot(asked, keys, scores, input_precision="ieee")
+        scores = tl.dot(queries, keys, scores, input_precision="ieee")
         scores = tl.where(is_key[None, :], scores * (LOG2_E / SCALE), float("-inf"))
-        # The first tile has a key, so that this is finite.
+        # The first tile has a key, so this is finite.
         larger = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp2(scores - larger[:, None])
         kept = tl.exp2(largest - larger)
@@ -167,7 +169,7 @@ def box_attention_kernel(
             value + index[:, None] * value_token + channel[None, :] * value_channel,
             mask=is_key[:, None] & is_channel[None, :],
             other=0.0,
-        )
+        )  # [KEYS, CHANNELS]
         weights = weights.to(values.dtype)
         if WIDEN:
             weights = weights.to(tl.float32)
@@ -187,9 +189,9 @@ def box_attention_kernel(
 def fused_box_attention(
     query: Tensor, key: Tensor, value: Tensor, vertical: Tensor, horizontal: Tensor
 ) -> Tensor:
-    """See box_attention.Kernel; float16, bfloat16 or float32, any strides.
+    """See box_attention.Kernel; takes float16, bfloat16 or float32 and any strides.
 
-    Raises MissingDependencyError where the GPU is older, the dtype another or a head wider.
+    Raises MissingDependencyError for an older GPU, another dtype or a wider head.
     """
     pairs, heads, tokens, width = query.shape
     if width > WIDEST_HEAD or query.dtype not in DTYPES:

@@ -1,4 +1,4 @@
-"""One mechanism for every faster way that may fail: take it, check it, give it up once."""
+"""Runs a fast implementation while it works, and a slow one once it has failed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ Result = TypeVar("Result")
 
 
 class DisagreementError(Exception):
-    """A fast way gives another result than the slow one."""
+    """The fast implementation gives another result than the slow one."""
 
 
 class Fallback:
-    """A fast way that is replaced by a slow one from its first failure on.
+    """Remembers whether a fast implementation works; the log names its first failure, once.
 
-    Drivers and compilers fail in many ways, so every exception counts as a failure, except running
-    out of memory, which the slow way does not mend. The log names the reason once. Safe to use from
-    several threads. It belongs to whatever lives as long as the fast way may work: the loaded
-    network or the process, never one set of settings.
+    Drivers and compilers fail in many ways, so every exception counts as a failure. Out of memory
+    does not: the slow implementation would not help. Safe to use from several threads. The loaded
+    network or the process owns it, so that it outlives changes of settings.
     """
 
     def __init__(self, message: str) -> None:
-        """message: the warning, with one ``%s`` for the reason."""
+        """message: the warning to log, with one ``%s`` for the reason."""
         self._message = message
         self._lock = threading.Lock()
         self._works = True
@@ -38,11 +37,11 @@ class Fallback:
 
     @property
     def works(self) -> bool:
-        """Whether the fast way has not failed so far."""
+        """True until the fast implementation fails."""
         return self._works
 
     def needs_check(self, kind: Hashable) -> bool:
-        """Whether :meth:`run` would check the next result of this kind."""
+        """True where :meth:`run` would check the next result of this kind."""
         return self._works and kind not in self._checked
 
     def run(
@@ -52,10 +51,10 @@ class Fallback:
         check: Callable[[Result], None] | None = None,
         kind: Hashable = None,
     ) -> Result:
-        """The result of ``fast``, or of ``slow`` where the fast way fails or has failed before.
+        """The result of ``fast``, or of ``slow`` if ``fast`` fails or failed before.
 
         check: raises DisagreementError for a wrong result; called for the first result of each
-        ``kind``. Raises torch.OutOfMemoryError where one of them does.
+        ``kind``. Raises torch.OutOfMemoryError.
         """
         if self._works:
             try:
@@ -69,7 +68,7 @@ class Fallback:
                 raise
             except Exception as error:  # noqa: BLE001 - see the class
                 self._give_up(error)
-                result = None  # frees its memory before the slow way takes some
+                result = None  # frees its memory before the slow one takes some
         return slow()
 
     def _give_up(self, error: Exception) -> None:

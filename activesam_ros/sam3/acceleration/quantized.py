@@ -1,8 +1,9 @@
-"""Linear layers in eight bits: approximate, and faster where the processor multiplies such numbers.
+"""Linear layers in eight bits: approximate, and faster where the processor supports them.
 
-On a CPU int8 by PyTorch's own kernels: weights per output channel, activations per call, seven bits
-of them, since kernels without VNNI add pairs in 16 bits. On a GPU FP8 (e4m3) with one scale for the
-weights and one for each call's activations.
+On a CPU PyTorch's kernels multiply int8, with a scale for each output channel of the weights and
+one for the activations of a call. Activations use seven bits, since kernels without VNNI add pairs
+in 16 bits. On a GPU the format is FP8 (e4m3), with one scale for the weights and one for the
+activations of a call.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from activesam_ros.errors import MissingDependencyError
+from activesam_ros.sam3.checkpoint import shapes_only
 from activesam_ros.sam3.model import Sam3ImageModel
-from activesam_ros.sam3.shapes_only import shapes_only
 
 FP8_CAPABILITY = (8, 9)
 FP8_LARGEST = 448.0
 INT8_LARGEST = 127
-# FP8 products want both sides of a weight to be a multiple of this.
+# Both sides of an FP8 weight must be multiples of this.
 FP8_MULTIPLE = 16
 
 
@@ -29,11 +30,11 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
+        weight = linear.weight.detach().float()  # [out, in]
         scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / INT8_LARGEST
         zeros = torch.zeros(len(weight), dtype=torch.long)
         with warnings.catch_warnings():
-            # Of the tensor type, which later versions of PyTorch than these may lack.
+            # PyTorch warns that later versions may drop this tensor type.
             warnings.simplefilter("ignore", UserWarning)
             quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         bias = None if linear.bias is None else linear.bias.detach().float()
@@ -46,7 +47,7 @@ class Int8Linear(nn.Module):
 
 
 class Fp8Linear(nn.Module):
-    """y = x W + b with FP8 operands, added up in float32; for bfloat16 activations."""
+    """y = x W + b with FP8 operands and float32 sums, for bfloat16 activations."""
 
     weight: Tensor
     scale: Tensor
@@ -60,7 +61,7 @@ class Fp8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] bfloat16 -> [..., out] bfloat16."""
-        rows, scale = _fp8(x.flatten(0, -2))
+        rows, scale = _fp8(x.flatten(0, -2))  # [rows, in]
         product: Tensor = torch._scaled_mm(
             rows,
             self.weight.t(),
@@ -74,16 +75,16 @@ class Fp8Linear(nn.Module):
 
 
 def _fp8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """As e4m3, and the float32 scale [] to multiply by."""
+    """x as e4m3, and the float32 scale [] that restores it."""
     scale = x.abs().amax().float().clamp(min=torch.finfo(torch.float32).tiny) / FP8_LARGEST
     return (x.float() / scale).to(torch.float8_e4m3fn), scale
 
 
 def quantized(model: Sam3ImageModel) -> Sam3ImageModel:
-    """The same network with the linear layers of both encoders in eight bits.
+    """A network with the linear layers of both encoders in eight bits.
 
-    The rest is shared with ``model``, which stays as it is. Raises MissingDependencyError where the
-    device cannot.
+    It shares the rest with ``model``, which stays as it is. Raises MissingDependencyError where the
+    device lacks the kernels.
     """
     convert = conversion(model.device, model.dtype)
     with shapes_only():
@@ -98,7 +99,7 @@ def quantized(model: Sam3ImageModel) -> Sam3ImageModel:
 
 
 def conversion(device: torch.device, dtype: torch.dtype) -> Callable[[nn.Linear], nn.Module]:
-    """What makes an eight-bit layer of a linear one; raises MissingDependencyError."""
+    """The eight-bit layer for a device; raises MissingDependencyError where there is none."""
     if device.type == "cpu":
         if not hasattr(torch, "quantize_per_channel") or torch.backends.quantized.engine == "none":
             raise MissingDependencyError(

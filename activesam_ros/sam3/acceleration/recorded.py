@@ -1,7 +1,7 @@
 """Computations recorded once for each shape of their inputs and replayed: CUDA graphs.
 
-A replay takes the host one call instead of hundreds of launches. Inputs are copied to where the
-recording reads them, outputs from where the next replay would overwrite them.
+A replay costs the host one call instead of hundreds of launches. It reads and writes fixed memory:
+inputs are copied there, and outputs are copied before the next replay overwrites them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-# Recordings kept; the ones longest unused go first. Bounds memory where shapes keep changing.
+# Recordings kept; the least recently used go first. Bounds memory where shapes keep changing.
 MOST_RECORDINGS = 64
-# Runs before one is recorded: kernels are compiled and chosen, libraries take their memory.
+# Runs before a recording, in which kernels are compiled and libraries allocate memory.
 WARM_UP_RUNS = 2
 
 Output = TypeVar("Output")
-# Runs a function of no arguments; gives its outputs and what computes them anew in place.
+# Runs a function without arguments -> its outputs, and a function that recomputes them in place.
 Recorder: TypeAlias = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 
 
@@ -52,9 +52,9 @@ def mapped(value: Output, change: Callable[[Tensor], Tensor]) -> Output:
 
 
 def signature(value: object) -> Hashable:
-    """Equal for values of the same structure, shapes, dtypes, devices and numbers.
+    """A key that is equal for values of equal structure, shapes, dtypes, devices and numbers.
 
-    Raises TypeError for what cannot be held by a recording.
+    Raises TypeError for values that a recording cannot hold.
     """
     if isinstance(value, Tensor):
         return tuple(value.shape), value.dtype, value.device
@@ -94,15 +94,15 @@ class Recordings:
         return len(self._made)
 
     def has(self, name: str, arguments: object) -> bool:
-        """Whether such a call is recorded."""
+        """True where such a call is recorded."""
         return (name, signature(arguments)) in self._made
 
     def find_or_make(
         self, name: str, run: Callable[[Any], Output], arguments: object
     ) -> Recording[Output] | None:
-        """The recording of run(arguments); None where it must be made and another thread makes one.
+        """The recording of run(arguments); None if it is missing and another thread makes one.
 
-        ``run`` must not read tensors on the host, and ``name`` stand for it.
+        ``run`` must not read tensors on the host; ``name`` identifies it.
         """
         key = name, signature(arguments)
         found = self._find(key)
@@ -134,14 +134,14 @@ class Recordings:
         with self._lock:
             found = self._made.pop(key, None)
             if found is not None:
-                self._made[key] = found  # now the last one used
+                self._made[key] = found  # now the most recently used
             return found
 
 
 def cuda_recorder(device: torch.device) -> Recorder:
-    """Records CUDA graphs on ``device``, which share their memory, since none runs beside another.
+    """Records CUDA graphs on ``device``; they share memory, since replays never overlap.
 
-    What other threads do on the device meanwhile does not disturb a recording.
+    Other threads may use the device during a recording.
     """
     pool = torch.cuda.graph_pool_handle()
 
@@ -154,7 +154,7 @@ def cuda_recorder(device: torch.device) -> Recorder:
                     run()
             torch.cuda.current_stream().wait_stream(aside)
             torch.cuda.synchronize()
-            torch.cuda.empty_cache()  # what warming up took; the recording has memory of its own
+            torch.cuda.empty_cache()  # frees the warm-up's memory; the recording has its own
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 outputs = run()

@@ -198,7 +198,7 @@ def test_a_compiler_that_fails_is_left_out_and_said(
     ours.decode(features, golden_prompts)
     (record,) = said(caplog)
     assert record.levelno == logging.WARNING
-    assert "runs uncompiled from here on" in record.getMessage()
+    assert "runs uncompiled from now on" in record.getMessage()
     assert "BackendCompilerFailed: backend='broken' raised:" in record.getMessage()
     assert "compile=never" in record.getMessage()
 
@@ -217,7 +217,7 @@ def test_a_recording_that_fails_leaves_the_compiled_network(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     assert ours.recordings == 0
     (record,) = said(caplog)
-    assert "runs without CUDA graphs from here on" in record.getMessage()
+    assert "runs without CUDA graphs from now on" in record.getMessage()
     assert "not permitted" in record.getMessage()
 
 

@@ -24,7 +24,7 @@ from activesam_ros.sam3.box_attention import (
     formed_bias_attention,
     fused_attention,
 )
-from activesam_ros.sam3.decoder import Decoder, Scene
+from activesam_ros.sam3.decoder import Decoder, FusedScene
 
 pytest.importorskip("triton")
 
@@ -150,11 +150,11 @@ def decoder(attention: Attention) -> Decoder:
     return made.requires_grad_(False).to(DEVICE)
 
 
-def scene(pairs: int) -> Scene:
+def scene(pairs: int) -> FusedScene:
     generator = torch.Generator().manual_seed(pairs)
     width, height, columns = UNTRAINED_CONFIG.d_model, 7, 11
     memory = torch.randn(pairs, height * columns, width, generator=generator).to(DEVICE)
-    return Scene(
+    return FusedScene(
         memory=memory,
         located_memory=memory.flip(1),
         prompt=torch.randn(pairs, 4, width, generator=generator).to(DEVICE),
