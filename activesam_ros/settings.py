@@ -174,7 +174,7 @@ def settings_of(owner: type[Any]) -> tuple[Setting, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of the method (methods.md sections 2 and 4).
+    """The settings of the method (ActiveSAM, SparseSAM, streaming).
 
     Raises SettingsError if a value has the wrong type or is out of range.
     """

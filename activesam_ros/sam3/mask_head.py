@@ -64,7 +64,7 @@ def convolve_skip(skip: Tensor, conv: nn.Conv2d) -> Tensor:
 def convolve_upsampled(x: Tensor, conv: nn.Conv2d, convolved_skip: Tensor) -> Tensor:
     """conv(skip + up(x)) for nearest upsampling, from :func:`convolve_skip` of the skip.
 
-        conv(skip + up(x)) = conv(skip) + conv(up(x))        (methods.md section 5)
+        conv(skip + up(x)) = conv(skip) + conv(up(x))
 
     The first term depends on the image only and serves every prompt. In the second, each output
     pixel depends on 2x2 pixels of x. Which ones, and with which sums of kernel taps, depends on

@@ -1,4 +1,4 @@
-"""Step 2: which queries to decode (methods.md section 2, preview)."""
+"""Step 2: which queries to decode (ActiveSAM)."""
 
 from __future__ import annotations
 

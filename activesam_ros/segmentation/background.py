@@ -1,4 +1,4 @@
-"""Step 5: which pixels are background (methods.md section 2, calibration, and section 3)."""
+"""Step 5: which pixels are background (ActiveSAM, SegEarth-OV3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 3: decode the active queries at full resolution (methods.md section 2, decode).
+"""Step 3: decode the active queries at full resolution (ActiveSAM).
 
 First the decoder runs on all queries, in buckets. Its logits bound what each query can score. Then
 mask maps are made, of the queries with the highest bounds first, and the caller stops as soon as no
@@ -54,7 +54,7 @@ class Decoding:
     ) -> None:
         """Decode ``queries``, at least one, for one image; asynchronous.
 
-        An object's probability is sigmoid(logit) x sigmoid(presence logit) (methods.md section 1).
+        An object's probability is sigmoid(logit) x sigmoid(presence logit) (SAM 3).
         """
         self._model = model
         self._features = features

@@ -1,4 +1,4 @@
-"""Step 4: fuse the maps of queries into class scores at image size (methods.md section 2, decode).
+"""Step 4: fuse the maps of queries into class scores at image size (ActiveSAM).
 
 No tensor has classes x pixels values: the maps of a query are enlarged strip by strip, and each
 pixel keeps only its best two class scores. Queries may come in any order. On a CPU a map is

@@ -1,4 +1,4 @@
-"""Step 1: the presence of queries at low resolution (methods.md section 2, preview)."""
+"""Step 1: the presence of queries at low resolution (ActiveSAM)."""
 
 from __future__ import annotations
 

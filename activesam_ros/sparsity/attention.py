@@ -1,6 +1,6 @@
 """Attention in stripe order: each block of queries attends to the keep bar and its own block.
 
-The keep bar is the first floor(density x blocks) blocks of keys (methods.md section 4).
+The keep bar is the first floor(density x blocks) blocks of keys (SparseSAM).
 """
 
 from __future__ import annotations

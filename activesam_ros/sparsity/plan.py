@@ -1,4 +1,4 @@
-"""From settings to the sparse attention and MLP of each block (methods.md section 4)."""
+"""From settings to the sparse attention and MLP of each block (SparseSAM)."""
 
 from __future__ import annotations
 

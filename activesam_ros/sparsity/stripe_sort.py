@@ -1,7 +1,7 @@
 """Stripe-Sort: an order of tokens in which sparse attention has one fixed pattern.
 
 Four neighbours on the Z curve form a group. Groups are ranked, then striped: the first token of
-every group, then the second of every group, and so on (methods.md section 4). So the first tokens
+every group, then the second of every group, and so on (SparseSAM). So the first tokens
 of the order cover every region, and regions that rank high most.
 """
 

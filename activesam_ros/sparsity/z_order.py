@@ -1,4 +1,4 @@
-"""The Z (Morton) curve over the cells of a grid (methods.md section 4)."""
+"""The Z (Morton) curve over the cells of a grid (SparseSAM)."""
 
 from __future__ import annotations
 

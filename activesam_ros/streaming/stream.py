@@ -140,8 +140,8 @@ def choose_decode(
 ) -> DecodeChoice:
     """Which queries to decode, given the ``presence`` of each previewed query.
 
-    selected: after a full preview, the queries that ActiveSAM's own rule keeps (methods.md section
-    2, preview). Such a frame has the active set that it has without streaming.
+    selected: after a full preview, the queries that active_set.select keeps, so that such a frame
+    decodes the same queries as without streaming; else empty.
     """
     if state is None or preview.restart is not None:
         kept = tuple(

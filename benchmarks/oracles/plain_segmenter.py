@@ -1,7 +1,7 @@
 """The plain segmenter: the oracle of tests and the yardstick of benchmarks.
 
 It encodes the image twice, decodes in buckets, makes every query's maps at image size in a Python
-loop, and keeps a score map of every class (methods.md section 2, decode).
+loop, and keeps a score map of every class.
 """
 
 from __future__ import annotations

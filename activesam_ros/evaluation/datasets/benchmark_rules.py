@@ -1,6 +1,6 @@
 """The eight benchmarks: folder layouts of mmsegmentation, label rules, published results.
 
-Sources: methods.md section 2; the layouts and label rules of mmsegmentation 1.x and, for
+Sources: the paper of ActiveSAM; the layouts and label rules of mmsegmentation 1.x and, for
 COCO-Object and the variants without background, of the papers that introduced them.
 """
 

@@ -1,7 +1,7 @@
-"""What happens when parameters change while the node runs.
+"""Check a request to change parameters while the node runs, and answer it.
 
-:class:`LiveParameters` checks the request and hands the new values to the node, whose session puts
-them to use between two frames. A request changes all of its parameters or none.
+:class:`LiveParameters` checks the request and hands the new values to the node, where
+node/live_changes.py puts them to use. A request changes all of its parameters or none.
 """
 
 from __future__ import annotations
