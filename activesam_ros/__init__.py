@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from activesam_ros.pipeline import Network, NetworkOptions, load_network
     from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
     from activesam_ros.prompts.vocabulary_files import load_vocabulary
-    from activesam_ros.segmentation.baselines import Method
+    from activesam_ros.segmentation.methods import Method
     from activesam_ros.segmentation.overlay import draw_overlay
     from activesam_ros.segmentation.result import ActiveClass, Segmentation
     from activesam_ros.segmentation.segmenter import Segmenter
@@ -49,7 +49,7 @@ _NAMES_OF_MODULE = {
     "pipeline": ("Network", "NetworkOptions", "load_network"),
     "prompts.vocabulary": ("Vocabulary", "vocabulary_from_names"),
     "prompts.vocabulary_files": ("load_vocabulary",),
-    "segmentation.baselines": ("Method",),
+    "segmentation.methods": ("Method",),
     "segmentation.overlay": ("draw_overlay",),
     "segmentation.result": ("ActiveClass", "Segmentation"),
     "segmentation.segmenter": ("Segmenter",),

@@ -17,8 +17,8 @@ from activesam_ros.sam3.acceleration.quantized import quantized
 from activesam_ros.sam3.checkpoint import load_image_model
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageNetwork, Sam3ImageModel
-from activesam_ros.segmentation.baselines import Method, steps_of
 from activesam_ros.segmentation.device.support import DeviceSupport
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, NEVER, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter
@@ -95,8 +95,7 @@ class Network:
 
         It streams whatever ``settings.streaming`` says.
         """
-        per_image = settings.replace({"streaming": False})
-        return StreamingSegmenter(self.segmenter(vocabulary, per_image, method))
+        return StreamingSegmenter(self.segmenter(vocabulary, settings.per_image(), method))
 
     def streaming_if_enabled(
         self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
@@ -155,7 +154,7 @@ def compile_vocabulary(
     device: torch.device,
 ) -> CompiledPrompts:
     """The prompt table that a method needs; does not need the image model."""
-    style = PromptStyle.EXPANDED if steps_of(method).expands else PromptStyle.PLAIN
+    style = PromptStyle.EXPANDED if METHODS[method].expands else PromptStyle.PLAIN
     return compile_prompts(
         vocabulary, settings, weights, config, cache_dir, style=style, device=device
     )

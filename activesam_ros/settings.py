@@ -176,6 +176,9 @@ def settings_of(owner: type[Any]) -> tuple[Setting, ...]:
 class Settings:
     """The settings of the method (ActiveSAM, SparseSAM, streaming).
 
+    The defaults are ActiveSAM's. Other methods have a few of their own (METHODS in
+    segmentation/methods.py), and so has the node (NODE_DEFAULTS in node/parameters/options.py).
+
     Raises SettingsError if a value has the wrong type or is out of range.
     """
 
@@ -396,6 +399,10 @@ class Settings:
         for name in values:
             setting_named(name)
         return dataclasses.replace(self, **values)  # type: ignore[arg-type]
+
+    def per_image(self) -> Settings:
+        """A copy without streaming, for a segmenter of single images."""
+        return dataclasses.replace(self, streaming=False)
 
 
 SETTINGS: tuple[Setting, ...] = settings_of(Settings)

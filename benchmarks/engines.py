@@ -16,7 +16,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.resources import weights_dir
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import AUTO, Settings
 from activesam_ros.streaming.streams import StreamingSegmenter
@@ -118,8 +118,7 @@ def engine(choice: EngineChoice, options: BenchmarkOptions, loaded: Network) -> 
         wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
     )
     chosen = settings(options, choice, vocabulary)
-    per_image = chosen.replace({"streaming": False})
-    segmenter = loaded.segmenter(vocabulary, per_image, choice.method)
+    segmenter = loaded.segmenter(vocabulary, chosen.per_image(), choice.method)
     if choice.engine == EARLY_EXIT:
         segmenter = segmenter.early_exit()
     if choice.engine in OURS:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.errors import UsageError
 from activesam_ros.reference import require_packages
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 _LOG = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.evaluation.scoring.results import text_table
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.resources import weights_dir
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings

@@ -30,7 +30,7 @@ from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.canonical import canonical
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.settings import Settings
 from training.frames import SECONDS_BETWEEN_FRAMES

@@ -85,25 +85,25 @@ def initialize(network: DemoNetwork) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class PromptTable:
+class PromptTokens:
     """The training prompts on the device: tokens, int64 [N, L]; hypernyms, int64 [N, H, L]."""
 
     tokens: Tensor
     hypernyms: Tensor
 
 
-def prompt_table(prompts: TrainingPrompts, device: torch.device) -> PromptTable:
+def prompt_table(prompts: TrainingPrompts, device: torch.device) -> PromptTokens:
     """The token ids, without the columns that are padding in every row."""
     longest = max(
         int((rows > 0).sum(-1).max(initial=1)) for rows in (prompts.tokens, prompts.hypernyms)
     )
-    return PromptTable(
+    return PromptTokens(
         torch.from_numpy(prompts.tokens[..., :longest]).to(device),
         torch.from_numpy(prompts.hypernyms[..., :longest]).to(device),
     )
 
 
-def encode_prompts(text: TextEncoder, table: PromptTable, batch: Batch) -> Prompts:
+def encode_prompts(text: TextEncoder, table: PromptTokens, batch: Batch) -> Prompts:
     """The K prompts of the batch: [text | neighbours | hypernyms], as in prompts/compile.py."""
     asked = batch.context.shape[0]
     rows = table.tokens[batch.vocabulary]
@@ -140,7 +140,7 @@ def encoder_losses(
 
 
 def training_losses(
-    network: DemoNetwork, table: PromptTable, batch: Batch, weights: LossWeights
+    network: DemoNetwork, table: PromptTokens, batch: Batch, weights: LossWeights
 ) -> dict[str, Tensor]:
     """The weighted losses of stage 2, whose sum is minimised.
 

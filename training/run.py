@@ -23,7 +23,7 @@ from training.batch import Batch, ImageBatch, StepBatches
 from training.frames import TrainingFrames
 from training.network import (
     DemoNetwork,
-    PromptTable,
+    PromptTokens,
     encoder_losses,
     initialize,
     prompt_table,
@@ -125,7 +125,7 @@ class TrainingRun:
         torch.save(vars(state), partial)
         partial.replace(self.checkpoint)
 
-    def _take_step(self, batch: ImageBatch, table: PromptTable) -> dict[str, Tensor]:
+    def _take_step(self, batch: ImageBatch, table: PromptTokens) -> dict[str, Tensor]:
         options = self.options
         rate, encoder_rate = options.rate(self.step), options.image_encoder_rate(self.step)
         for group in self.optimizer.param_groups:

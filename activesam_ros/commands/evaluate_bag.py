@@ -23,7 +23,7 @@ from activesam_ros.evaluation.datasets.bag_label_ids import LabelMeaning, label_
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.recordings.recorded_frames import open_recording
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 DEFAULT_AGREEMENT_EVERY = 10
 SHOWN_PROBLEMS = 5

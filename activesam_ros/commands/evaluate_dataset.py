@@ -26,7 +26,7 @@ from activesam_ros.evaluation.datasets.benchmark_rules import (
 from activesam_ros.evaluation.scoring.results import number, percent, text_table
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import Settings
 
 

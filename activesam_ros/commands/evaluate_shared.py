@@ -33,7 +33,7 @@ from activesam_ros.evaluation.scoring.results import (
 )
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.settings import Settings
 
 Content = Mapping[str, Any]

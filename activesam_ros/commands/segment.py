@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
-    per_image = settings.replace({"streaming": False})
-    segmenter = load_network(network_options(args)).segmenter(vocabulary, per_image, method)
+    network = load_network(network_options(args))
+    segmenter = network.segmenter(vocabulary, settings.per_image(), method)
     stream = StreamingSegmenter(segmenter) if settings.streaming else None
     args.output.mkdir(parents=True, exist_ok=True)
     failures = 0

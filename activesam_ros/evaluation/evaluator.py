@@ -23,7 +23,7 @@ from activesam_ros.evaluation.scoring.metrics import IdMap, Share, agreement
 from activesam_ros.evaluation.scoring.tally import MethodTally, prediction_ids
 from activesam_ros.image_files import LabelMap
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.streaming.streams import StreamingSegmenter
 
 

@@ -19,7 +19,7 @@ from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.active_set import Chooser
-from activesam_ros.segmentation.baselines import Method, steps_of
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
@@ -63,7 +63,7 @@ class Engine:
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
-        settings = _per_image(parameters.settings)
+        settings = parameters.settings.per_image()
         segmenter = self._network.segmenter_of(compiled.table, settings, self._method)
         return self._with_levels(vocabulary, segmenter, parameters, compiled.cache_hit)
 
@@ -71,7 +71,7 @@ class Engine:
         self, compiled: CompiledVocabulary, parameters: NodeParameters
     ) -> CompiledVocabulary:
         """The same prompts with other live parameters; raises SettingsError."""
-        segmenter = compiled.segmenters[0].with_settings(_per_image(parameters.settings))
+        segmenter = compiled.segmenters[0].with_settings(parameters.settings.per_image())
         return self._with_levels(compiled.vocabulary, segmenter, parameters, compiled.cache_hit)
 
     def _with_levels(
@@ -85,18 +85,13 @@ class Engine:
         found = levels(
             parameters.options,
             parameters.settings,
-            prunes=steps_of(self._method).previews,
+            prunes=METHODS[self._method].previews,
             queries=len(vocabulary.query_class),
             resolution=segmenter.resolution,
             patch_size=segmenter.model.config.patch_size,
         )
-        further = (segmenter.with_settings(_per_image(level.settings)) for level in found[1:])
+        further = (segmenter.with_settings(level.settings.per_image()) for level in found[1:])
         return CompiledVocabulary(vocabulary, found, (segmenter, *further), cache_hit)
-
-
-def _per_image(settings: Settings) -> Settings:
-    """The settings of a segmenter; the frame processor streams by those of the budget's level."""
-    return settings.replace({"streaming": False})
 
 
 def load_engine(options: NodeOptions) -> Engine:

@@ -31,7 +31,7 @@ from activesam_ros.streaming.streams import Streams, rules_of
 
 
 @dataclass(frozen=True)
-class ActiveVocabulary:
+class VocabularyInUse:
     """The vocabulary in use and the parameters it is used with; ``version`` counts vocabularies."""
 
     compiled: CompiledVocabulary
@@ -50,19 +50,19 @@ class _ConvertedFrame:
 
 
 class FrameProcessor:
-    """Segments frames with the active vocabulary and publishes them, one batch at a time."""
+    """Segments frames with the vocabulary in use and publishes them, one batch at a time."""
 
     def __init__(
         self,
-        active: ActiveVocabulary,
+        in_use: VocabularyInUse,
         converter: Converter,
         cameras: Mapping[str, Camera],
         reporter: FrameReporter,
-        publish_vocabulary: Callable[[ActiveVocabulary], None],
+        publish_vocabulary: Callable[[VocabularyInUse], None],
         now_ns: Callable[[], int],
     ) -> None:
         """``cameras`` by name; ``now_ns`` is the clock that stamps are compared with."""
-        self._active = active
+        self._in_use = in_use
         self._converter = converter
         self._cameras = cameras
         self._reporter = reporter
@@ -75,51 +75,51 @@ class FrameProcessor:
         self._streams = Streams()
 
     @property
-    def active(self) -> ActiveVocabulary:
+    def in_use(self) -> VocabularyInUse:
         """What frames are segmented with now."""
-        return self._active
+        return self._in_use
 
     @property
     def level(self) -> BudgetLevel:
         """The level of the latency budget at which the next frames are segmented."""
-        level, _ = self._level_and_segmenter(self._active)
+        level, _ = self._level_and_segmenter(self._in_use)
         return level
 
     @property
     def bucket_size(self) -> int:
         """How many queries go through the network at once in the next frames."""
-        _, segmenter = self._level_and_segmenter(self._active)
+        _, segmenter = self._level_and_segmenter(self._in_use)
         return self._buckets.size(segmenter.bucket_size)
 
     def process(self, frames: Sequence[CameraFrame]) -> None:
         """Segment and publish frames of different cameras; drop those that cannot be used."""
         with self._between_frames:
-            active = self._active
-            max_age_ms = active.parameters.options.max_image_age_ms
+            in_use = self._in_use
+            max_age_ms = in_use.parameters.options.max_image_age_ms
             converted = [one for frame in frames if (one := self._convert(frame, max_age_ms))]
             if converted:
-                self._segment(converted, active)
+                self._segment(converted, in_use)
 
-    def change(self, active: ActiveVocabulary) -> int:
-        """Use ``active`` from the next frame on; returns the first stamp it holds for [ns].
+    def change(self, in_use: VocabularyInUse) -> int:
+        """Use ``in_use`` from the next frame on; returns the first stamp it holds for [ns].
 
         A vocabulary of another version is published first.
         """
         with self._between_frames:
-            if active.version != self._active.version:
-                self._publish_vocabulary(active)
+            if in_use.version != self._in_use.version:
+                self._publish_vocabulary(in_use)
                 self._streams.reset()  # the states hold query numbers of the old vocabulary
-            self._active = active
+            self._in_use = in_use
             return 0 if self._last_stamp_ns is None else self._last_stamp_ns + 1
 
     def drop(self, frame: CameraFrame, error: Exception) -> None:
         """Count and log a frame that gets no mask because of ``error``."""
         self._reporter.drop(frame.camera, error)
 
-    def _level_and_segmenter(self, active: ActiveVocabulary) -> tuple[BudgetLevel, Segmenter]:
-        levels = active.compiled.levels
+    def _level_and_segmenter(self, in_use: VocabularyInUse) -> tuple[BudgetLevel, Segmenter]:
+        levels = in_use.compiled.levels
         place = min(self._budget.level, len(levels) - 1)
-        return levels[place], active.compiled.segmenters[place]
+        return levels[place], in_use.compiled.segmenters[place]
 
     def _convert(self, frame: CameraFrame, max_age_ms: float) -> _ConvertedFrame | None:
         started_s = time.monotonic()
@@ -134,23 +134,23 @@ class FrameProcessor:
             return None
         return _ConvertedFrame(frame, image, started_s, time.monotonic())
 
-    def _segment(self, frames: Sequence[_ConvertedFrame], active: ActiveVocabulary) -> None:
+    def _segment(self, frames: Sequence[_ConvertedFrame], in_use: VocabularyInUse) -> None:
         """Segment and publish frames; after a fault try the rest one by one.
 
         A single frame without memory is tried again with smaller buckets.
         """
         pending = list(frames)
         while pending:
-            error = self._attempt(pending, active)
+            error = self._attempt(pending, in_use)
             if error is None:
                 return
             if isinstance(error, FrameMemoryError):
                 release_memory()
             if len(pending) > 1:
                 for one in pending:
-                    self._segment([one], active)
+                    self._segment([one], in_use)
                 return
-            _, segmenter = self._level_and_segmenter(active)
+            _, segmenter = self._level_and_segmenter(in_use)
             configured = segmenter.bucket_size
             if isinstance(error, FrameMemoryError) and self._buckets.shrink(configured):
                 self._reporter.warn(
@@ -160,14 +160,12 @@ class FrameProcessor:
                 continue
             self.drop(pending.pop().frame, error)
 
-    def _attempt(
-        self, pending: list[_ConvertedFrame], active: ActiveVocabulary
-    ) -> Exception | None:
+    def _attempt(self, pending: list[_ConvertedFrame], in_use: VocabularyInUse) -> Exception | None:
         """Segment ``pending`` and publish each frame as soon as its result is there.
 
         Returns the error that ended it, if any; ``pending`` then holds the frames without result.
         """
-        level, segmenter = self._level_and_segmenter(active)
+        level, segmenter = self._level_and_segmenter(in_use)
         bucket_size = self._buckets.size(segmenter.bucket_size)
         if bucket_size != segmenter.bucket_size:
             segmenter = segmenter.with_bucket_size(bucket_size)
@@ -175,10 +173,10 @@ class FrameProcessor:
             results = segmenter.segment_batch(
                 [one.image for one in pending],
                 [self._cameras[one.frame.camera].publishers.wanted() for one in pending],
-                [self._chooser(one.frame, active, level) for one in pending],
+                [self._chooser(one.frame, in_use, level) for one in pending],
             )
             for result in results:
-                self._publish(pending.pop(0), result, active, level)
+                self._publish(pending.pop(0), result, in_use, level)
         except Exception as error:  # noqa: BLE001 - the next frame may be fine
             if is_out_of_memory(error):
                 # Not the error itself: its traceback keeps tensors alive.
@@ -187,20 +185,20 @@ class FrameProcessor:
         return None
 
     def _chooser(
-        self, frame: CameraFrame, active: ActiveVocabulary, level: BudgetLevel
+        self, frame: CameraFrame, in_use: VocabularyInUse, level: BudgetLevel
     ) -> Chooser | None:
         """What chooses the frame's active set; None for a preview of this frame alone."""
         if not level.settings.streaming:
             self._streams.reset()  # a stream does not go on past frames that it has not seen
             return None
-        rules = rules_of(active.compiled.vocabulary, level.settings)
+        rules = rules_of(in_use.compiled.vocabulary, level.settings)
         return self._streams.chooser(frame.camera, frame.stamp_ns, rules)
 
     def _publish(
         self,
         converted: _ConvertedFrame,
         result: Segmentation,
-        active: ActiveVocabulary,
+        in_use: VocabularyInUse,
         level: BudgetLevel,
     ) -> None:
         """Publish the mask, then everything beside it, and count the frame.
@@ -211,7 +209,7 @@ class FrameProcessor:
         camera = self._cameras[frame.camera]
         publishers = camera.publishers
         height, width = result.labels.shape
-        vocabulary, options = active.compiled.vocabulary, active.parameters.options
+        vocabulary, options = in_use.compiled.vocabulary, in_use.parameters.options
         segmented_s = time.monotonic()
         try:
             publishers.publish_mask(header, result.labels)
@@ -230,7 +228,7 @@ class FrameProcessor:
         with self._reporter.output_beside_mask(frame.camera, "active_classes"):
             publishers.publish_active_classes(
                 active_classes_message(
-                    header, result, vocabulary, active.version, latency_ms, level.step
+                    header, result, vocabulary, in_use.version, latency_ms, level.step
                 )
             )
         with self._reporter.output_beside_mask(frame.camera, "overlay"):
@@ -248,13 +246,13 @@ class FrameProcessor:
             },
             active_classes=len(result.classes),
         )
-        self._observe_latency(latency_ms, active)
+        self._observe_latency(latency_ms, in_use)
 
-    def _observe_latency(self, latency_ms: float, active: ActiveVocabulary) -> None:
+    def _observe_latency(self, latency_ms: float, in_use: VocabularyInUse) -> None:
         """Let the latency budget take a step, or take one back, and log it."""
-        budget_ms = active.parameters.options.max_latency_ms
+        budget_ms = in_use.parameters.options.max_latency_ms
         before = self._budget.level
-        highest = len(active.compiled.levels) - 1
+        highest = len(in_use.compiled.levels) - 1
         self._budget = observe(self._budget, latency_ms, budget_ms, highest)
         if self._budget.level != before:
             self._reporter.warn(

@@ -3,7 +3,7 @@
 A request for live parameters comes through LiveParameters, which checks it, to
 :meth:`LiveChanges.apply_parameters`. Where it changes what segmenters are made from, they are made
 anew on the same network and prompts. A request for a vocabulary compiles and warms up its prompts
-while frames are segmented with the active one.
+while frames are segmented with the one in use.
 
 Both end in FrameProcessor.change, between two frames. A change that fails changes nothing.
 """
@@ -19,7 +19,7 @@ from activesam_ros.errors import UsageError
 from activesam_ros.node.budget.memory_retry import is_out_of_memory
 from activesam_ros.node.dropped_frames import FrameReporter
 from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory, warm_up_passes
-from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
+from activesam_ros.node.frame_processor import FrameProcessor, VocabularyInUse
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
@@ -59,30 +59,30 @@ class LiveChanges:
         def apply() -> None:
             with self._swapping:
                 self._refuse_when_closed()
-                active = self._processor.active
-                compiled = self._with_parameters(active, parameters)
-                self._processor.change(replace(active, compiled=compiled, parameters=parameters))
+                in_use = self._processor.in_use
+                compiled = self._with_parameters(in_use, parameters)
+                self._processor.change(replace(in_use, compiled=compiled, parameters=parameters))
                 for source in parameters.inputs:
                     self._cameras[source.name].apply(source, parameters.options)
 
         _refuse_without_memory(apply)
 
-    def swap_vocabulary(self, preset: str, names: Sequence[str]) -> tuple[ActiveVocabulary, int]:
+    def swap_vocabulary(self, preset: str, names: Sequence[str]) -> tuple[VocabularyInUse, int]:
         """Compile another vocabulary, warm it up and use it from the next frame on.
 
-        Returns what is active now and the first image stamp it holds for [ns]. Raises an
+        Returns what is in use now and the first image stamp it holds for [ns]. Raises an
         ActiveSamError when the request cannot be used, memory runs out, or the session closes.
         """
 
-        def swap() -> tuple[ActiveVocabulary, int]:
-            before = self._processor.active
+        def swap() -> tuple[VocabularyInUse, int]:
+            before = self._processor.in_use
             vocabulary = requested_vocabulary(
                 preset, names, before.compiled.vocabulary, self._tokenizer
             )
             compiled = self._engine.compile(vocabulary, before.parameters)
             self._warm_up(compiled, before.parameters)
             with self._swapping:
-                now = self._processor.active
+                now = self._processor.in_use
                 # Parameters may have been changed meanwhile: frames and requests did not wait.
                 if _segmenter_parameters(now.parameters) != _segmenter_parameters(
                     before.parameters
@@ -90,8 +90,8 @@ class LiveChanges:
                     compiled = self._engine.with_parameters(compiled, now.parameters)
                     self._warm_up(compiled, now.parameters)
                 self._refuse_when_closed()
-                active = replace(now, compiled=compiled, version=now.version + 1)
-                return active, self._processor.change(active)
+                in_use = replace(now, compiled=compiled, version=now.version + 1)
+                return in_use, self._processor.change(in_use)
 
         return _refuse_without_memory(swap)
 
@@ -102,18 +102,18 @@ class LiveChanges:
             pass
 
     def _with_parameters(
-        self, active: ActiveVocabulary, parameters: NodeParameters
+        self, in_use: VocabularyInUse, parameters: NodeParameters
     ) -> CompiledVocabulary:
-        """The active vocabulary with other parameters, warmed up where a latency budget begins."""
-        if _segmenter_parameters(parameters) == _segmenter_parameters(active.parameters):
-            return active.compiled
-        compiled = self._engine.with_parameters(active.compiled, parameters)
-        if parameters.options.max_latency_ms > 0 >= active.parameters.options.max_latency_ms:
+        """The vocabulary in use with other parameters, warmed up where a latency budget begins."""
+        if _segmenter_parameters(parameters) == _segmenter_parameters(in_use.parameters):
+            return in_use.compiled
+        compiled = self._engine.with_parameters(in_use.compiled, parameters)
+        if parameters.options.max_latency_ms > 0 >= in_use.parameters.options.max_latency_ms:
             self._warm_up(compiled, parameters)
         return compiled
 
     def _warm_up(self, compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
-        """Warm up what is to be used next, while frames are segmented with what is active.
+        """Warm up what is to be used next, while frames are segmented with what is in use.
 
         Where memory does not suffice for both, it stays cold and the log says so.
         """
@@ -132,7 +132,7 @@ class LiveChanges:
         release_memory()  # after the error, whose traceback keeps tensors alive
         self._reporter.warn(
             f"There is not enough memory to warm up the vocabulary {compiled.vocabulary.name} "
-            f"beside the active one: {text} It is used all the same; its first images may take "
+            f"beside the one in use: {text} It is used all the same; its first images may take "
             "longer."
         )
 

@@ -40,7 +40,7 @@ from activesam_ros.node.engine import (
     use_cpu_threads,
     warm_up,
 )
-from activesam_ros.node.frame_processor import ActiveVocabulary
+from activesam_ros.node.frame_processor import VocabularyInUse
 from activesam_ros.node.node_status import network_status_name
 from activesam_ros.node.parameters.declare import declare_parameters
 from activesam_ros.node.parameters.live import LiveParameters
@@ -200,8 +200,8 @@ class SegmentNode(LifecycleNode):
             f"{time.monotonic() - started_s:.1f} s. Images are converted by "
             f"{self._converter.name}."
         )
-        active = ActiveVocabulary(compiled, self._version, parameters)
-        return Session(self, engine, active, self._converter, self._statistics, tokenizer)
+        in_use = VocabularyInUse(compiled, self._version, parameters)
+        return Session(self, engine, in_use, self._converter, self._statistics, tokenizer)
 
     def _close_session(self) -> None:
         session, self._session = self._session, None
@@ -320,8 +320,8 @@ class SegmentNode(LifecycleNode):
 
     def _network_view(self) -> NetworkView:
         session = self._session
-        active = None if session is None else session.processor.active
-        compiled = None if active is None else active.compiled
+        in_use = None if session is None else session.processor.in_use
+        compiled = None if in_use is None else in_use.compiled
         return NetworkView(
             state=self._state,
             failure=self._failure,
@@ -329,7 +329,7 @@ class SegmentNode(LifecycleNode):
             dtype=None if session is None else session.engine.dtype,
             method=self._live.current.options.method,
             vocabulary=None if compiled is None else compiled.vocabulary.name,
-            vocabulary_version=0 if active is None else active.version,
+            vocabulary_version=0 if in_use is None else in_use.version,
             vocabulary_size=0 if compiled is None else len(compiled.vocabulary.classes),
             cache_hit=None if compiled is None else compiled.cache_hit,
             converter=self._converter.name,

@@ -9,7 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 from activesam_ros.node.diagnostics import CameraView
 from activesam_ros.node.dropped_frames import FrameReporter
 from activesam_ros.node.engine import Engine
-from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
+from activesam_ros.node.frame_processor import FrameProcessor, VocabularyInUse
 from activesam_ros.node.frame_stores import AllFrames, NewestFrames
 from activesam_ros.node.live_changes import LiveChanges
 from activesam_ros.node.ros.camera import Camera, CameraFrame
@@ -31,7 +31,7 @@ class Session:
         self,
         node: LifecycleNode,
         engine: Engine,
-        active: ActiveVocabulary,
+        in_use: VocabularyInUse,
         converter: Converter,
         statistics: Mapping[str, FrameStatistics],
         tokenizer: Tokenizer,
@@ -41,13 +41,13 @@ class Session:
         self._node = node
         self._vocabulary_publishers = VocabularyPublishers(node)
         self._reporter = FrameReporter(node.get_logger(), statistics)
-        options = active.parameters.options
+        options = in_use.parameters.options
         self._cameras = {
             source.name: Camera(node, source, options, statistics[source.name])
-            for source in active.parameters.inputs
+            for source in in_use.parameters.inputs
         }
         self.processor = FrameProcessor(
-            active,
+            in_use,
             converter,
             self._cameras,
             self._reporter,
@@ -66,7 +66,7 @@ class Session:
 
     def activate(self) -> None:
         """Publish the vocabulary and begin to segment the images that arrive."""
-        self._publish_vocabulary(self.processor.active)
+        self._publish_vocabulary(self.processor.in_use)
         self._worker = self._make_worker()
         self._worker.start()
         for camera in self._cameras.values():
@@ -104,7 +104,7 @@ class Session:
         return tuple(camera.view() for camera in self._cameras.values())
 
     def _make_worker(self) -> FrameWorker[CameraFrame]:
-        options = self.processor.active.parameters.options
+        options = self.processor.in_use.parameters.options
         limit_mib = options.keep_all_mib
 
         def superseded(frame: CameraFrame) -> None:
@@ -125,10 +125,10 @@ class Session:
             options.camera_batch,
         )
 
-    def _publish_vocabulary(self, active: ActiveVocabulary) -> None:
+    def _publish_vocabulary(self, in_use: VocabularyInUse) -> None:
         self._vocabulary_publishers.publish(
             self._node.get_clock().now().to_msg(),
-            active.compiled.vocabulary,
-            active.version,
-            active.parameters.settings.confidence_threshold,
+            in_use.compiled.vocabulary,
+            in_use.version,
+            in_use.parameters.settings.confidence_threshold,
         )

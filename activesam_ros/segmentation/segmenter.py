@@ -17,13 +17,13 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, Prompts
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll
-from activesam_ros.segmentation.baselines import Method, preset_settings, steps_of
 from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding
 from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.timing import StageTimer
 from activesam_ros.segmentation.device.transfer import PendingCopy
 from activesam_ros.segmentation.fuse import ClassScores, label_pixels
+from activesam_ros.segmentation.methods import METHODS, Method, preset_settings
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
 from activesam_ros.segmentation.result import Reason, Segmentation, Wanted, active_classes
@@ -72,7 +72,7 @@ class Segmenter:
         self.prompts = prompts
         self.settings = settings
         self.method = method
-        self._steps = steps_of(method)
+        self._steps = METHODS[method]
         self._vocabulary = prompts.vocabulary
         self._query_class = prompts.vocabulary.query_class
         self._ids = [entry.id for entry in prompts.vocabulary.classes]

@@ -20,9 +20,9 @@ from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.vision_encoder import Pyramid
 from activesam_ros.segmentation import background
 from activesam_ros.segmentation.active_set import select, with_pinned
-from activesam_ros.segmentation.baselines import Method, steps_of
 from activesam_ros.segmentation.device.timing import StageTimer
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from benchmarks.oracles import plain_network as plain
@@ -84,7 +84,7 @@ class PlainSegmenter:
         """network: replaces the segmenter's own."""
         self._segmenter = segmenter
         self._network: PlainNetwork[Any] = network or OwnNetwork(plain.modules_of(segmenter.model))
-        self._steps = steps_of(segmenter.method)
+        self._steps = METHODS[segmenter.method]
         table = segmenter.prompts
         self._text = Prompts(table.features, table.padding)
         self._full = self._text

@@ -37,8 +37,8 @@ from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts
 from activesam_ros.sam3.plan import ImagePlan
-from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.demo.untrained import write_untrained
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from benchmarks.__main__ import main
 from benchmarks.engines import choices, engine, network
 from benchmarks.measure import images

@@ -15,9 +15,9 @@ from activesam_ros.demo.untrained import WEIGHTS_NAME, write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.resources import weights_dir
-from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter

@@ -22,7 +22,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import VOCABULARY
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Recorded, Terminal

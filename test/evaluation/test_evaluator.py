@@ -23,7 +23,7 @@ from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import document, machine, summary_table, write_results
 from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 if TYPE_CHECKING:
     from activesam_ros.evaluation.scoring.tally import MethodTally

@@ -20,7 +20,7 @@ from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.budget.latency_budget import EASY_FRAMES, LATE_FRAMES
 from activesam_ros.node.dropped_frames import FrameReporter
 from activesam_ros.node.engine import CompiledVocabulary
-from activesam_ros.node.frame_processor import ActiveVocabulary, FrameProcessor
+from activesam_ros.node.frame_processor import FrameProcessor, VocabularyInUse
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.node.ros.camera import Camera, CameraFrame
 from activesam_ros.node.statistics import FrameStatistics
@@ -134,7 +134,7 @@ class FakeCamera:
 class Rig:
     """A frame processor with two cameras, ``image`` and ``left``, and all that comes out of it."""
 
-    def __init__(self, active: ActiveVocabulary, now_ns: int = SECOND_NS) -> None:
+    def __init__(self, active: VocabularyInUse, now_ns: int = SECOND_NS) -> None:
         self.published: list[tuple[str, Any]] = []
         self.broken: set[str] = set()
         self.logger = FakeLogger()
@@ -187,15 +187,15 @@ def active_with(
     options: NodeOptions | None = None,
     levels: Sequence[BudgetLevel] = (),
     vocabulary: Vocabulary = VOCABULARY,
-) -> ActiveVocabulary:
+) -> VocabularyInUse:
     """Its first segmenter gives every pixel ``label``, that of each further level one more."""
     segmenters = tuple(FakeSegmenter(label + place) for place in range(1 + len(levels)))
     fakes = cast("tuple[Segmenter, ...]", segmenters)
     compiled = CompiledVocabulary(vocabulary, (NOTHING, *levels), fakes, cache_hit=False)
-    return ActiveVocabulary(compiled, version, NodeParameters(options or NodeOptions()))
+    return VocabularyInUse(compiled, version, NodeParameters(options or NodeOptions()))
 
 
-def segmenter_of(active: ActiveVocabulary, level: int = 0) -> FakeSegmenter:
+def segmenter_of(active: VocabularyInUse, level: int = 0) -> FakeSegmenter:
     return cast("FakeSegmenter", active.compiled.segmenters[level])
 
 
@@ -300,7 +300,7 @@ def test_a_vocabulary_changes_between_two_frames() -> None:
     assert segmenter_of(old).entered.wait(TIMEOUT_S)
     changing = threading.Thread(target=lambda: stamps.append(rig.processor.change(new)))
     changing.start()
-    assert rig.processor.active is old, "a frame ends with the vocabulary it began with"
+    assert rig.processor.in_use is old, "a frame ends with the vocabulary it began with"
     go_on.set()
     working.join(TIMEOUT_S)
     changing.join(TIMEOUT_S)

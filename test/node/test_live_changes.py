@@ -17,7 +17,7 @@ from rclpy.lifecycle import LifecycleNode
 from activesam_ros.errors import UsageError, VocabularyError
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.engine import CompiledVocabulary, Engine
-from activesam_ros.node.frame_processor import ActiveVocabulary
+from activesam_ros.node.frame_processor import VocabularyInUse
 from activesam_ros.node.live_changes import requested_vocabulary
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.publishers import VocabularyPublishers
@@ -86,7 +86,7 @@ def node() -> Iterator[LifecycleNode]:
 
 def session_of(node: LifecycleNode, engine: FakeEngine, parameters: NodeParameters) -> Session:
     compiled = engine.compile(vocabulary_from_names(["road"]), parameters)
-    active = ActiveVocabulary(compiled, 1, parameters)
+    active = VocabularyInUse(compiled, 1, parameters)
     statistics = {"image": FrameStatistics()}
     return Session(
         node, cast("Engine", engine), active, RosbagsConverter(), statistics, Tokenizer(3)
@@ -98,7 +98,7 @@ def test_without_memory_to_warm_up_a_vocabulary_it_is_used_all_the_same(
 ) -> None:
     session = session_of(node, FakeEngine(has_no_room), NodeParameters.from_mapping(WARM))
     active, _ = session.changes.swap_vocabulary("", ["car", "dog"])
-    assert session.processor.active is active
+    assert session.processor.in_use is active
     assert active.version == 2
     log = capfd.readouterr().err
     assert "Tried to allocate 2 GiB" in log
@@ -121,7 +121,7 @@ def test_without_memory_to_compile_a_change_is_refused(node: LifecycleNode) -> N
 
     engine = FullEngine()
     session = session_of(node, engine, NodeParameters.from_mapping(WARM))
-    before = session.processor.active
+    before = session.processor.in_use
     engine.full = True
     with pytest.raises(
         UsageError, match=r"not enough memory.*2 GiB.*Nothing has changed"
@@ -131,7 +131,7 @@ def test_without_memory_to_compile_a_change_is_refused(node: LifecycleNode) -> N
     changed = NodeParameters.from_mapping({**WARM, "confidence_threshold": 0.9})
     with pytest.raises(UsageError, match=r"not enough memory.*2 GiB.*Nothing has changed"):
         session.changes.apply_parameters(changed)
-    assert session.processor.active is before
+    assert session.processor.in_use is before
     session.close()
 
 
@@ -140,22 +140,22 @@ def test_a_fault_while_a_vocabulary_is_warmed_up_changes_nothing(node: Lifecycle
         raise RuntimeError("shape 3 does not fit 4")
 
     session = session_of(node, FakeEngine(fails), NodeParameters.from_mapping(WARM))
-    before = session.processor.active
+    before = session.processor.in_use
     with pytest.raises(RuntimeError, match="shape 3"):
         session.changes.swap_vocabulary("", ["car", "dog"])
-    assert session.processor.active is before
+    assert session.processor.in_use is before
     session.close()
 
 
 def test_a_session_that_is_closed_meanwhile_changes_nothing(node: LifecycleNode) -> None:
     engine = FakeEngine(lambda: session.close())
     session = session_of(node, engine, NodeParameters.from_mapping(WARM))
-    before = session.processor.active
+    before = session.processor.in_use
     with pytest.raises(UsageError, match="nothing has changed"):
         session.changes.swap_vocabulary("", ["car", "dog"])
     with pytest.raises(UsageError, match="nothing has changed"):
         session.changes.apply_parameters(NodeParameters.from_mapping({**WARM, "max_active": 7}))
-    assert session.processor.active is before
+    assert session.processor.in_use is before
 
 
 def test_a_vocabulary_that_is_being_swapped_in_is_published_before_the_session_closes(
@@ -200,15 +200,15 @@ def test_parameters_that_change_meanwhile_hold_for_the_new_vocabulary(node: Life
 def test_only_parameters_that_segmenters_are_made_from_make_new_ones(node: LifecycleNode) -> None:
     engine = FakeEngine()
     session = session_of(node, engine, NodeParameters.from_mapping(WARM))
-    before = session.processor.active
+    before = session.processor.in_use
     session.changes.apply_parameters(
         NodeParameters.from_mapping({**WARM, "overlay_opacity": 0.1, "max_image_age_ms": 7.0})
     )
-    assert session.processor.active.compiled is before.compiled
-    assert session.processor.active.parameters.options.overlay_opacity == 0.1
+    assert session.processor.in_use.compiled is before.compiled
+    assert session.processor.in_use.parameters.options.overlay_opacity == 0.1
     session.changes.apply_parameters(NodeParameters.from_mapping({**WARM, "max_active": 7}))
-    assert session.processor.active.compiled is not before.compiled
-    assert session.processor.active.version == before.version
+    assert session.processor.in_use.compiled is not before.compiled
+    assert session.processor.in_use.version == before.version
     session.close()
 
 

@@ -28,7 +28,7 @@ from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.segmentation import pixels
-from activesam_ros.segmentation.baselines import Method, default_settings, steps_of
+from activesam_ros.segmentation.methods import METHODS, Method, default_settings
 from activesam_ros.segmentation.pixels import network_pixels
 from activesam_ros.segmentation.result import Reason, Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -99,7 +99,7 @@ class Case:
         """In the network's precision, the text encoder's included."""
         vocabulary = load_vocabulary(str(self.folder / self.recorded["vocabulary"]))
         settings = self.settings(method)
-        style = PromptStyle.EXPANDED if steps_of(method).expands else PromptStyle.PLAIN
+        style = PromptStyle.EXPANDED if METHODS[method].expands else PromptStyle.PLAIN
         encoder = load_text_encoder(network.weights, network.config, CPU, network.dtype)
         words = prompt_words(vocabulary, settings, style)
         tensors = encode_words(words, encoder, Tokenizer(network.config.context_length))
@@ -237,7 +237,7 @@ def settled_pixels(
     if limit == 0:
         return settled
     least, most = best_low, best_high
-    if steps_of(method).calibrates:
+    if METHODS[method].calibrates:
         limit = limit ** case.recorded["mabc_exponent"]
         least = best_low * np.sqrt((best_low - second_high).clip(min=0))
         most = best_high * np.sqrt(best_high - second_low)

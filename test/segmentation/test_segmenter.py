@@ -26,9 +26,9 @@ from activesam_ros.sam3.model import DecodedPairs, ImageTokens, Prompts, Sam3Ima
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.sam3.vision_encoder import Pyramid, VisionEncoder
 from activesam_ros.segmentation import decode
-from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.settings import Settings

@@ -25,9 +25,9 @@ from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation import segmenter as segmenter_module
-from activesam_ros.segmentation.baselines import Method
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.score_maps.merge import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import Axis

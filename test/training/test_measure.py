@@ -11,7 +11,7 @@ from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation
 from training import measure
 

@@ -9,7 +9,7 @@ from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import DTYPES, NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import SETTINGS, Settings
 
 METHODS = tuple(method.value for method in Method)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 COCO_IDS = 182
 COCO_THINGS = 80

@@ -45,7 +45,7 @@ RESULT_CLASSES = frozenset(
         ("activesam_ros.evaluation.execution.worker", "PartResult"),
         ("activesam_ros.prompts.vocabulary", "Vocabulary"),
         ("activesam_ros.prompts.vocabulary", "VocabularyClass"),
-        ("activesam_ros.segmentation.baselines", "Method"),
+        ("activesam_ros.segmentation.methods", "Method"),
         ("collections", "Counter"),
         ("numpy", "dtype"),
         ("numpy", "ndarray"),

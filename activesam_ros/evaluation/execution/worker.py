@@ -15,7 +15,7 @@ from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import machine
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.settings import Settings
 
 
@@ -70,8 +70,8 @@ class Worker:
         reference = None
         if task.reference is not None:
             settings, every = task.reference
-            per_image = settings.replace({"streaming": False})  # nothing to carry without pruning
-            unpruned = network.segmenter(task.vocabulary, per_image, Method.FULL)
+            # Without pruning there is no active set to carry from frame to frame.
+            unpruned = network.segmenter(task.vocabulary, settings.per_image(), Method.FULL)
             reference = Reference(unpruned, every)
         self._evaluator = Evaluator(
             {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from activesam_ros.evaluation.report.frame_picture import TRUTH, FramePicture
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 
 @dataclass(frozen=True, slots=True)

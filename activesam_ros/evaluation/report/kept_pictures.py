@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from activesam_ros.evaluation.report.frame_picture import FramePicture
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 FRAMES_EACH = 3
 SAMPLE = 32

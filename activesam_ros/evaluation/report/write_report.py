@@ -29,7 +29,7 @@ from activesam_ros.evaluation.report.tables import (
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, elapsed_s
 from activesam_ros.evaluation.scoring.results import number, percent, write_results
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 PAGE_NAME = "index.html"
 FEW_CLASSES = 30

@@ -16,7 +16,7 @@ from activesam_ros import __version__
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.tally import MethodTally
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 RESULTS_NAME = "results.json"
 

@@ -22,7 +22,7 @@ from activesam_ros.node.parameters.cameras import (
     check_camera_names,
 )
 from activesam_ros.pipeline import DTYPES
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import (
     AUTO,
     SETTINGS,

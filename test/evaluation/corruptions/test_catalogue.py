@@ -33,7 +33,7 @@ from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator
 from activesam_ros.evaluation.scoring.results import document
 from activesam_ros.evaluation.scoring.tally import prediction_ids
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import FakeSegmenter

@@ -39,7 +39,7 @@ from activesam_ros.evaluation.datasets.benchmark_rules import (
 )
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 
 Labels = NDArray[np.uint8]
 

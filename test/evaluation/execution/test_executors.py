@@ -49,7 +49,7 @@ from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 
 TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib")
 

@@ -23,7 +23,7 @@ from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
 from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
-from activesam_ros.segmentation.baselines import Method, default_settings
+from activesam_ros.segmentation.methods import Method, default_settings
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import Interruptions

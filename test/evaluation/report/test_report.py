@@ -26,7 +26,7 @@ from activesam_ros.evaluation.report.write_report import Evaluated, page, write_
 from activesam_ros.evaluation.scoring.results import document, machine, percent
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
-from activesam_ros.segmentation.baselines import Method
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation
 
 if TYPE_CHECKING:

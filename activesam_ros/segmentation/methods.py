@@ -1,16 +1,19 @@
-"""The methods, ActiveSAM and those it is compared with, as variations of a frame's way."""
+"""The methods: ActiveSAM and those that it is compared with, a row for each.
+
+To add a method, add its name to :class:`Method` and its row to ``METHODS``.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.decode import Weigh
 from activesam_ros.segmentation.fuse import fused_weights, instance_weights
 from activesam_ros.settings import Settings
 
-BASELINE_CONFIDENCE_THRESHOLD = 0.5
 # docs/performance.md has what each part of the preset fast costs and gains.
 FAST_FUSION_DENSITY = 0.4
 
@@ -30,7 +33,7 @@ class MethodSteps:
 
     previews: prune the vocabulary. expands: extend prompts by context tokens. one_by_one: decode
     each query alone. weigh: how much the maps of a query count. calibrates: margin-aware background
-    instead of a plain threshold.
+    instead of a plain threshold. defaults: its published settings.
     """
 
     previews: bool
@@ -38,6 +41,7 @@ class MethodSteps:
     one_by_one: bool
     weigh: Weigh
     calibrates: bool
+    defaults: Settings = field(default_factory=Settings)
 
     def background(self, settings: Settings) -> Background:
         """The rule by which pixels become background."""
@@ -45,30 +49,36 @@ class MethodSteps:
         return Background(settings.background_threshold, exponent)
 
 
-def steps_of(method: Method) -> MethodSteps:
-    """The steps of a method; ``full`` is ActiveSAM without the preview's pruning."""
-    if method in (Method.ACTIVESAM, Method.FULL):
-        return MethodSteps(
-            previews=method is Method.ACTIVESAM,
-            expands=True,
-            one_by_one=False,
-            weigh=fused_weights,
-            calibrates=True,
-        )
-    return MethodSteps(
+METHODS: Mapping[Method, MethodSteps] = {
+    Method.ACTIVESAM: MethodSteps(
+        previews=True, expands=True, one_by_one=False, weigh=fused_weights, calibrates=True
+    ),
+    # ActiveSAM without the preview's pruning.
+    Method.FULL: MethodSteps(
+        previews=False, expands=True, one_by_one=False, weigh=fused_weights, calibrates=True
+    ),
+    Method.SEGEARTH: MethodSteps(
         previews=False,
         expands=False,
         one_by_one=True,
-        weigh=fused_weights if method is Method.SEGEARTH else instance_weights,
+        weigh=fused_weights,
         calibrates=False,
-    )
+        defaults=Settings(confidence_threshold=0.5),
+    ),
+    Method.SAM3: MethodSteps(
+        previews=False,
+        expands=False,
+        one_by_one=True,
+        weigh=instance_weights,
+        calibrates=False,
+        defaults=Settings(confidence_threshold=0.5),
+    ),
+}
 
 
 def default_settings(method: Method) -> Settings:
     """The published settings of a method, which the user's own override."""
-    if method in (Method.SEGEARTH, Method.SAM3):
-        return Settings(confidence_threshold=BASELINE_CONFIDENCE_THRESHOLD)
-    return Settings()
+    return METHODS[method].defaults
 
 
 def preset_settings(settings: Settings) -> Settings:
