@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,14 @@ def _free_domain() -> AbstractContextManager[int]:
 def repository() -> Path:
     """Root folder of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def activesam() -> str:
+    """The installed command, as a user starts it; :func:`activesam_ros.cli.main` is faster."""
+    path = shutil.which("activesam")
+    assert path is not None, "activesam is not on the path; source env.sh"
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)

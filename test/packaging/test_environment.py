@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -117,3 +118,18 @@ def test_wordnet_knows_lexicographer_files(repository: Path) -> None:
     names = [wordnet.synset(f"{word}.01").lexname() for word in ("dog.n", "walk.v", "quickly.r")]
     assert names == ["noun.animal", "verb.motion", "adv.all"]
     assert wordnet.synset("car.n.01").hypernyms()[0].name() == "motor_vehicle.n.01"
+
+
+def test_importing_a_script_runs_no_command(repository: Path) -> None:
+    """Spawned processes import the script that started their parent."""
+    folders = ("activesam_ros", "benchmarks", "training", "test")
+    scripts = [path for name in folders for path in sorted((repository / name).rglob("*.py"))]
+    scripts += sorted((repository / "bin").iterdir())
+    assert {"activesam", "segment_node"} <= {script.name for script in scripts}
+    for script in scripts:
+        called = {
+            ast.unparse(statement.value.func)
+            for statement in ast.parse(script.read_text()).body
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+        }
+        assert not called & {"main", "run", "sys.exit", "exit"}, script

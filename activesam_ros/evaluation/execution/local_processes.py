@@ -82,19 +82,19 @@ class _Processes:
         here, there = self._context.Pipe()
         process = self._context.Process(
             target=_work,
-            args=(there, _task_of(self._task, worker)),
+            args=(there,),
             name=f"activesam-worker-{worker}",
             daemon=True,
         )
         process.start()
         there.close()
         self._processes[worker], self._pipes[worker] = process, here
+        # Not as an argument: start() would wait for ever for a process that ends before it has
+        # read a task larger than a pipe holds.
+        self._send(worker, _task_of(self._task, worker))
 
     def assign(self, worker: int, part: Part) -> None:
-        pipe = self._pipes[worker]
-        assert pipe is not None
-        with contextlib.suppress(OSError):  # a dead process; wait() reports it
-            pipe.send(part)
+        self._send(worker, part)
 
     def wait(self) -> Sequence[WorkerEvent]:
         pipes = {pipe: worker for worker, pipe in enumerate(self._pipes) if pipe is not None}
@@ -119,6 +119,12 @@ class _Processes:
                 if process.is_alive():
                     process.kill()
                 self._release(worker)
+
+    def _send(self, worker: int, what: Task | Part) -> None:
+        pipe = self._pipes[worker]
+        assert pipe is not None
+        with contextlib.suppress(OSError):  # a dead process; wait() reports it
+            pipe.send(what)
 
     def _release(self, worker: int) -> str:
         """Free the resources of an ended process and say how it ended."""
@@ -147,14 +153,15 @@ def _task_of(task: Task, worker: int) -> Task:
     return dataclasses.replace(task, network=network)
 
 
-def _work(pipe: Connection, task: Task) -> None:
-    """The main function of a worker; it returns when the pipe is closed."""
+def _work(pipe: Connection) -> None:
+    """The main function of a worker: a task comes, then its parts, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the workers
 
     def report(kind: EventKind, value: Any = None) -> None:
         pipe.send((kind, value))
 
     try:
+        task: Task = pipe.recv()
         worker = Worker(task)
         report(EventKind.READY, worker.machine)
         while True:

@@ -175,6 +175,12 @@ def test_workers_are_replaced_no_more_often_than_stated(
         )
 
 
+def test_a_worker_that_ends_before_it_has_read_its_task_is_lost(task: Task, fatal: Any) -> None:
+    unreadable = dataclasses.replace(task, source=fatal.UnreadableSource())
+    with pytest.raises(ExecutorError, match=r"could not start: worker 0 exited with 3; 1 workers"):
+        LocalExecutor(1, restarts=0).run(unreadable, 6, lambda more: None)
+
+
 def test_what_a_worker_raises_is_told_in_one_sentence(task: Task, fatal: Any, drive: Path) -> None:
     assert isinstance(task.source, BagSource)
     broken = fatal.FatalSource(task.source, 0, None)
@@ -188,22 +194,30 @@ def test_what_a_worker_raises_is_told_in_one_sentence(task: Task, fatal: Any, dr
         executor.run(dataclasses.replace(task, network=missing), 6, lambda more: None)
 
 
-def test_the_command_divides_its_work(
-    drive: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_installed_command_divides_its_work(
+    activesam: str, drive: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = tmp_path / "names.txt"
     names.write_text("road\nsky\ncar\n")
     command = (
         f"evaluate bag {drive} --image-topic /camera/image_raw --weights {weights} --device cpu "
-        f"--vocabulary {names} --cache-dir {tmp_path} --corruption fog --output {tmp_path}"
+        f"--vocabulary {names} --cache-dir {tmp_path} --corruption fog --output {tmp_path}/out"
     )
-    assert main(f"{command} --executor local --workers 1 --threads 1".split()) == 0
-    content = json.loads((tmp_path / "results.json").read_text())
+    ended = subprocess.run(
+        [activesam, *f"{command} --executor local --workers 1 --threads 1".split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert content["executor"]["name"] == "local"
+    assert content["executor"]["lost_workers"] == 0
     assert content["machine"]["threads"] == 1
     assert content["methods"]["activesam"]["frames"] == 6
     assert list(content["corruptions"]["runs"]) == ["fog:5"]
-    assert "fog:5" in capsys.readouterr().out
+    assert "fog:5" in ended.stdout
     for wrong, message in {
         "--workers 2": "--workers 2 needs --executor",
         "--executor local --workers 0": "--workers 0 must be 1 or more",

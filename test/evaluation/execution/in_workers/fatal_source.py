@@ -1,4 +1,4 @@
-"""A source that kills its worker; in a module that workers can import."""
+"""Sources that kill their worker; in a module that workers can import."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ class FatalReader:
                     victim = os.getppid() if self._fatal.parent else os.getpid()
                     os.kill(victim, signal.SIGKILL)
             yield sample
+
+
+class UnreadableSource:
+    """A source of several megabytes whose worker exits with 3 as soon as it receives it."""
+
+    def __reduce__(self) -> tuple[object, tuple[int], bytes]:
+        return os._exit, (3,), bytes(4 << 20)
+
+    def open(self) -> SampleReader:
+        raise AssertionError("the worker has ended")
