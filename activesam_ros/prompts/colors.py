@@ -1,18 +1,23 @@
-"""Colours for classes without one: derived from the name, distinct, and bright."""
+"""Colours for classes without one: derived from the name, bright, and easy to tell apart."""
 
 from __future__ import annotations
 
-import colorsys
 import hashlib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 Color = tuple[int, int, int]
 
-# Colours lie on a lattice with one of these spacings per channel, so that two of them differ by at
-# least the spacing in some channel. The widest lattice with a free cell is used.
-_SPACINGS = (48, 32, 24, 16, 8, 4, 1)
-# Colours tried for one name on one lattice.
-_CANDIDATES = 24
+# Colours are chosen among those of a coarse lattice that show on a photo: neither dark, nor pale,
+# nor grey. The lattice has 16 levels per channel, white's included.
+_LEVELS = 16
+_LIGHTNESS = (0.5, 0.92)
+_MIN_CHROMA = 0.1
+# Distances in OKLab that two colours may have, the widest first. At 0.02 a trained eye sees a
+# difference between fields side by side; below the last, colours are merely different.
+_DISTANCES = (0.24, 0.2, 0.17, 0.14, 0.12, 0.1, 0.085, 0.07, 0.06, 0.05, 0.04, 0.03)
 
 
 def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple[Color, ...]:
@@ -28,53 +33,92 @@ def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple
     return tuple(chosen[index] for index in range(len(names)))
 
 
+def oklab(colors: Sequence[Color] | NDArray[np.uint8]) -> NDArray[np.float64]:
+    """RGB 0-255 [N, 3] as OKLab [N, 3], in which distances are differences that people see."""
+    rgb = np.asarray(colors, np.float64).reshape(-1, 3) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lab: NDArray[np.float64] = np.cbrt(linear @ _TO_CONES.T) @ _TO_LAB.T
+    return lab
+
+
+# Ottosson, "A perceptual color space for image processing", 2020.
+_TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_TO_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def _visible() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The colours of the lattice that show on a photo: RGB [N, 3] and OKLab [N, 3]."""
+    steps = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
+    rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = oklab(rgb)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    low, high = _LIGHTNESS
+    shows = (lab[:, 0] >= low) & (lab[:, 0] <= high) & (chroma >= _MIN_CHROMA)
+    return rgb[shows], lab[shows]
+
+
 class _Occupied:
-    """The cells in use on the lattice of each spacing."""
+    """The colours in use, and how far each candidate is from the nearest of them."""
 
     def __init__(self, colors: Iterable[Color]) -> None:
-        self._cells: set[tuple[int, Color]] = set()
-        self._widest = 0  # index of the widest lattice that is not yet nearly full
+        self._rgb, self._lab = _visible()  # [N, 3] each
+        self._nearest = np.full(len(self._rgb), np.inf)  # OKLab distance, [N]
+        self._used: set[Color] = set()
         for color in colors:
             self._add(color)
 
     def _add(self, color: Color) -> None:
-        self._cells.update((spacing, _cell(color, spacing)) for spacing in _SPACINGS)
+        self._used.add(color)
+        if self._nearest.max() < _DISTANCES[-1]:
+            return
+        distance = np.linalg.norm(self._lab - oklab([color]), axis=1)
+        np.minimum(self._nearest, distance, out=self._nearest)
 
     def take(self, name: str) -> Color:
         """Choose a colour for ``name`` and occupy it."""
-        while self._widest < len(_SPACINGS):
-            spacing = _SPACINGS[self._widest]
-            for attempt in range(_CANDIDATES):
-                cell = _cell(_candidate(name, attempt), spacing)
-                if (spacing, cell) not in self._cells:
-                    red, green, blue = (min(level * spacing, 255) for level in cell)
-                    color = (red, green, blue)
-                    # Clipped at 255, the colour may be one of a finer lattice that is in use.
-                    if (1, color) not in self._cells:
-                        self._add(color)
-                        return color
-            self._widest += 1
-        return self._take_any(_candidate(name, 0))
+        color = self._apart(name) or self._unused(name)
+        self._add(color)
+        return color
 
-    def _take_any(self, start: Color) -> Color:
-        code = (start[0] << 16) + (start[1] << 8) + start[2]
+    def _apart(self, name: str) -> Color | None:
+        """The first colour in the name's own order that is as far from all others as can be."""
+        widest = self._nearest.max()
+        distance = next((step for step in _DISTANCES if step <= widest), None)
+        if distance is None:
+            return None
+        order = _own_order(name, len(self._rgb))
+        first = order[np.argmax(self._nearest[order] >= distance)]
+        red, green, blue = self._rgb[first].tolist()
+        return red, green, blue
+
+    def _unused(self, name: str) -> Color:
+        """A colour that no class has; reached with hundreds of classes."""
+        code = int.from_bytes(_digest(name)[:3], "big")
         while True:
-            color = (code >> 16, code >> 8 & 255, code & 255)
-            if (1, color) not in self._cells:
-                self._add(color)
+            color = (code >> 16 & 255, code >> 8 & 255, code & 255)
+            if color not in self._used:
                 return color
-            code = (code + 1) % 2**24
+            code += 1
 
 
-def _candidate(name: str, attempt: int) -> Color:
-    digest = hashlib.blake2b(f"{attempt} {name}".encode(), digest_size=4).digest()
-    hue = int.from_bytes(digest[:2], "big") / 65536
-    saturation = 0.5 + 0.5 * digest[2] / 255
-    value = 0.65 + 0.35 * digest[3] / 255
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
+def _own_order(name: str, count: int) -> NDArray[np.int64]:
+    """The numbers below ``count`` in an order that depends on ``name``."""
+    digest = _digest(name)
+    keys = np.frombuffer(hashlib.shake_128(digest).digest(2 * count), ">u2")
+    return np.argsort(keys, kind="stable")
 
 
-def _cell(color: Color, spacing: int) -> Color:
-    red, green, blue = (round(level / spacing) for level in color)
-    return red, green, blue
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()

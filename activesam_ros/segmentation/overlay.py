@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import cv2
@@ -19,6 +20,10 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_HEIGHT_PX = 22
 _LEGEND_PAPER: Color = (24, 24, 24)
 _LEGEND_INK: Color = (240, 240, 240)
+# A legend's rows grow with the picture: legible in a photo of 4000 px, small in one of 300 px.
+_MIN_ROW_PX, _MAX_ROW_PX, _ROWS_PER_WIDTH = 16, 96, 40
+# A narrower picture is widened for its legend.
+_MIN_LEGEND_PX = 160
 
 
 def draw_overlay(
@@ -52,18 +57,52 @@ def draw_overlay(
     return np.asarray(picture, np.uint8)
 
 
+def legend_entries(
+    labels: NDArray[np.uint8] | NDArray[np.uint16], classes: Iterable[tuple[int, str, Color]]
+) -> tuple[tuple[str, Color], ...]:
+    """Name and colour of the classes that have a pixel in ``labels`` [H, W], the largest first.
+
+    classes: id, name, colour. Names lose their accents; a name that the font cannot draw, such as
+    one in Chinese, becomes "class ID".
+    """
+    ids, pixels = np.unique(labels, return_counts=True)
+    order = np.argsort(-pixels, kind="stable")
+    known = {class_id: (_drawable(name, class_id), color) for class_id, name, color in classes}
+    return tuple(known[class_id] for class_id in ids[order].tolist() if class_id in known)
+
+
+def with_legend(
+    picture: NDArray[np.uint8], entries: Sequence[tuple[str, Color]], rows: int | None = None
+) -> NDArray[np.uint8]:
+    """``picture``, uint8 RGB [H, W, 3], with the legend of ``entries`` below it.
+
+    rows: the number of rows of the legend, for pictures that must all have one size; None for as
+    many as the entries need. A picture of less than 160 px is widened to that.
+    """
+    height, width = picture.shape[:2]
+    row_height = min(max(width // _ROWS_PER_WIDTH, _MIN_ROW_PX), _MAX_ROW_PX)
+    strip = legend(entries, max(width, _MIN_LEGEND_PX), row_height, rows=rows)
+    if strip.shape[1] > width:
+        wide = np.full((height, strip.shape[1], 3), _LEGEND_PAPER, np.uint8)
+        wide[:, :width] = picture
+        picture = wide
+    return np.concatenate([picture, strip], axis=0)
+
+
 def legend(
     entries: Sequence[tuple[str, Color]],
     width: int,
     row_height: int = 24,
     paper: Color = _LEGEND_PAPER,
     ink: Color = _LEGEND_INK,
+    rows: int | None = None,
 ) -> NDArray[np.uint8]:
     """A strip with a colour field and a name for each entry: uint8 RGB [H, width, 3].
 
     Entries fill columns of equal width, row by row. A name that is too long for the strip is cut.
-    Characters outside ASCII become question marks. Raises UsageError when ``width`` or
-    ``row_height`` is too small to draw in.
+    Characters outside ASCII become question marks. rows: the number of rows; None for as many as
+    the entries need. With too few rows the last place says how many entries are missing. Raises
+    UsageError when ``width`` or ``row_height`` is too small to draw in.
     """
     if width < 2 * row_height or row_height < 8:
         raise UsageError(
@@ -76,15 +115,23 @@ def legend(
     widest = max((text_width(name, text_height) for name, _ in entries), default=0)
     column_width = min(indent + widest + 2 * margin, width)
     columns = width // column_width
-    rows = -(-len(entries) // columns)
+    if rows is None:
+        rows = -(-len(entries) // columns)
+    shown = [*entries]
+    if len(entries) > rows * columns:
+        shown = shown[: max(rows * columns - 1, 0)]
     strip = np.full((rows * row_height, width, 3), paper, np.uint8)
-    for place, (name, color) in enumerate(entries):
+    for place, (name, color) in enumerate(shown):
         top, left = place // columns * row_height, place % columns * column_width
         strip[top + margin : top + row_height - margin, left + margin : left + row_height] = color
-        room = width - left - indent
+        room = column_width - indent
         draw_text(
             strip, _cut(name, text_height, room), (left + indent, top + margin), text_height, ink
         )
+    if rows and len(shown) < len(entries):
+        top, left = len(shown) // columns * row_height, len(shown) % columns * column_width
+        missing = _cut(f"+{len(entries) - len(shown)} more", text_height, column_width - margin)
+        draw_text(strip, missing, (left + margin, top + margin), text_height, ink)
     return strip
 
 
@@ -105,6 +152,12 @@ def draw_text(
 
 def _stroke(height: int) -> int:
     return max(1, round(height / 12))
+
+
+def _drawable(name: str, class_id: int) -> str:
+    decomposed = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return plain if plain.isascii() and plain.isprintable() else f"class {class_id}"
 
 
 def _cut(name: str, height: int, room: int) -> str:

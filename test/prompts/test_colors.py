@@ -5,10 +5,12 @@ from __future__ import annotations
 import colorsys
 import itertools
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.prompts.colors import automatic_colors
+from activesam_ros.prompts.colors import automatic_colors, oklab
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 NAMES = st.lists(st.text(max_size=8).filter(str.isprintable), unique=True, max_size=40)
@@ -35,15 +37,34 @@ def test_a_color_alone_is_the_color_in_a_small_set() -> None:
     assert automatic_colors(["car"])[0] == automatic_colors(names)[2]
 
 
-def test_a_hundred_colors_are_bright_and_far_apart() -> None:
-    colors = automatic_colors([f"class {index}" for index in range(100)])
-    apart = min(
-        max(abs(a - b) for a, b in zip(one, other, strict=True))
-        for one, other in itertools.combinations(colors, 2)
-    )
-    assert apart >= 24
-    assert min(max(color) for color in colors) >= 140
-    assert all(colorsys.rgb_to_hsv(*color)[1] > 0.3 for color in colors)
+@pytest.mark.parametrize(("count", "least"), [(5, 0.2), (20, 0.12), (100, 0.06)])
+def test_colors_are_bright_and_look_different(count: int, least: float) -> None:
+    colors = automatic_colors([f"class {index}" for index in range(count)])
+    pairs = itertools.combinations(oklab(colors), 2)
+    assert min(np.linalg.norm(one - other) for one, other in pairs) >= least
+    assert oklab(colors)[:, 0].min() >= 0.5  # lightness
+    assert all(colorsys.rgb_to_hsv(*color)[1] > 0.25 for color in colors)
+
+
+def test_colors_look_different_from_those_that_are_given() -> None:
+    navies = [(0, 0, 142), (0, 0, 70), (0, 60, 100)]
+    colors = oklab([*automatic_colors([f"class {index}" for index in range(20)], navies)])
+    assert min(np.linalg.norm(colors - navy, axis=1).min() for navy in oklab(navies)) >= 0.1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [
+        ((0, 0, 0), (255, 255, 255), 1.0),
+        ((128, 128, 128), (128, 128, 128), 0.0),
+        ((255, 0, 0), (0, 255, 0), 0.5197),  # (0.628, 0.225, 0.126) and (0.866, -0.234, 0.179)
+    ],
+)
+def test_oklab_has_the_published_values(
+    one: tuple[int, int, int], other: tuple[int, int, int], distance: float
+) -> None:
+    first, second = oklab([one, other])
+    assert np.linalg.norm(first - second) == pytest.approx(distance, abs=1e-3)
 
 
 def test_there_is_a_color_for_every_class_a_label_map_can_hold() -> None:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, UsageError
-from activesam_ros.segmentation.overlay import draw_overlay, legend, text_width
+from activesam_ros.segmentation.overlay import (
+    draw_overlay,
+    legend,
+    legend_entries,
+    text_width,
+    with_legend,
+)
 
 PALETTE = {0: (10, 20, 30), 7: (200, 0, 100), 254: (255, 255, 0)}
 
@@ -115,3 +121,41 @@ def test_a_legend_without_room_is_refused() -> None:
 
 def test_text_width_grows_with_the_text() -> None:
     assert text_width("road", 12) < text_width("road and more", 12)
+
+
+CLASSES = [
+    (0, "road", (1, 2, 3)),
+    (7, "vélo", (4, 5, 6)),
+    (9, "汽车", (7, 8, 9)),
+    (5, "bus", (9, 9, 9)),
+]
+
+
+def test_legend_entries_are_the_classes_of_the_picture_largest_first() -> None:
+    labels = np.array([[7, 7, 7], [9, 9, 200]], np.uint8)  # 200 is no class
+    assert legend_entries(labels, CLASSES) == (("velo", (4, 5, 6)), ("class 9", (7, 8, 9)))
+    wide = labels.astype(np.uint16)
+    wide[1, 2] = 0
+    assert [name for name, _ in legend_entries(wide, CLASSES)] == ["velo", "class 9", "road"]
+
+
+@pytest.mark.parametrize("width", [1, 100, 640, 5000])
+def test_a_picture_keeps_its_pixels_above_its_legend(width: int) -> None:
+    picture = image_of(20, width)
+    entries = [("road", (1, 2, 3)), ("traffic light", (4, 5, 6))]
+    whole = with_legend(picture, entries)
+    np.testing.assert_array_equal(whole[:20, :width], picture)
+    assert whole.shape[1] == max(width, 160)
+    for _, color in entries:
+        assert (whole[20:] == color).all(axis=2).sum() >= 64
+
+
+@given(count=st.integers(0, 40), rows=st.integers(0, 4))
+def test_legends_of_so_many_rows_have_one_size(count: int, rows: int) -> None:
+    picture = image_of(8, 200)
+    colors = [(index, 255, 255 - index) for index in range(count)]
+    whole = with_legend(picture, [(f"class {color[0]}", color) for color in colors], rows)
+    assert whole.shape == (8 + 16 * rows, 200, 3)
+    shown = sum(bool((whole[8:] == color).all(axis=2).any()) for color in colors)
+    if count > 10:  # two columns of "class 10"
+        assert shown == (count if count <= 2 * rows else max(2 * rows - 1, 0))
