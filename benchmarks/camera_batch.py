@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -25,10 +27,12 @@ from activesam_ros.commands.options.network import (
     settings_from,
     vocabulary_from,
 )
+from activesam_ros.errors import ActiveSamError
 from activesam_ros.pipeline import load_network
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 
+EXIT_BAD_INPUT = 2
 SIZES = ((540, 960), (720, 1280), (480, 640))
 
 
@@ -42,15 +46,27 @@ def cost(segmenter: Segmenter, images: list[NDArray[np.uint8]], batch: int) -> t
     return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print a line for each batch size."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.camera_batch", description=(__doc__ or "").splitlines()[0]
+    )
     add_network_arguments(parser)
     add_method_argument(parser)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    try:
+        measure(arguments)
+    except ActiveSamError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """Segment the images one by one and in batches; prints a line for each batch size."""
     torch.set_num_threads(arguments.threads)
     network = load_network(network_options(arguments))
     method = method_from(arguments)
@@ -83,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

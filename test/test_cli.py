@@ -41,6 +41,35 @@ def test_every_command_takes_help(command: object, capsys: pytest.CaptureFixture
     assert f"usage: activesam {' '.join(words)}" in capsys.readouterr().out
 
 
+WITHOUT_ROS = """
+import re
+import sys
+
+class NoRos:
+    def find_spec(self, name, path=None, target=None):
+        if re.match(r"(rclpy|rosidl_.*|.*_msgs|activesam_ros\\.(msg|srv))\\b", name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoRos())
+from activesam_ros.cli import COMMANDS, main
+
+for command in COMMANDS:
+    try:
+        main([*command.words, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, command
+"""
+
+
+def test_every_command_takes_help_without_ros() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROS], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    for command in COMMANDS:
+        assert f"usage: activesam {' '.join(command.words)} " in ended.stdout
+
+
 def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out

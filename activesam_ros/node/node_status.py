@@ -6,8 +6,10 @@ The node writes the names in this file and the reader looks for them, so both im
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+if TYPE_CHECKING:
+    from diagnostic_msgs.msg import DiagnosticArray
 
 STATE = "state"
 FRAMES_WAITING = "frames_waiting"
@@ -40,6 +42,9 @@ class NodeStatus:
 
 def node_statuses(message: DiagnosticArray) -> list[NodeStatus]:
     """The status of each segment_node that ``message`` is about; other nodes are skipped."""
+    # Imported here, because the demo's command imports this file, and its --help needs no ROS.
+    from diagnostic_msgs.msg import DiagnosticStatus
+
     values = {
         status.name: {entry.key: entry.value for entry in status.values}
         for status in message.status

@@ -1,6 +1,8 @@
 """``python -m benchmarks.sparse``."""
 
+import sys
+
 from benchmarks.sparse.run import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

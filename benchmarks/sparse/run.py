@@ -19,6 +19,7 @@ import argparse
 import dataclasses
 import json
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
+from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, agreement
 from activesam_ros.image_files import LabelMap, read_image
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
@@ -50,6 +52,7 @@ from benchmarks.sparse.report import plot, report
 from benchmarks.tensor_memory import peak_mib
 from training.measure import test_frames
 
+EXIT_BAD_INPUT = 2
 DENSITIES = (0.7, 0.5, 0.4, 0.3)
 GOLDEN = Path(__file__).parents[2] / "test" / "data" / "golden"
 GOLDEN_IMAGES = ("background.png", "no_background.png")
@@ -222,7 +225,7 @@ def golden_rows(args: argparse.Namespace) -> list[SparseRow]:
     return measure("golden", network, vocabulary, pictures, args)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the files."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sparse", description=(__doc__ or "").splitlines()[0]
@@ -237,6 +240,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(arguments)
+    try:
+        print(measure_all(args))
+    except ActiveSamError as error:
+        print(f"benchmarks.sparse: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def measure_all(args: argparse.Namespace) -> str:
+    """Measure everything and write the files; returns the Markdown."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     rows = demo_rows(args)
@@ -247,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write(args, rows, layers)
     if args.full_size:
         layers += layer_rows(Sam3Config(), args.device, args.densities)
-    print(write(args, rows, layers))
+    return write(args, rows, layers)
 
 
 def write(args: argparse.Namespace, rows: Sequence[SparseRow], layers: Sequence[LayerRow]) -> str:

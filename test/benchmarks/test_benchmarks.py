@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.segmentation.methods import Method
+from benchmarks import camera_batch
 from benchmarks.__main__ import main
 from benchmarks.engines import choices, engine, network
 from benchmarks.measure import images
 from benchmarks.options import BenchmarkOptions
+from benchmarks.sparse import run as sparse
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "test/data/golden"
 COLUMNS = {
     "engine",
     "method",
@@ -139,3 +143,28 @@ def test_the_plain_engine_has_no_fast_preset() -> None:
     ran = benchmarks("--engine", "plain", "--preset", "fast")
     assert ran.returncode == 2
     assert "--preset fast needs one of the engines ours and early_exit" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("measure", "arguments", "message"),
+    [
+        (camera_batch.main, [f"--weights={GOLDEN / 'model.pt'}", "--set=streaming=true"], "stream"),
+        (camera_batch.main, ["--weights=nowhere.pt"], "nowhere.pt"),
+        (sparse.main, ["--weights=nowhere.pt", "--output=out"], "nowhere.pt"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    measure: Callable[[list[str]], int],
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("road\nsky\n")
+    vocabulary = [] if measure is sparse.main else [f"--vocabulary={names}"]
+    assert measure([*arguments, *vocabulary, "--device=cpu"]) == 2
+    written = capsys.readouterr().err
+    assert written.startswith("benchmarks")
+    assert len(written.strip().splitlines()) == 1
+    assert message in written
