@@ -14,6 +14,10 @@ class UsageError(ActiveSamError):
     """An argument, option or file name of the user cannot be used."""
 
 
+class OutputError(UsageError):
+    """A file or folder cannot be written, or must not be replaced."""
+
+
 class SettingsError(ActiveSamError):
     """A setting has a wrong name, type or range."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError
+from activesam_ros.output_files import write_whole
 
 #: The class id of each pixel, [H, W].
 LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -29,7 +30,10 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
 
 
 def write_png(path: Path, pixels: LabelMap) -> None:
-    """Write RGB [H, W, 3] or labels [H, W]; raises ImageError if PNG cannot hold them."""
+    """Write RGB [H, W, 3] or labels [H, W], whole or not at all.
+
+    Raises ImageError if PNG cannot hold them, OutputError if ``path`` cannot be written.
+    """
     if pixels.ndim == 3:
         pixels = pixels[..., ::-1]  # to BGR, as OpenCV writes
     encoded, data = cv2.imencode(".png", pixels)
@@ -37,4 +41,4 @@ def write_png(path: Path, pixels: LabelMap) -> None:
         raise ImageError(
             f"{path} cannot be written: PNG cannot hold {pixels.dtype} {pixels.shape}."
         )
-    path.write_bytes(data.tobytes())
+    write_whole(path, data.tobytes())

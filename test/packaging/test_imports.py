@@ -19,7 +19,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "allocator": set(),
     "resources": {"errors"},
-    "image_files": {"errors"},
+    "output_files": {"errors"},
+    "image_files": {"errors", "output_files"},
     "settings": {"errors"},
     # The method: the network, text, one image, a stream of images.
     "sam3": {"errors"},
