@@ -25,13 +25,15 @@ class Channel:
     """A topic in one file.
 
     message_type: always ``package/msg/Type``. encoding: ``cdr``, ``ros1`` or another name from the
-    file. messages: their number, None when the file does not tell.
+    file. messages: their number, None when the file does not tell. qos: YAML of the quality of
+    service of its publishers as rosbag2 stores it, "" when the file does not tell.
     """
 
     topic: str
     message_type: str
     encoding: str
     messages: int | None
+    qos: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,20 @@ class RawMessage:
 
 
 class FileReader(Protocol):
-    """An open recording file. ``damage`` describes a damaged tail, None if none is known."""
+    """An open recording file.
+
+    damage: describes a damaged tail, None if none is known. start_time_ns: no message has an
+    earlier log time; 0 when the file does not tell.
+    """
 
     @property
     def channels(self) -> tuple[Channel, ...]: ...
 
     @property
     def damage(self) -> str | None: ...
+
+    @property
+    def start_time_ns(self) -> int: ...
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """Messages on ``topics`` in order of log time; raises DamageError at a damaged place."""

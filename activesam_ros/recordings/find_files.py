@@ -6,9 +6,10 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 import zstandard
@@ -32,10 +33,15 @@ _ACTIVE = ".active"  # the suffix that a killed ROS 1 recorder leaves
 
 @dataclass(frozen=True, slots=True)
 class RecordingFiles:
-    """The files of a recording in the order of writing. notes: irregularities, one each."""
+    """The files of a recording in the order of writing.
+
+    notes: irregularities, one each. qos: the qualities of service that metadata.yaml states, YAML
+    by topic; "" for a topic of which it states none.
+    """
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    qos: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_files(path: Path) -> RecordingFiles:
@@ -74,8 +80,8 @@ def open_file(path: Path) -> Iterator[FileReader]:
 
 def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     try:
-        content = yaml.safe_load(metadata.read_text("utf-8"))
-        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        content = yaml.safe_load(metadata.read_text("utf-8"))["rosbag2_bagfile_information"]
+        names = content["relative_file_paths"]
         if not isinstance(names, list) or not names:
             raise TypeError("relative_file_paths is not a list of files")
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -88,8 +94,9 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
     named = [folder / PurePosixPath(str(name)).name for name in names]
     present = tuple(file for file in named if file.is_file())
     missing = [file.name for file in named if not file.is_file()]
+    qos = _metadata_qos(content)
     if not missing:
-        return RecordingFiles(present)
+        return RecordingFiles(present, qos=qos)
     if not present:
         raise RecordingError(
             f"{metadata} names {', '.join(missing)}, and {folder} has none of them; "
@@ -101,7 +108,19 @@ def _from_metadata(folder: Path, metadata: Path) -> RecordingFiles:
             f"{len(missing)} of {len(named)} files that {metadata} names are missing: "
             f"{', '.join(missing)}",
         ),
+        qos,
     )
+
+
+def _metadata_qos(content: dict[str, Any]) -> dict[str, str]:
+    """Old versions store a text of YAML, new ones a list."""
+    stated: dict[str, str] = {}
+    for entry in content.get("topics_with_message_count") or ():
+        topic = entry.get("topic_metadata", {}) if isinstance(entry, dict) else {}
+        profiles = topic.get("offered_qos_profiles") or ""
+        text = profiles if isinstance(profiles, str) else yaml.safe_dump(profiles)
+        stated[str(topic.get("name"))] = text
+    return stated
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:

@@ -109,6 +109,10 @@ class McapReader:
     def damage(self) -> str | None:
         return self._index.damage
 
+    @property
+    def start_time_ns(self) -> int:
+        return min((span.start_time_ns for span in self._index.spans), default=0)
+
     def close(self) -> None:
         self._stream.close()
 
@@ -151,6 +155,7 @@ class McapReader:
             message_type=full_type_name(schema.name) if schema else "",
             encoding=channel.message_encoding,
             messages=None if counts is None else counts[channel.id],
+            qos=channel.metadata.get("offered_qos_profiles", ""),
         )
 
 

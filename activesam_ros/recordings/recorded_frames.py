@@ -6,7 +6,8 @@ Reads rosbag2 recordings (.mcap and .db3; split; zstd by file or by message) and
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,23 @@ class RecordedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of the whole recording. messages: their number, None when a file does not tell."""
+    """A topic of the whole recording, with the messages of one type.
+
+    messages: their number, None when a file does not tell. qos: the different qualities of service
+    that its files state, as in :class:`Channel`.
+    """
 
     name: str
     message_type: str
     encodings: tuple[str, ...]
     messages: int | None
+    qos: tuple[str, ...] = ()
 
 
 class Recording:
-    """The recording at ``path``, read file by file; no file stays open between calls.
+    """The recording at ``path``; no file stays open between calls.
 
+    Messages of several files are merged by log time. A file is open while its messages are due.
     Raises RecordingError when the path is no recording or none of its files can be read.
     """
 
@@ -61,10 +68,12 @@ class Recording:
         self._notes: dict[str, None] = dict.fromkeys(self._source.notes)
         channels: list[Channel] = []
         failures: list[RecordingError] = []
-        for file in self._source.files:
+        self._start_times_ns = [0] * len(self._source.files)
+        for place, file in enumerate(self._source.files):
             try:
                 with open_file(file) as storage:
                     channels.extend(storage.channels)
+                    self._start_times_ns[place] = storage.start_time_ns
                     self._note_damage(file, storage.damage)
             except RecordingError as error:
                 failures.append(error)
@@ -82,6 +91,11 @@ class Recording:
     def notes(self) -> tuple[str, ...]:
         """Problems of the part that has been read so far, one sentence each, without full stops."""
         return tuple(self._notes)
+
+    @property
+    def metadata_qos(self) -> Mapping[str, str]:
+        """The qualities of service that metadata.yaml states, by topic, as in :class:`Channel`."""
+        return self._source.qos
 
     @property
     def image_topics(self) -> tuple[Topic, ...]:
@@ -125,27 +139,54 @@ class Recording:
 
     def messages(self, topic: str, message_type: str) -> Iterator[Any]:
         """The messages of ``message_type`` on ``topic``, without those that are damaged."""
-        for raw in self._raw(frozenset((topic,))):
+        for raw in self.raw_messages(frozenset((topic,))):
             if raw.channel.message_type == message_type:
                 with contextlib.suppress(RecordingError):
                     yield deserialize(raw.data, raw.channel)
 
     def _frames(self, topics: frozenset[str]) -> Iterator[RecordedFrame]:
-        for raw in self._raw(topics):
+        for raw in self.raw_messages(topics):
             if _are_images(raw.channel.message_type, (raw.channel.encoding,)):
                 yield _frame(raw)
 
-    def _raw(self, topics: frozenset[str]) -> Iterator[RawMessage]:
-        for file in self._source.files:
-            try:
-                with open_file(file) as storage:
-                    yield from storage.messages(topics)
-            except DamageError as damage:
-                self._note_damage(file, str(damage))
-            except RecordingError as error:
-                self._notes[str(error)] = None
-            except OSError as error:
-                self._note_damage(file, f"it cannot be read further ({error.strerror or error})")
+    def raw_messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """Every message on ``topics`` in order of log time; of one time, in order of the files.
+
+        A damaged file is read up to the damage, which :attr:`notes` then reports.
+        """
+        opened: dict[int, Generator[RawMessage, None, None]] = {}  # by the file's place
+        # (log time, place of the file, its next message; None before it is opened)
+        queue: list[tuple[int, int, RawMessage | None]] = [
+            (time_ns, place, None) for place, time_ns in enumerate(self._start_times_ns)
+        ]
+        heapq.heapify(queue)
+        try:
+            while queue:
+                time_ns, place, message = heapq.heappop(queue)
+                if message is None:
+                    opened[place] = self._messages_of(self._source.files[place], topics)
+                else:
+                    yield message
+                following = next(opened[place], None)
+                if following is not None:
+                    # A file that is not in order of log time keeps its own order.
+                    heapq.heappush(queue, (max(time_ns, following.log_time_ns), place, following))
+        finally:
+            for messages in opened.values():
+                messages.close()
+
+    def _messages_of(
+        self, file: Path, topics: Collection[str]
+    ) -> Generator[RawMessage, None, None]:
+        try:
+            with open_file(file) as storage:
+                yield from storage.messages(topics)
+        except DamageError as damage:
+            self._note_damage(file, str(damage))
+        except RecordingError as error:
+            self._notes[str(error)] = None
+        except OSError as error:
+            self._note_damage(file, f"it cannot be read further ({error.strerror or error})")
 
     def _note_damage(self, file: Path, damage: str | None) -> None:
         if damage is not None:
@@ -177,6 +218,7 @@ def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
             message_type,
             tuple(sorted({channel.encoding for channel in group})),
             _sum([channel.messages for channel in group]),
+            tuple(dict.fromkeys(channel.qos for channel in group if channel.qos)),
         )
         for (name, message_type), group in sorted(grouped.items())
     )

@@ -58,6 +58,7 @@ class Ros1Reader:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self.start_time_ns: int = reader.start_time
         self.channels = tuple(
             Channel(entry.topic, full_type_name(entry.msgtype), ROS1, entry.msgcount)
             for entry in reader.connections
@@ -92,6 +93,8 @@ class _Record:
 
 class UnindexedRos1Reader:
     """A bag without an index, cut off while recording. Messages come in the order of writing."""
+
+    start_time_ns = 0
 
     def __init__(self, path: Path, reason: str) -> None:
         self._stream = path.open("rb")

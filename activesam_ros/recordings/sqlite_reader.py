@@ -32,6 +32,7 @@ class SqliteReader:
         try:
             self._by_id = self._read_channels()
             self._damage = self._find_damage()
+            self._start_time_ns = self._find_start()
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise RecordingError(
@@ -48,6 +49,10 @@ class SqliteReader:
     @property
     def damage(self) -> str | None:
         return self._damage
+
+    @property
+    def start_time_ns(self) -> int:
+        return self._start_time_ns
 
     def close(self) -> None:
         self._connection.close()
@@ -76,8 +81,10 @@ class SqliteReader:
             raise RecordingError(
                 f"{self._path} lacks the table topics or messages; it is no rosbag2 recording."
             )
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(topics)")}
+        qos = "offered_qos_profiles" if "offered_qos_profiles" in columns else "''"
         topics = self._connection.execute(
-            "SELECT id, name, type, serialization_format FROM topics ORDER BY id"
+            f"SELECT id, name, type, serialization_format, {qos} FROM topics ORDER BY id"
         ).fetchall()
         counts = self._count()
         return {
@@ -86,8 +93,9 @@ class SqliteReader:
                 full_type_name(message_type),
                 encoding,
                 None if counts is None else counts.get(topic_id, 0),
+                qos or "",
             )
-            for topic_id, topic, message_type, encoding in topics
+            for topic_id, topic, message_type, encoding, qos in topics
         }
 
     def _count(self) -> dict[int, int] | None:
@@ -97,6 +105,12 @@ class SqliteReader:
             return dict(self._connection.execute(query).fetchall())
         except sqlite3.DatabaseError:
             return None
+
+    def _find_start(self) -> int:
+        if self._damage:
+            return 0  # the index by time may be damaged
+        (start,) = self._connection.execute("SELECT min(timestamp) FROM messages").fetchone()
+        return start or 0
 
     def _find_damage(self) -> str | None:
         """Read every message id; this is cheap compared with segmenting the images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import sqlite3
 import tracemalloc
@@ -114,6 +115,47 @@ def test_split_recordings_are_read_in_the_order_of_their_metadata(bags: BagBuild
     names.append("old_folder/a_later.mcap")
     (folder / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     assert stamps(folder) == [1, 2, 3, 4, 5]
+
+
+SPLITS: dict[str, Callable[[BagBuilder, list[Recorded], str], Path]] = {
+    "mcap": lambda bags, messages, name: bags.mcap(messages, f"{name}.mcap", chunk_size=1),
+    "unfinished mcap": lambda bags, messages, name: bags.mcap(
+        messages, f"{name}.mcap", finished=False
+    ),
+    "db3": lambda bags, messages, name: next(
+        bags.rosbag2(messages, f"bag_{name}", storage=StoragePlugin.SQLITE3).glob("*.db3")
+    ).rename(bags.folder / f"{name}.db3"),
+    "ros1": lambda bags, messages, name: bags.ros1(messages, f"{name}.bag"),
+}
+
+
+@pytest.mark.parametrize("kind", SPLITS)
+def test_splits_whose_times_overlap_are_merged_by_time(kind: str, bags: BagBuilder) -> None:
+    folder = bags.folder / "split"
+    folder.mkdir()
+    for number, places in enumerate([(0, 1, 4, 5), (2, 3, 6, 7), (8, 9), (7, 10)]):
+        messages = [bags.image(place) for place in places]
+        path = SPLITS[kind](bags, messages, f"part_{number}")
+        path.rename(folder / path.name)
+    assert stamps(folder) == [1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11]
+
+
+def test_a_damaged_split_is_merged_up_to_its_damage(bags: BagBuilder) -> None:
+    folder = bags.folder / "split"
+    folder.mkdir()
+    damaged = bags.mcap(
+        [bags.image(place) for place in (0, 2, 4, 6)],
+        "split/a_0.mcap",
+        chunk_size=1,
+        compression=CompressionType.NONE,
+    )
+    bags.mcap([bags.image(place) for place in (1, 3, 5, 7)], "split/a_1.mcap")
+    data = bytearray(damaged.read_bytes())
+    data[[match.start() for match in re.finditer(b"camera_optical", data)][2]] ^= 0xFF
+    damaged.write_bytes(bytes(data))
+    recording = open_recording(folder)
+    assert [frame.stamp_ns // SECOND for frame in frames(recording)] == [1, 2, 3, 4, 6, 8]
+    assert any("a_0.mcap is read up to its damage" in note for note in recording.notes)
 
 
 def test_without_metadata_files_are_read_by_number_and_it_is_said(bags: BagBuilder) -> None:

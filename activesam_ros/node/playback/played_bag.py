@@ -1,29 +1,18 @@
-"""Read a recording for playback: serialised messages, and the quality of service of each topic.
-
-``rosbags`` reads rosbag2 folders and single .mcap and .db3 files.
-"""
+"""Read a recording for playback: serialised messages, and the quality of service of each topic."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosReliability,
-)
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosReliability
+from rosbags.rosbag2 import ReaderError
+from rosbags.rosbag2.metadata import parse_qos
 
-from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.file_reader import CDR, decompressed, full_type_name
-from activesam_ros.recordings.find_files import METADATA, find_files
+from activesam_ros.recordings.file_reader import CDR, decompressed
+from activesam_ros.recordings.recorded_frames import Topic, open_recording
 
 DEFAULT_DEPTH = 10
 MAX_DEPTH = 1 << 16
@@ -33,77 +22,90 @@ _LATCHED_TOPICS = ("/tf_static", "/robot_description")
 
 @dataclass(frozen=True)
 class BagTopic:
-    """A recorded topic: its type ``package/msg/Name``, and the profile with which to publish it."""
+    """A recorded topic: its type ``package/msg/Name``, and the profile with which to publish it.
+
+    messages: their number, None when the recording does not tell.
+    """
 
     name: str
     message_type: str
-    messages: int
+    messages: int | None
     profile: QoSProfile
 
 
 class PlayedBag:
-    """An open recording of one file or several."""
+    """The recording at ``path``; raises RecordingError if it cannot be read.
 
-    def __init__(self, path: Path, readers: Sequence[Reader]) -> None:
+    topics: by name, those that can be played. warnings: a sentence for each topic that is not
+    played or played otherwise than metadata.yaml says.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._readers = tuple(readers)
-        self.topics = _topics([entry for reader in readers for entry in reader.connections])
+        self._recording = open_recording(path)
+        self.topics: dict[str, BagTopic] = {}
+        self.warnings: list[str] = []
+        grouped: dict[str, list[Topic]] = {}
+        for topic in self._recording.topics:
+            grouped.setdefault(topic.name, []).append(topic)
+        for name, group in grouped.items():
+            self._add(name, group)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Damage and irregularities of the part that has been read, as sentences."""
+        return tuple(f"{note}." for note in self._recording.notes)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """Topic, recorded time [ns] and CDR bytes of each message of ``topics``, ordered by time.
 
-        Raises RecordingError where the recording is damaged.
+        A damaged file is read up to its damage, which :attr:`notes` then reports.
         """
+        for raw in self._recording.raw_messages(topics):
+            topic = self.topics.get(raw.channel.topic)
+            if topic is not None and raw.channel.message_type == topic.message_type:
+                data = decompressed(raw.data, raw.channel.encoding)
+                yield topic.name, raw.log_time_ns, data
+
+    def _add(self, name: str, group: Sequence[Topic]) -> None:
+        """Add a topic; of several types the one with the most messages is played."""
+        playable = [topic for topic in group if topic.encodings == (CDR,)]
+        chosen = max(playable, key=lambda topic: topic.messages or 0, default=None)
+        for topic in group:
+            if topic not in playable:
+                self.warnings.append(
+                    f"{name} is not played: its messages are in {', '.join(topic.encodings)}, and "
+                    f"only {CDR} can be played."
+                )
+            elif chosen is not None and topic is not chosen:
+                self.warnings.append(
+                    f"The {topic.message_type} on {name} are not played: the topic is played with "
+                    f"the type that most of its messages have, {chosen.message_type}."
+                )
+        if chosen is None:
+            return
+        recorded = [qos for text in chosen.qos for qos in self._profiles(name, text)]
+        if name in self._recording.metadata_qos:
+            stated = self._profiles(name, self._recording.metadata_qos[name])
+            if not recorded:
+                recorded = stated
+            elif set(recorded) != set(stated):
+                self.warnings.append(
+                    f"metadata.yaml states another quality of service for {name} than the "
+                    "recording's files, whose own is used."
+                )
+        profile = offered_profile(name, recorded)
+        self.topics[name] = BagTopic(name, chosen.message_type, chosen.messages, profile)
+
+    def _profiles(self, topic: str, text: str) -> list[Qos]:
         try:
-            for reader in self._readers:
-                chosen = [entry for entry in reader.connections if entry.topic in topics]
-                if not chosen:
-                    continue  # rosbags reads all topics if it is given none
-                for entry, time_ns, data in reader.messages(chosen):
-                    yield entry.topic, time_ns, decompressed(bytes(data), CDR)
-        except ReaderError as error:
-            raise RecordingError(f"The recording {self.path} is damaged: {error}") from error
-
-
-@contextmanager
-def open_bag(path: Path) -> Iterator[PlayedBag]:
-    """Open the recording; a folder without metadata is read file by file.
-
-    Raises RecordingError if it cannot be read.
-    """
-    whole = not path.is_dir() or (path / METADATA).is_file()
-    files = (path,) if whole else find_files(path).files
-    if not path.exists():
-        raise RecordingError(f"There is no recording {path}.")
-    with ExitStack() as stack:
-        try:
-            readers = [stack.enter_context(Reader(file)) for file in files]
-        except (ReaderError, OSError) as error:
-            raise RecordingError(f"The recording {path} cannot be read: {error}") from error
-        yield PlayedBag(path, readers)
-
-
-def _topics(connections: Sequence[Connection]) -> dict[str, BagTopic]:
-    """Topics by name; a topic with several types has the first one."""
-    grouped: dict[str, list[Connection]] = {}
-    for entry in connections:
-        group = grouped.setdefault(entry.topic, [])
-        if not group or entry.msgtype == group[0].msgtype:
-            group.append(entry)
-    return {
-        name: BagTopic(
-            name=name,
-            message_type=full_type_name(group[0].msgtype),
-            messages=sum(entry.msgcount for entry in group),
-            profile=offered_profile(name, [qos for entry in group for qos in _recorded(entry)]),
-        )
-        for name, group in grouped.items()
-    }
-
-
-def _recorded(connection: Connection) -> list[Qos]:
-    ext = connection.ext
-    return ext.offered_qos_profiles if isinstance(ext, ConnectionExtRosbag2) else []
+            return parse_qos(text)
+        except (ReaderError, KeyError, TypeError) as error:
+            self.warnings.append(
+                f"A quality of service that the recording states for {topic} cannot be read "
+                f"({type(error).__name__}: {error})."
+            )
+            return []
 
 
 def offered_profile(topic: str, recorded: Sequence[Qos]) -> QoSProfile:

@@ -26,7 +26,7 @@ from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.playback.await_segmented import await_segmented
 from activesam_ros.node.playback.command import StopFlag, message_class, run_until_stopped
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
-from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag, open_bag
+from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag
 from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
 
 NODE_NAME = "activesam_playback"
@@ -97,24 +97,25 @@ class Playback:
     ) -> None:
         """``report`` is called just before each message is published, and at the end.
 
-        ``skipped`` holds a sentence for each topic that cannot be played. Raises RecordingError if
-        the recording lacks one of the topics in ``options``, or nothing can be played.
+        ``warnings`` holds a sentence for each topic that is not played as recorded. Raises
+        RecordingError if the recording lacks one of the topics in ``options``, or nothing can be
+        played.
         """
         self._node = node
         self._bag = bag
         self._options = options
         self._report = report
         self._outputs: dict[str, _Output] = {}
-        self.skipped: tuple[str, ...] = ()
+        self._published = 0
+        self.warnings: list[str] = list(bag.warnings)
         topics = _chosen(bag, options.topics)
         for topic in topics:
             if options.clock_hz and topic.name == CLOCK_TOPIC:
-                self.skipped += (f"{CLOCK_TOPIC} is not played: --clock publishes it.",)
+                self.warnings.append(f"{CLOCK_TOPIC} is not played: --clock publishes it.")
             else:
                 self._add(node, topic)
-        if not sum(topic.messages for topic in topics if topic.name in self._outputs):
-            reason = " ".join(self.skipped) or "it has no messages."
-            raise RecordingError(f"Nothing in {bag.path} can be played: {reason}")
+        if all(topic.messages == 0 for topic in topics if topic.name in self._outputs):
+            raise self._nothing_played()
         self._clock: Publisher | None = None
         if options.clock_hz:
             self._clock = node.create_publisher(Clock, CLOCK_TOPIC, DEFAULT_DEPTH)
@@ -122,13 +123,17 @@ class Playback:
     def play(self, stop: StopFlag) -> None:
         """Publish every message; with ``loop``, begin again at the end until ``stop`` is set.
 
-        Raises UsageError if an awaited topic gets no subscriber or an awaited node publishes no
-        diagnostics, RecordingError where the recording is damaged.
+        A damaged file is played up to its damage. Raises UsageError if an awaited topic gets no
+        subscriber or an awaited node publishes no diagnostics, RecordingError if the recording
+        ends without a message.
         """
         if not self._await_subscribers(stop):
             return
-        while self._play_once(stop) and self._options.loop:
-            pass
+        while self._play_once(stop):
+            if not self._published:
+                raise self._nothing_played()
+            if not self._options.loop:
+                break
         self._tell(Report(PlaybackEvent.FINISHED, "", None, time.monotonic_ns()))
         self._await_delivery(stop)
         if self._options.segmenter:
@@ -137,12 +142,18 @@ class Playback:
     def _add(self, node: Node, topic: BagTopic) -> None:
         class_of_messages = message_class(topic.message_type)
         if class_of_messages is None:
-            self.skipped += (f"{topic.name} is not played: {topic.message_type} is not installed.",)
+            self.warnings.append(
+                f"{topic.name} is not played: {topic.message_type} is not installed."
+            )
             return
         publisher = node.create_publisher(class_of_messages, topic.name, topic.profile)
         self._outputs[topic.name] = _Output(
             topic.name, publisher, begins_with_header(class_of_messages)
         )
+
+    def _nothing_played(self) -> RecordingError:
+        reasons = " ".join((*self.warnings, *self._bag.notes)) or "it has no messages."
+        return RecordingError(f"Nothing in {self._bag.path} can be played: {reasons}")
 
     def _await_subscribers(self, stop: StopFlag) -> bool:
         deadline = time.monotonic() + self._options.await_timeout_s
@@ -194,6 +205,7 @@ class Playback:
         stamp_ns = read_stamp_ns(data) if output.has_header else None
         self._tell(Report(PlaybackEvent.PLAYED, output.topic, stamp_ns, time.monotonic_ns()))
         output.publisher.publish(data)
+        self._published += 1
 
     def _tell(self, report: Report) -> None:
         if self._report is not None:
@@ -292,13 +304,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _play_bag(args: argparse.Namespace, stop: StopFlag) -> None:
     options = _options(args)
-    with open_bag(args.bag) as bag:
-        node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
-        playback = Playback(node, bag, options, print_report if args.report else None)
-        for sentence in playback.skipped:
+    bag = PlayedBag(args.bag)
+    node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
+    playback = Playback(node, bag, options, print_report if args.report else None)
+    told = (*playback.warnings, *bag.notes)
+    for sentence in told:
+        print(f"playback: {sentence}", file=sys.stderr)
+    playback.play(stop)
+    for sentence in bag.notes:  # damage may show only when it is read
+        if sentence not in told:
             print(f"playback: {sentence}", file=sys.stderr)
-        playback.play(stop)
-        node.destroy_node()
+    node.destroy_node()
 
 
 def _options(args: argparse.Namespace) -> PlaybackOptions:

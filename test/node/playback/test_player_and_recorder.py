@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import rclpy
+import yaml
+from mcap.writer import CompressionType
 from rclpy.node import Node
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import (
@@ -32,10 +35,13 @@ from rosbags.typesys import Stores, get_typestore
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.node_status import NodeStatus
 from activesam_ros.node.playback.command import StopFlag
-from activesam_ros.node.playback.played_bag import offered_profile, open_bag
+from activesam_ros.node.playback.played_bag import PlayedBag, offered_profile
 from activesam_ros.node.playback.player import Playback, PlaybackOptions, main
 from activesam_ros.node.playback.recording_writer import message_definition
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
+
+if TYPE_CHECKING:
+    from test.fixtures.recording_fixtures import BagBuilder
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 IMAGE, TEXT = "sensor_msgs/msg/Image", "std_msgs/msg/String"
@@ -241,8 +247,7 @@ def test_each_message_waits_for_its_time(tmp_path: Path, rate: float) -> None:
     context, waits = rclpy.Context(), Waits()
     rclpy.init(args=[], context=context)
     node = Node("player", context=context)
-    with open_bag(tmp_path / "bag") as bag:
-        Playback(node, bag, PlaybackOptions(rate=rate)).play(waits)
+    Playback(node, PlayedBag(tmp_path / "bag"), PlaybackOptions(rate=rate)).play(waits)
     node.destroy_node()
     rclpy.shutdown(context=context)
     elapsed_s = [moment_s - waits.moments_s[0] for moment_s in waits.moments_s]
@@ -338,15 +343,105 @@ def test_every_form_of_recording_gives_the_same_messages(tmp_path: Path, form: s
     )
     if form == "without metadata":
         (folder / "metadata.yaml").unlink()
-    with open_bag(folder / "bag.mcap" if form == "file" else folder) as bag:
-        assert list(bag.messages({"/about", "/camera/image_raw"})) == written
-        assert list(bag.messages(set())) == []
-        assert {topic.name: topic.messages for topic in bag.topics.values()} == {
-            "/about": 1,
-            "/camera/image_raw": FRAMES,
-            "/tf_static": 1,
-        }
-        assert bag.topics["/about"].profile.durability.name == "TRANSIENT_LOCAL"
+    bag = PlayedBag(folder / "bag.mcap" if form == "file" else folder)
+    assert list(bag.messages({"/about", "/camera/image_raw"})) == written
+    assert list(bag.messages(set())) == []
+    assert {topic.name: topic.messages for topic in bag.topics.values()} == {
+        "/about": 1,
+        "/camera/image_raw": FRAMES,
+        "/tf_static": 1,
+    }
+    assert bag.topics["/about"].profile.durability.name == "TRANSIENT_LOCAL"
+    assert bag.warnings == []
+
+
+OTHER_QOS = """- history: keep_last
+  depth: 5
+  reliability: best_effort
+  durability: volatile
+  deadline: {sec: 0, nsec: 0}
+  lifespan: {sec: 0, nsec: 0}
+  liveliness: automatic
+  liveliness_lease_duration: {sec: 0, nsec: 0}
+  avoid_ros_namespace_conventions: false
+"""
+
+
+def change_metadata(folder: Path, qos: object) -> None:
+    """Let metadata.yaml state ``qos`` for every topic; None for nothing at all."""
+    path = folder / "metadata.yaml"
+    content = yaml.safe_load(path.read_text())
+    for entry in content["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        if qos is None:
+            del entry["topic_metadata"]["offered_qos_profiles"]
+        else:
+            entry["topic_metadata"]["offered_qos_profiles"] = qos
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("plugin", list(StoragePlugin))
+@pytest.mark.parametrize("qos", ["", None, OTHER_QOS, yaml.safe_load(OTHER_QOS)])
+def test_the_files_quality_of_service_counts_where_the_metadata_states_another(
+    tmp_path: Path, plugin: StoragePlugin, qos: object
+) -> None:
+    folder = tmp_path / "bag"
+    written = write_bag(folder, plugin)
+    change_metadata(folder, qos)
+    bag = PlayedBag(folder)
+    assert list(bag.messages({"/about", "/camera/image_raw"})) == written
+    about, images = (bag.topics[name].profile for name in ("/about", "/camera/image_raw"))
+    assert (about.reliability.name, about.durability.name) == ("RELIABLE", "TRANSIENT_LOCAL")
+    assert (images.reliability.name, images.depth) == ("RELIABLE", 10)
+    for name in ("/about", "/camera/image_raw"):
+        assert any(f"another quality of service for {name} than" in w for w in bag.warnings)
+    static = bag.topics["/tf_static"].profile  # its file states none
+    assert static.depth == (5 if qos else 10)
+
+
+def test_a_quality_of_service_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    change_metadata(tmp_path / "bag", "- history: 3\n")
+    bag = PlayedBag(tmp_path / "bag")
+    assert any("for /about cannot be read (KeyError: 'depth')" in w for w in bag.warnings)
+    assert bag.topics["/about"].profile.durability.name == "TRANSIENT_LOCAL"
+
+
+def test_a_recording_with_edited_metadata_is_played_whole_and_it_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = write_bag(tmp_path / "bag", StoragePlugin.MCAP)
+    change_metadata(tmp_path / "bag", OTHER_QOS)
+    assert main([str(tmp_path / "bag"), "--report", "--rate", "100"]) == 0
+    told = capfd.readouterr()
+    played = [Report.parse(line) for line in told.out.splitlines()]
+    assert [report.topic for report in played[:-1]] == [topic for topic, _, _ in written]
+    assert "another quality of service for /camera/image_raw than" in told.err
+
+
+def test_splits_whose_times_overlap_are_played_by_time(tmp_path: Path) -> None:
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for number, places in enumerate([(0, 1, 4), (2, 3, 5)]):
+        with Writer(tmp_path / f"part_{number}", version=8, storage_plugin=StoragePlugin.MCAP) as w:
+            topic = w.add_connection("/about", TEXT, typestore=TYPES)
+            for place in places:
+                w.write(topic, START_NS + place, text(str(place)))
+        shutil.move(tmp_path / f"part_{number}/part_{number}.mcap", folder)
+    played = list(PlayedBag(folder).messages({"/about"}))
+    assert played == [("/about", START_NS + place, text(str(place))) for place in range(6)]
+
+
+def test_of_two_types_on_a_topic_the_one_with_more_messages_is_played(tmp_path: Path) -> None:
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        few = writer.add_connection("/camera/image_raw", IMAGE, typestore=TYPES)
+        many = writer.add_connection("/camera/image_raw", TEXT, typestore=TYPES)
+        writer.write(few, START_NS, image(0))
+        for place in range(3):
+            writer.write(many, START_NS + place, text(str(place)))
+    bag = PlayedBag(tmp_path / "bag")
+    assert [data for _, _, data in bag.messages({"/camera/image_raw"})] == list(map(text, "012"))
+    assert (bag.topics["/camera/image_raw"].message_type, len(bag.warnings)) == (TEXT, 1)
+    assert f"The {IMAGE} on /camera/image_raw are not played" in bag.warnings[0]
 
 
 def run_playback(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -395,7 +490,20 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, capfd: pytest.CaptureFi
     assert run_playback(capfd, str(tmp_path / "none.mcap"))[0] == 2
     code, errors = run_playback(capfd, str(tmp_path / "broken.mcap"))
     assert code == 2
-    assert "broken.mcap cannot be read" in errors
+    assert "broken.mcap does not begin like an MCAP file" in errors
+
+
+def test_a_recording_of_which_no_message_can_be_read_is_an_error(
+    bags: BagBuilder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = bags.mcap([bags.image(place) for place in range(3)], compression=CompressionType.NONE)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"camera_optical")] ^= 0xFF  # the checksum of the only chunk is wrong
+    path.write_bytes(data)
+    code, errors = run_playback(capfd, str(path))
+    assert code == 2
+    assert "can be played: " in errors
+    assert "is read up to its damage" in errors
 
 
 def test_the_recorder_keeps_an_earlier_recording(tmp_path: Path, processes: Processes) -> None:
