@@ -62,6 +62,19 @@ def find_files(path: Path) -> RecordingFiles:
     )
 
 
+def is_recording_file(path: Path) -> bool:
+    """Whether the name of a file is one of a recording's files."""
+    return _suffix(path) in _OPENERS
+
+
+def natural_order(path: Path) -> tuple[tuple[int, str], ...]:
+    """A sort key by name in which numbers compare as numbers: frame_2 before frame_10."""
+    return tuple(
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", path.name)
+    )
+
+
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[FileReader]:
     """A reader of the file at ``path``; a .zstd file is first decompressed to a temporary file.
@@ -126,11 +139,8 @@ def _metadata_qos(content: dict[str, Any]) -> dict[str, str]:
 def _listed(folder: Path) -> tuple[Path, ...]:
     """The recording files in ``folder`` by name; numbers in names compare as numbers."""
     files = sorted(
-        (file for file in folder.iterdir() if file.is_file() and _suffix(file) in _OPENERS),
-        key=lambda file: [
-            (int(part), "") if part.isdigit() else (-1, part)
-            for part in re.split(r"(\d+)", file.name)
-        ],
+        (file for file in folder.iterdir() if file.is_file() and is_recording_file(file)),
+        key=natural_order,
     )
     if not files:
         raise RecordingError(
