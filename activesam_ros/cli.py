@@ -14,12 +14,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.resources import user_path
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -56,7 +58,14 @@ MOVED: Mapping[tuple[str, ...], str] = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises UsageError for wrong arguments, so that they are reported like other bad input."""
+    """Raises UsageError for wrong arguments, so that they are reported like other bad input.
+
+    An argument with ``type=Path`` may begin with ``~``.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.register("type", Path, user_path)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; '{self.prog} --help' lists the arguments.")

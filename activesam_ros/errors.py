@@ -5,6 +5,9 @@ A message is one or two sentences: the value, the bound that it breaks, and the 
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ActiveSamError(Exception):
     """Base class of the errors of this package."""
@@ -44,6 +47,12 @@ class ExecutorError(ActiveSamError):
 
 class MissingDependencyError(ActiveSamError):
     """An optional package, program or device is missing."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ " Did you mean X?" with the name in ``known`` that is nearest to ``word``; empty without."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def in_short(error: BaseException) -> str:

@@ -1,14 +1,24 @@
-"""The folders of data files, in a source checkout, a ROS install or a pip install.
+"""Paths as users write them, and the folders of data files.
 
-Each function raises MissingDependencyError if its folder is not found.
+The folders are found in a source checkout, a ROS install and a pip install; each function raises
+MissingDependencyError if its folder is not there.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from activesam_ros.errors import MissingDependencyError
+
+
+def user_path(text: str) -> Path:
+    """The path that a user has written; ``~`` at its beginning is the home folder.
+
+    Shells leave ``~`` as it is in NAME:=~/file and --name=~/file, and files have no shell.
+    """
+    return Path(os.path.expanduser(text))
 
 
 def config_dir() -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_type_hints
 
-from activesam_ros.errors import SettingsError
+from activesam_ros.errors import SettingsError, did_you_mean
 
 SettingValue: TypeAlias = bool | int | float | str | tuple[str, ...]
 SettingKind: TypeAlias = Literal["bool", "int", "float", "text", "names"]
@@ -414,7 +414,8 @@ def setting_named(name: str) -> Setting:
         if row.name == name:
             return row
     known = ", ".join(row.name for row in SETTINGS)
-    raise SettingsError(f"There is no setting {name!r}; the settings are {known}.")
+    hint = did_you_mean(name, (row.name for row in SETTINGS))
+    raise SettingsError(f"There is no setting {name!r}.{hint} The settings are {known}.")
 
 
 def current_names(values: Mapping[str, object]) -> dict[str, object]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from activesam_ros import __version__
-from activesam_ros.cli import COMMANDS, MOVED, main
+from activesam_ros.cli import COMMANDS, MOVED, main, run_command
 
 
 @pytest.fixture
@@ -231,6 +233,27 @@ def test_a_moved_command_says_where_it_is(
     assert (repository / f"{module}.py").is_file() or (
         repository / module / "__main__.py"
     ).is_file()
+
+
+def test_a_path_may_begin_with_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given: list[object] = []
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("files", nargs="+", type=Path)
+        parser.add_argument_group("options").add_argument("--output", type=Path)
+
+    def run(args: argparse.Namespace) -> int:
+        given.extend([*args.files, args.output])
+        return 0
+
+    command = types.ModuleType("command")
+    vars(command).update(add_arguments=add_arguments, run=run)
+    arguments = ["~/a.png", "./~/b.png", "--output=~/out"]
+    assert run_command(command, "activesam command", arguments) == 0
+    assert given == [tmp_path / "a.png", Path("~/b.png"), tmp_path / "out"]
 
 
 def test_every_module_of_commands_is_a_command(repository: Path) -> None:

@@ -67,7 +67,10 @@ def test_assignments_read_like_a_command_line() -> None:
     ("assignment", "message"),
     [
         ("bucket_size", "has no '='"),
-        ("bucket=3", "no setting 'bucket'; the settings are resolution"),
+        (
+            "bucket=3",
+            r"no setting 'bucket'. Did you mean bucket_size\? The settings are resolution",
+        ),
         ("bucket_size=many", "not an integer; give an integer from 1 to 1024 queries or auto"),
         ("max_active=auto", "not an integer"),
         ("bucket_size=2.5", "not an integer"),

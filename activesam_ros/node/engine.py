@@ -18,6 +18,7 @@ from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.resources import user_path
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.result import Wanted
@@ -103,7 +104,7 @@ def load_engine(options: NodeOptions) -> Engine:
         )
     network = load_network(
         NetworkOptions(
-            weights=Path(options.weights).expanduser(),
+            weights=user_path(options.weights),
             config=_path(options.config_file),
             device=options.device,
             dtype=options.dtype,
@@ -114,12 +115,15 @@ def load_engine(options: NodeOptions) -> Engine:
 
 
 def _path(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
+    return user_path(text) if text else None
 
 
 def use_cpu_threads(count: int) -> None:
-    """Let the network use ``count`` CPU threads, 0 for all cores but one."""
-    threads = count or max(1, (os.cpu_count() or 1) - 1)
+    """Let the network use ``count`` CPU threads, 0 for all cores but one.
+
+    Those are the cores that this process may use; taskset and containers allow it fewer.
+    """
+    threads = count or max(1, len(os.sched_getaffinity(0)) - 1)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 

@@ -65,7 +65,7 @@ class SegmentNode(LifecycleNode):
 
     def __init__(self) -> None:
         """Raises an ActiveSamError for parameters that cannot be used at all."""
-        super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        super().__init__(NODE_NAME)
         self._converter = load_converter()
         self._session: Session | None = None
         self._state = "unconfigured"

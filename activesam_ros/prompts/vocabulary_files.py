@@ -5,14 +5,13 @@ A text file has one class a line, aliases after commas, and ids from 0.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from activesam_ros.errors import VocabularyError
+from activesam_ros.errors import VocabularyError, did_you_mean
 from activesam_ros.prompts.entries import ClassEntry, Origin, split_names
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_of_entries
 from activesam_ros.prompts.vocabulary_yaml import read_yaml
-from activesam_ros.resources import config_dir
+from activesam_ros.resources import config_dir, user_path
 from activesam_ros.sam3.tokenizer import Tokenizer
 
 _YAML_SUFFIXES = (".yaml", ".yml")
@@ -60,7 +59,7 @@ def _preset_dir() -> Path:
 
 
 def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path)
+    path = user_path(name_or_path)
     is_bare_name = path.name == name_or_path and path.suffix.lower() not in _FILE_SUFFIXES
     if is_bare_name and name_or_path in preset_names():
         return _preset_dir() / f"{name_or_path}.yaml"
@@ -74,8 +73,7 @@ def _find(name_or_path: str) -> Path:
         kind = "a folder" if path.is_dir() else "not a regular file"
         raise VocabularyError(f"The vocabulary {name_or_path} is {kind}; give a text or YAML file.")
     known = preset_names()
-    close = difflib.get_close_matches(name_or_path, known)
-    hint = f" Did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name_or_path, known)
     raise VocabularyError(
         f"There is no vocabulary {name_or_path!r}: no such file, and the presets are "
         f"{', '.join(known)}.{hint}"

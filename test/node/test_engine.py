@@ -1,21 +1,31 @@
-"""Warming up, and memory that is excluded from garbage collections."""
+"""Loading, warming up, and memory that is excluded from garbage collections."""
 
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
-from activesam_ros.node.engine import CompiledVocabulary, release_memory, settle_memory, warm_up
-from activesam_ros.node.parameters.options import NodeParameters
+from activesam_ros.node.engine import (
+    CompiledVocabulary,
+    load_engine,
+    release_memory,
+    settle_memory,
+    use_cpu_threads,
+    warm_up,
+)
+from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
@@ -96,3 +106,33 @@ def test_what_was_settled_is_freed_when_it_is_dropped() -> None:
     release_memory()
     assert settled() is None
     gc.unfreeze()
+
+
+@pytest.mark.parametrize(("cores", "threads"), [({0}, 1), ({0, 2, 5}, 2), (set(range(9)), 8)])
+def test_one_of_the_cores_that_the_process_may_use_is_left_to_others(
+    cores: set[int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores)
+    try:
+        use_cpu_threads(0)
+        assert torch.get_num_threads() == threads
+        use_cpu_threads(3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def test_paths_of_parameters_may_be_in_the_home_folder(
+    golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("model.pt", "config.json"):
+        (tmp_path / name).symlink_to(golden / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = NodeOptions(
+        weights="~/model.pt", config_file="~/config.json", cache_dir="~/cache", device="cpu"
+    )
+    engine = load_engine(options)
+    engine.compile(vocabulary_from_names(["road"]), NodeParameters(options))
+    assert list((tmp_path / "cache").iterdir())

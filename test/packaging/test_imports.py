@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The ROS node, and the demo that runs it.
     "node": {
         *("errors", "allocator", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "recordings"),
+        *("pipeline", "recordings", "resources"),
     },
     "demo": {
         *("errors", "sam3", "prompts", "segmentation", "recordings", "evaluation", "node"),
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
         *("resumable_work",),
     },
-    "cli": {"errors", "allocator"},
+    "cli": {"errors", "allocator", "resources"},
 }
 # Only these may import the node.
 MAY_IMPORT_NODE = (

@@ -26,6 +26,14 @@ def refusal(path: str, tokenizer: Tokenizer) -> str:
     return str(caught.value).removeprefix(path)
 
 
+def test_a_file_may_be_in_the_home_folder(
+    write: Write, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(write("street.txt", "road\n"))
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert load_vocabulary("~/street.txt", tokenizer).name == "street"
+
+
 def test_a_text_file_has_a_class_a_line_and_ids_from_zero(
     write: Write, tokenizer: Tokenizer
 ) -> None:

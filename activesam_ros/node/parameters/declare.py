@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
+from activesam_ros.errors import SettingsError, did_you_mean
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.settings import OLD_NAMES, Change, Setting, current_names
 
 # An empty list of texts has no type in ROS; blank names do not count.
 _NO_NAMES = [""]
-_LIKENESS = 0.75
-# Parameters that rclpy itself reads.
+# Parameters that ROS itself defines, and the beginning of the names of others.
 _BUILT_IN = ("use_sim_time", "start_type_description_service")
+_BUILT_IN_PREFIX = "qos_overrides."
 
 
 def declare_parameters(node: Node) -> NodeParameters:
-    """Declare every parameter and return its value; raises SettingsError for the first bad value.
+    """Declare every parameter and return its value.
 
-    The node must be made with ``automatically_declare_parameters_from_overrides``. Then it also
-    knows the parameters that nothing reads, and warns about each.
+    Raises SettingsError for a parameter that does not exist, and for the first bad value.
     """
-    given = {name: node.get_parameter(name).value for name in node.get_parameters_by_prefix("")}
+    given = _overrides(node)
     # The names of the cameras decide which parameters there are.
     cameras = {"cameras": given["cameras"]} if "cameras" in given else {}
     rows = NodeParameters.from_mapping(cameras).rows
-    _warn_unknown(node, given, rows.keys() | OLD_NAMES.keys())
+    _refuse_unknown(given, rows.keys() | OLD_NAMES.keys())
     parameters = NodeParameters.from_mapping(
         {name: value for name, value in given_names(given).items() if name in rows}
     )
@@ -38,12 +38,21 @@ def declare_parameters(node: Node) -> NodeParameters:
         text = f"Deprecated: the old name of {name}. Empty if it is not given."
         descriptions[old] = ParameterDescriptor(name=old, description=text)
     for name, description in descriptions.items():
-        if name in given:
-            node.undeclare_parameter(name)
         # The value is checked and converted: 1 may stand for 1.0.
         value = to_ros(parameters.values.get(name, ""))
         node.declare_parameter(name, value, description, ignore_override=True)
     return parameters
+
+
+def _overrides(node: Node) -> dict[str, object]:
+    """The parameters that the node was started with, from parameter files and the command line.
+
+    rclpy can declare them by itself, but raises an error for an empty list, which has no type.
+    """
+    with node.handle:
+        given = node.handle.get_parameters(Parameter)
+    empty = Parameter.Type.NOT_SET
+    return {name: [] if entry.type_ == empty else entry.value for name, entry in given.items()}
 
 
 def given_names(values: Mapping[str, object]) -> dict[str, object]:
@@ -84,17 +93,16 @@ def to_ros(value: object) -> object:
     return (list(value) or list(_NO_NAMES)) if isinstance(value, tuple) else value
 
 
-def _warn_unknown(node: Node, names: Iterable[str], known: set[str]) -> None:
+def _refuse_unknown(names: Iterable[str], known: set[str]) -> None:
     camera_fields = [row.name for row in CAMERA_ROWS]
+    refusals = []
     for name in names:
-        if name in known or name in _BUILT_IN:
+        if name in known or name in _BUILT_IN or name.startswith(_BUILT_IN_PREFIX):
             continue
         owner, _, field = name.rpartition(".")
-        if owner and field in camera_fields:
-            hint = f"; if {owner} is a camera, name {owner} in cameras."
-        elif owner:
-            continue  # a plugin's
-        else:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
-            hint = f"; did you mean {close[0]}?" if close else "."
-        node.get_logger().warning(f"There is no parameter {name}, so its value is not used{hint}")
+        hint = did_you_mean(name, known)
+        if owner and field in camera_fields and not hint:
+            hint = f" If {owner} is a camera, name {owner} in cameras."
+        refusals.append(f"There is no parameter {name}.{hint}")
+    if refusals:
+        raise SettingsError(" ".join(refusals))

@@ -88,8 +88,8 @@ class NodeOptions:
     )
     cpu_threads: int = setting(
         0,
-        "Number of CPU threads that the network may use; 0 takes all cores but one, which is left "
-        "to other processes.",
+        "Number of CPU threads that the network may use; 0 takes all cores that the process may "
+        "use but one, which is left to others.",
         between=(0, 1024),
         unit="threads",
         change=Change.UNCONFIGURED,

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -28,6 +27,7 @@ from activesam_ros.node.playback.command import StopFlag, message_class, run_unt
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag
 from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
+from activesam_ros.resources import user_path
 
 NODE_NAME = "activesam_playback"
 CLOCK_TOPIC = "/clock"
@@ -242,7 +242,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Play a ROS 2 recording to its topics, at the pace at which it was recorded.",
         epilog="Remappings follow --ros-args, for example -r /camera/image_raw:=/front/image_raw.",
     )
-    parser.add_argument("bag", type=Path, metavar="BAG", help=".mcap, .db3, or a rosbag2 folder")
+    parser.add_argument(
+        "bag", type=user_path, metavar="BAG", help=".mcap, .db3, or a rosbag2 folder"
+    )
     parser.add_argument(
         "--topic",
         dest="topics",

@@ -30,6 +30,7 @@ from activesam_ros.node.playback.header_stamp import begins_with_header, read_st
 from activesam_ros.node.playback.recording_writer import RecordingWriter
 from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
 from activesam_ros.node.ros.qos import endpoints, profile_for
+from activesam_ros.resources import user_path
 
 NODE_NAME = "activesam_recorder"
 # Messages of a topic that wait while others are written.
@@ -165,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recorder", description="Record ROS topics into one MCAP file, until Ctrl-C."
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.mcap")
+    parser.add_argument("-o", "--output", type=user_path, required=True, metavar="FILE.mcap")
     parser.add_argument(
         "--topic",
         dest="topics",

@@ -32,7 +32,6 @@ def node(start_node: StartNode, namespace: str) -> NodeProcess:
             "front.topic": f"{namespace}/front_camera/image_raw",
             "left.transport": "compressed",
             "rear.max_rate_hz": 0.001,
-            "side.topic": "/nobody/named/me",
         },
         ["-r", "rear/image:=rear_camera/image_color"],
     )
@@ -174,11 +173,3 @@ def test_each_camera_has_a_state_of_its_own(rig: Rig, peer: Peer) -> None:
         status = peer.status(name, functools.partial(has_state, state), state)
         assert peer.values_of(status)["topic"].startswith(peer.namespace)
     rig.mask_of("front")
-
-
-def test_a_parameter_of_a_camera_that_is_not_named_is_warned_about(
-    rig: Rig, node: NodeProcess
-) -> None:
-    assert "There is no parameter side.topic" in node.log()
-    assert "name side in cameras" in node.log()
-    assert "Traceback" not in node.log()

@@ -18,16 +18,10 @@ from activesam_ros.node.parameters.options import NodeParameters
 
 @pytest.fixture
 def node(request: pytest.FixtureRequest) -> Iterator[Node]:
-    """A node that was started with the parameters of the test."""
+    """A node that was started with the arguments of the test."""
     context = rclpy.Context()
-    rclpy.init(args=[], context=context)
-    values: dict[str, str] = getattr(request, "param", {})
-    node = Node(
-        "live",
-        context=context,
-        automatically_declare_parameters_from_overrides=True,
-        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
-    )
+    rclpy.init(args=getattr(request, "param", []), context=context)
+    node = Node("live", context=context)
     yield node
     node.destroy_node()
     rclpy.shutdown(context=context)
@@ -55,7 +49,7 @@ def test_a_fault_while_parameters_change_is_an_answer(node: Node, error: Excepti
     assert node.get_parameter("max_active").value == before.settings.max_active
 
 
-@pytest.mark.parametrize("node", [{"preview_source": "shared"}], indirect=True)
+@pytest.mark.parametrize("node", [["--ros-args", "-p", "preview_source:=shared"]], indirect=True)
 def test_the_old_name_of_a_setting_works_at_the_start_and_later(node: Node) -> None:
     live = LiveParameters(node, declare_parameters(node), lambda: True, lambda parameters: None)
     assert live.current.settings.preview_encoding == "shared"
