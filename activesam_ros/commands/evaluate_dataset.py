@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def run(args: argparse.Namespace) -> int:
     if args.n_images is not None and args.n_images < 1:
         raise UsageError(f"--n-images {args.n_images} must be at least 1.")
     benchmark = benchmark_named(args.name)
-    images = find_images(benchmark, args.root, args.n_images)
+    found = find_images(benchmark, args.root, args.n_images)
+    images = found.images
+    print(f"activesam: {found}", file=sys.stderr)
     vocabulary = benchmark_vocabulary(benchmark, args.vocabulary)
     task = options.task(
         DatasetSource(benchmark, images),
@@ -76,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
             "title": benchmark.title,
             "root": str(args.root),
             "images": len(images),
+            "images_in_set": found.in_set,
+            "images_in_folder": found.in_folder,
+            "set_by": found.set_by,
+            "images_used": str(found),
         },
         "published": {
             method.value: dataclasses.asdict(figures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from activesam_ros.evaluation.datasets.sample_source import Part, Sample, Source
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
 
 _LABEL_MODES = ("L", "P")
+# What counts as an image when the files of a folder are counted, in any case.
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif")
+_SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +31,68 @@ class DatasetImage:
     raw_labels: bool
 
 
-def find_images(
-    benchmark: Benchmark, root: Path, count: int | None = None
-) -> tuple[DatasetImage, ...]:
-    """The validation images in order, or ``count`` of them at even distances.
+@dataclass(frozen=True)
+class FoundImages:
+    """The images to evaluate, in order, and how many there are beside them.
+
+    in_set: images of the validation set. folder: where they are; in_folder: image files in it.
+    set_by: what says which of them belong to the set. left_out: names of some that do not.
+    """
+
+    images: tuple[DatasetImage, ...]
+    in_set: int
+    folder: Path
+    in_folder: int
+    set_by: str
+    left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """How many images are used, of how many; one sentence."""
+        which = "all" if len(self.images) == self.in_set else f"{len(self.images)} of the"
+        text = f"{which} {self.in_set} images of the validation set are used ({self.set_by})"
+        others = self.in_folder - self.in_set
+        if not others:
+            return f"{text}; {self.folder} holds no others."
+        return f"{text}; {self.folder} holds {others} other images, such as " + (
+            f"{', '.join(self.left_out)}."
+        )
+
+
+def find_images(benchmark: Benchmark, root: Path, count: int | None = None) -> FoundImages:
+    """The validation images, or ``count`` of them at even distances.
 
     root: the folder of the dataset, or mmsegmentation's ``data`` folder that contains it.
-    Raises UsageError naming what is missing and how to prepare it.
+    Suffixes are compared in any case, and .jpeg counts as .jpg. Raises UsageError naming what is
+    missing and how to prepare it, or two images of one name.
     """
     folder = _dataset_folder(benchmark, root)
-    images = _spread(_images(benchmark, folder), count)
-    return tuple(_with_labels(benchmark, folder, image) for image in images)
+    images = folder / benchmark.images
+    present = sorted(path for path in images.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
+    stems = _stems_of(benchmark, images, present)
+    if benchmark.image_list is None:
+        set_by = f"files *{benchmark.image_suffix}"
+        wanted = list(stems)
+    else:
+        set_by = benchmark.image_list
+        wanted = [Path(stem) for stem in _listed_stems(benchmark, folder)]
+    if not wanted:
+        raise UsageError(
+            f"There is no image *{benchmark.image_suffix} in {images}. {_how(benchmark)}"
+        )
+    labels = _labels_of(benchmark, folder)
+    found = tuple(
+        _with_labels(benchmark, folder, stem, stems, labels) for stem in _spread(wanted, count)
+    )
+    in_set = {stems[stem] for stem in wanted if stem in stems}
+    left_out = [path for path in present if path not in in_set]
+    return FoundImages(
+        found,
+        len(wanted),
+        images,
+        len(present),
+        set_by,
+        tuple(str(path.relative_to(images)) for path in left_out[:_SHOWN_NAMES]),
+    )
 
 
 @dataclass(frozen=True)
@@ -112,20 +166,32 @@ def _dataset_folder(benchmark: Benchmark, root: Path) -> Path:
     )
 
 
-def _images(benchmark: Benchmark, folder: Path) -> list[Path]:
-    images = folder / benchmark.images
-    if benchmark.image_list is None:
-        found = sorted(images.rglob(f"*{benchmark.image_suffix}"))
-    else:
-        found = [images / f"{stem}{benchmark.image_suffix}" for stem in _stems(benchmark, folder)]
-    if not found:
-        raise UsageError(
-            f"There is no image *{benchmark.image_suffix} in {images}. {_how(benchmark)}"
-        )
-    return found
+def _stem(name: str, suffix: str) -> str | None:
+    """``name`` without ``suffix``, None if it ends otherwise; .jpeg counts as .jpg."""
+    for ending in (suffix, suffix.replace(".jpg", ".jpeg")):
+        if name.lower().endswith(ending.lower()):
+            return name[: -len(ending)]
+    return None
 
 
-def _stems(benchmark: Benchmark, folder: Path) -> list[str]:
+def _stems_of(benchmark: Benchmark, images: Path, present: list[Path]) -> dict[Path, Path]:
+    """The images below ``images`` by their path without the suffix; raises UsageError."""
+    stems: dict[Path, Path] = {}
+    for path in present:
+        stem = _stem(path.name, benchmark.image_suffix)
+        if not stem:
+            continue
+        key = path.relative_to(images).with_name(stem)
+        if key in stems:
+            raise UsageError(
+                f"{stems[key]} and {path} are two images of one name, with the same labels; remove "
+                "one of them."
+            )
+        stems[key] = path
+    return stems
+
+
+def _listed_stems(benchmark: Benchmark, folder: Path) -> list[str]:
     assert benchmark.image_list is not None
     path = folder / benchmark.image_list
     try:
@@ -142,19 +208,32 @@ def _spread(images: list[Path], count: int | None) -> list[Path]:
     return [images[place * len(images) // count] for place in range(count)]
 
 
-def _with_labels(benchmark: Benchmark, folder: Path, image: Path) -> DatasetImage:
-    if not image.is_file():
-        raise UsageError(f"The image {image} is missing. {_how(benchmark)}")
-    below = image.relative_to(folder / benchmark.images).parent
-    stem = image.name.removesuffix(benchmark.image_suffix)
-    labels = folder / benchmark.labels / below / f"{stem}{benchmark.label_suffix}"
-    if labels.is_file():
-        return DatasetImage(image, labels, raw_labels=False)
-    if benchmark.raw_label_suffix is not None:
-        raw = labels.with_name(f"{stem}{benchmark.raw_label_suffix}")
-        if raw.is_file():
-            return DatasetImage(image, raw, raw_labels=True)
-    raise UsageError(f"The labels {labels} are missing. {_how(benchmark)}")
+def _labels_of(benchmark: Benchmark, folder: Path) -> dict[str, Path]:
+    """The files with labels by their path below the folder of labels, the suffix in lower case."""
+    labels = folder / benchmark.labels
+    return {
+        str(path.relative_to(labels).with_suffix(path.suffix.lower())): path
+        for path in sorted(labels.rglob("*.*"))
+    }
+
+
+def _with_labels(
+    benchmark: Benchmark,
+    folder: Path,
+    stem: Path,
+    images: Mapping[Path, Path],
+    labels: Mapping[str, Path],
+) -> DatasetImage:
+    """The files of the image ``stem``, a path below the folder of images without its suffix."""
+    if stem not in images:
+        missing = folder / benchmark.images / f"{stem}{benchmark.image_suffix}"
+        raise UsageError(f"The image {missing} is missing. {_how(benchmark)}")
+    for suffix in (benchmark.label_suffix, benchmark.raw_label_suffix):
+        found = None if suffix is None else labels.get(f"{stem}{suffix}")
+        if found is not None:
+            return DatasetImage(images[stem], found, raw_labels=suffix != benchmark.label_suffix)
+    missing = folder / benchmark.labels / f"{stem}{benchmark.label_suffix}"
+    raise UsageError(f"The labels {missing} are missing. {_how(benchmark)}")
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:

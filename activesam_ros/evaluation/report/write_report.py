@@ -207,8 +207,9 @@ def _gallery(evaluated: Evaluated) -> list[tuple[str, list[ShownFrame]]]:
 
 def _notes(content: Mapping[str, Any]) -> list[str]:
     """Problems of the input, from results.json."""
-    recording = content.get("recording", {})
-    notes = [f"{note}." for note in recording.get("notes", [])]
+    recording, dataset = content.get("recording", {}), content.get("dataset", {})
+    notes = [dataset["images_used"]] if "images_used" in dataset else []
+    notes += [f"{note}." for note in recording.get("notes", [])]
     notes += [f"{times} × {problem}" for problem, times in recording.get("problems", {}).items()]
     if recording.get("images_without_labels"):
         notes.append(

@@ -93,7 +93,7 @@ def test_labels_are_read_by_the_rules_of_the_benchmark(
     stored, expected = RULES[name]
     folder = tmp_path / benchmark.folder if below_data else tmp_path
     write(benchmark, folder, "a_1", np.array(stored, np.uint8))
-    (sample,) = samples(benchmark, find_images(benchmark, tmp_path))
+    (sample,) = samples(benchmark, find_images(benchmark, tmp_path).images)
     assert sample.image.shape == (*np.shape(stored), 3)
     assert sample.stamp_ns is None
     np.testing.assert_array_equal(sample.labels, expected)
@@ -129,7 +129,7 @@ def test_coco_ids_leave_out_what_was_never_annotated() -> None:
 def test_cocos_own_pixel_maps_are_read_as_they_are(name: str, tmp_path: Path) -> None:
     benchmark = benchmark_named(name)
     write(benchmark, tmp_path, "000000000139", np.array([[0, 12, 91, 255]], np.uint8), raw=True)
-    (sample,) = samples(benchmark, find_images(benchmark, tmp_path))
+    (sample,) = samples(benchmark, find_images(benchmark, tmp_path).images)
     expected = {"coco_stuff": [[0, 11, 80, 255]], "coco_object": [[1, 12, 0, 0]]}
     np.testing.assert_array_equal(sample.labels, expected[name])
 
@@ -138,7 +138,7 @@ def test_prepared_labels_come_before_raw_ones(tmp_path: Path) -> None:
     benchmark = benchmark_named("coco_stuff")
     write(benchmark, tmp_path, "139", np.array([[12]], np.uint8), raw=True)
     write(benchmark, tmp_path, "139", np.array([[11]], np.uint8))
-    (entry,) = find_images(benchmark, tmp_path)
+    (entry,) = find_images(benchmark, tmp_path).images
     assert not entry.raw_labels
     assert read_labels(benchmark, entry) == [[11]]
 
@@ -157,7 +157,54 @@ def test_fewer_images_are_spread_over_all(count: int | None, stems: str, tmp_pat
     for stem in "fbdace":
         write(benchmark, tmp_path, stem, np.ones((2, 2), np.uint8))
     found = find_images(benchmark, tmp_path, count)
-    assert "".join(entry.image.stem for entry in found) == stems
+    assert "".join(entry.image.stem for entry in found.images) == stems
+    assert (found.in_set, found.in_folder) == (6, 6)
+
+
+@pytest.mark.parametrize("name", BENCHMARK_NAMES)
+def test_suffixes_count_in_any_case_with_the_labels_of_their_image(
+    name: str, tmp_path: Path
+) -> None:
+    benchmark = benchmark_named(name)
+    suffix = Path(f"a{benchmark.image_suffix}").suffix
+    renamed = {"a": suffix, "b": suffix.upper(), "A": suffix}
+    if suffix == ".jpg":
+        renamed |= {"c": ".jpeg", "d": ".JPEG", "e": ".Jpg"}
+    for place, (stem, new_suffix) in enumerate(renamed.items()):
+        entry = write(benchmark, tmp_path, stem, np.full((2, 2), 1 + place, np.uint8))
+        entry.image.rename(entry.image.with_suffix(new_suffix))
+        if stem == "b":
+            entry.labels.rename(entry.labels.with_suffix(".PNG"))
+    found = find_images(benchmark, tmp_path)
+    assert (len(found.images), found.in_set, found.in_folder) == (len(renamed),) * 3
+    read = {
+        sample.name[0]: int(sample.labels[0, 0]) if sample.labels is not None else -1
+        for sample in samples(benchmark, found.images)
+    }
+    shift = 0 if benchmark.reduce_zero_label else 1
+    assert read == {stem: place + shift for place, stem in enumerate(renamed)}
+
+
+def test_what_the_folder_holds_beside_the_set_is_counted_and_said(tmp_path: Path) -> None:
+    for name, others in (("ade20k", "z.webp"), ("voc21", "z.jpg")):
+        benchmark, root = benchmark_named(name), tmp_path / name
+        for stem in "abcd":
+            write(benchmark, root, stem, np.ones((2, 2), np.uint8))
+        (root / benchmark.images / others).touch()
+        (root / benchmark.images / "readme.txt").touch()
+        found = find_images(benchmark, root, 2)
+        assert (len(found.images), found.in_set, found.in_folder) == (2, 4, 5)
+        assert f"2 of the 4 images of the validation set are used ({found.set_by})" in str(found)
+        assert f"holds 1 other images, such as {others}." in str(found)
+    assert "all 4 images of the validation set" in str(find_images(benchmark, root))
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    benchmark = benchmark_named("ade20k")
+    entry = write(benchmark, tmp_path, "a", np.ones((2, 2), np.uint8))
+    entry.image.with_suffix(".JPEG").write_bytes(entry.image.read_bytes())
+    with pytest.raises(UsageError, match=r"a\.JPEG and .*a\.jpg are two images of one name"):
+        find_images(benchmark, tmp_path)
 
 
 def nothing(benchmark: Benchmark, root: Path, entry: DatasetImage) -> Path:
@@ -283,8 +330,12 @@ def test_the_command_evaluates_a_dataset_with_the_real_network(
     assert results["temporal_flicker"] is None
     assert list(content["methods"]) == ["activesam", "full", "segearth", "sam3"]
     assert content["published"]["activesam"]["miou"] == pytest.approx(0.97)
-    assert content["dataset"]["images"] == 1
-    assert "published" in capsys.readouterr().out
+    assert {key: content["dataset"][key] for key in ("images", "images_in_set", "set_by")} == {
+        "images": 1, "images_in_set": 2, "set_by": "ImageSets/Segmentation/val.txt",
+    }  # fmt: skip
+    told = capsys.readouterr()
+    assert "published" in told.out
+    assert "activesam: 1 of the 2 images of the validation set are used" in told.err
     assert main(command.replace("--n-images 1", "--n-images 0").split()) == 2
     assert main(command.replace(f"--root {data}", f"--root {output}").split()) == 2
     assert "To prepare Pascal VOC 2012" in capsys.readouterr().err
