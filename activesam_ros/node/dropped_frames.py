@@ -4,7 +4,8 @@ A late frame ends in one of three ways. While it waits, a newer image of its cam
 (``superseded``, see NewestFrames). With keep_all the memory for waiting images is full
 (``no_room``, see AllFrames). When its turn comes, it is older than ``max_image_age_ms``
 (``too_old``, see :func:`check_age`). A frame that takes longer than ``max_latency_ms`` still gets
-its mask; the frames after it leave something out (budget/).
+its mask; the frames after it leave something out (budget/). What waits when the node is deactivated
+is discarded (``deactivated``).
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from activesam_ros.recordings.image_encodings import RejectedImageError
 
 SUPERSEDED = "superseded"
 RATE_LIMITED = "rate_limited"
-REPEATED = "repeated"
 TOO_OLD = "too_old"
 NO_ROOM = "no_room"
+DEACTIVATED = "deactivated"
 OUT_OF_MEMORY = "out_of_memory"
 
 
@@ -102,6 +103,10 @@ class FrameReporter:
     def superseded(self, camera: str) -> None:
         """Count a frame that a newer one replaced before its turn."""
         self._statistics[camera].count_left_out(SUPERSEDED)
+
+    def discarded(self, camera: str) -> None:
+        """Count a frame that still waited when the node was deactivated."""
+        self._statistics[camera].count_left_out(DEACTIVATED)
 
     def no_room(self, camera: str, keep_all_mib: int) -> None:
         """Drop a frame that does not fit into the memory for waiting images."""

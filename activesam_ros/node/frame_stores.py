@@ -1,7 +1,8 @@
 """Where frames wait for the worker: the newest of each camera, or all within a memory limit.
 
 Cameras are served in the order in which they began to wait, so that none starves another. One take
-returns at most one frame of each camera. A closed store stores nothing; its takes return no frame.
+returns at most one frame of each camera. A closed store gives back what it is given; its takes
+return no frame.
 Both stores are safe to use from several threads.
 """
 
@@ -24,10 +25,10 @@ class NewestFrames(Generic[T]):
         self._closed = False
 
     def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns the frame it replaces."""
+        """Store ``frame``; returns the frame it replaces, or ``frame`` when closed."""
         with self._changed:
             if self._closed:
-                return None
+                return frame
             replaced = self._waiting.get(camera)
             self._waiting[camera] = frame
             self._changed.notify()
@@ -39,12 +40,14 @@ class NewestFrames(Generic[T]):
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return [self._waiting.pop(camera) for camera in list(self._waiting)[:limit]]
 
-    def close(self) -> None:
-        """Forget the waiting frames; every :meth:`take` returns."""
+    def close(self) -> Sequence[T]:
+        """Give up the waiting frames; every :meth:`take` returns."""
         with self._changed:
             self._closed = True
+            given_up = list(self._waiting.values())
             self._waiting.clear()
             self._changed.notify_all()
+            return given_up
 
 
 class AllFrames(Generic[T]):
@@ -60,11 +63,11 @@ class AllFrames(Generic[T]):
         self._closed = False
 
     def put(self, camera: str, frame: T) -> T | None:
-        """Store ``frame``; returns it when it does not fit."""
+        """Store ``frame``; returns it when it does not fit, or when closed."""
         size = self._size(frame)
         with self._changed:
             if self._closed:
-                return None
+                return frame
             if self._used_bytes and self._used_bytes + size > self._limit_bytes:
                 return frame
             self._queues.setdefault(camera, deque()).append(frame)
@@ -85,10 +88,12 @@ class AllFrames(Generic[T]):
             self._used_bytes -= sum(map(self._size, taken))
             return taken
 
-    def close(self) -> None:
-        """Forget the waiting frames; every :meth:`take` returns."""
+    def close(self) -> Sequence[T]:
+        """Give up the waiting frames; every :meth:`take` returns."""
         with self._changed:
             self._closed = True
+            given_up = [frame for queue in self._queues.values() for frame in queue]
             self._queues.clear()
             self._used_bytes = 0
             self._changed.notify_all()
+            return given_up

@@ -113,6 +113,9 @@ class Session:
         def no_room(frame: CameraFrame) -> None:
             self._reporter.no_room(frame.camera, limit_mib)
 
+        def discarded(frame: CameraFrame) -> None:
+            self._reporter.discarded(frame.camera)
+
         def size_bytes(frame: CameraFrame) -> int:
             return len(frame.message.data)
 
@@ -122,6 +125,7 @@ class Session:
             self.processor.process,
             self.processor.drop,
             no_room if keep_all else superseded,
+            discarded,
             options.camera_batch,
         )
 

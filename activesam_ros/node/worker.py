@@ -23,13 +23,19 @@ class FrameWorker(Generic[T]):
         process: Callable[[Sequence[T]], None],
         failed: Callable[[T, Exception], None],
         displaced: Callable[[T], None],
+        discarded: Callable[[T], None],
         batch: int = 1,
     ) -> None:
-        """``displaced`` gets each frame that ``frames`` has no place for."""
+        """``displaced`` gets each frame that ``frames`` has no place for.
+
+        ``discarded`` gets each frame that waits, or comes, when the worker stops.
+        """
         self._frames = frames
         self._process = process
         self._failed = failed
         self._displaced = displaced
+        self._discarded = discarded
+        self._stopping = False
         self._batch = batch
         self._counting = threading.Lock()
         self._unfinished = 0
@@ -50,11 +56,14 @@ class FrameWorker(Generic[T]):
         displaced = self._frames.put(camera, frame)
         if displaced is not None:
             self._count(-1)
-            self._displaced(displaced)
+            (self._discarded if self._stopping else self._displaced)(displaced)
 
     def stop(self) -> None:
-        """Forget the waiting frames and return when the current ones are done."""
-        self._frames.close()
+        """Discard the waiting frames and return when the current ones are done."""
+        self._stopping = True
+        for frame in self._frames.close():
+            self._count(-1)
+            self._discarded(frame)
         if self._thread.is_alive():
             self._thread.join()
 

@@ -37,10 +37,10 @@ def test_a_closed_store_keeps_nothing_and_lets_takers_go() -> None:
     taken: queue.Queue[Sequence[int]] = queue.Queue()
     taker = threading.Thread(target=lambda: taken.put(frames.take(1)))
     taker.start()
-    frames.close()
+    assert frames.close() == []
     assert not taken.get(timeout=TIMEOUT_S)
     taker.join()
-    assert frames.put("front", 1) is None
+    assert frames.put("front", 1) == 1
     assert not frames.take(1)
 
 
@@ -85,6 +85,6 @@ def test_a_frame_larger_than_the_memory_is_kept_alone() -> None:
     frames: AllFrames[int] = AllFrames(lambda size: size, limit_bytes=10)
     assert frames.put("front", 11) is None
     assert frames.put("front", 1) == 1
-    frames.close()
-    assert frames.put("front", 1) is None
+    assert frames.close() == [11]
+    assert frames.put("front", 1) == 1
     assert not frames.take(1)

@@ -6,7 +6,9 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from activesam_ros.node.frame_stores import NewestFrames
+import pytest
+
+from activesam_ros.node.frame_stores import AllFrames, NewestFrames
 from activesam_ros.node.worker import FrameWorker
 
 TIMEOUT_S = 30
@@ -16,9 +18,10 @@ def worker_of(
     process: Callable[[Sequence[int]], None],
     failed: Callable[[int, Exception], None] = lambda frame, error: None,
     displaced: Callable[[int], None] = lambda frame: None,
+    discarded: Callable[[int], None] = lambda frame: None,
     batch: int = 1,
 ) -> FrameWorker[int]:
-    return FrameWorker(NewestFrames(), process, failed, displaced, batch)
+    return FrameWorker(NewestFrames(), process, failed, displaced, discarded, batch)
 
 
 def test_frames_that_arrive_during_work_are_superseded() -> None:
@@ -85,6 +88,44 @@ def test_stopping_waits_for_the_frame_in_work() -> None:
     stopper.join(TIMEOUT_S)
     assert not stopper.is_alive()
     assert done == [1]
+
+
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_what_waits_or_comes_when_the_worker_stops_is_discarded_and_told(keep_all: bool) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+    told: dict[str, list[int]] = {"displaced": [], "discarded": []}
+
+    def process(frames: Sequence[int]) -> None:
+        entered.set()
+        assert go_on.wait(TIMEOUT_S)
+        done.extend(frames)
+
+    store: NewestFrames[int] | AllFrames[int]
+    store = AllFrames(lambda frame: 1, limit_bytes=100) if keep_all else NewestFrames()
+    worker = FrameWorker(
+        store,
+        process,
+        lambda frame, error: None,
+        told["displaced"].append,
+        told["discarded"].append,
+    )
+    worker.start()
+    worker.put("front", 1)
+    assert entered.wait(TIMEOUT_S)
+    for number in (2, 3):
+        worker.put("front", number)
+    stopper = threading.Thread(target=worker.stop)
+    stopper.start()
+    while not told["discarded"]:
+        stopper.join(0.01)
+    worker.put("front", 4)
+    go_on.set()
+    stopper.join(TIMEOUT_S)
+    assert done == [1]
+    expected = ([], [2, 3, 4]) if keep_all else ([2], [3, 4])
+    assert (told["displaced"], sorted(told["discarded"])) == expected
+    assert worker.unfinished == 0
 
 
 def test_frames_of_several_cameras_are_taken_at_once() -> None:

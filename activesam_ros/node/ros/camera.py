@@ -14,7 +14,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from activesam_ros.node.diagnostics import CameraView
-from activesam_ros.node.dropped_frames import RATE_LIMITED, REPEATED, RateLimiter
+from activesam_ros.node.dropped_frames import RATE_LIMITED, RateLimiter
 from activesam_ros.node.parameters.cameras import CameraInput
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.publishers import CameraPublishers
@@ -141,7 +141,6 @@ class Camera:
             depth=KEEP_ALL_DEPTH if keep_all else 1,
             reliability=self._options.image_reliability,
             unknown="reliable" if keep_all else "best_effort",
-            repeated=self._count_repeated,
         )
         self._info_subscription = FollowingSubscription(
             self._node,
@@ -170,10 +169,6 @@ class Camera:
             put(name, frame)
         else:
             self.statistics.count_left_out(RATE_LIMITED)
-
-    def _count_repeated(self) -> None:
-        self.statistics.count_received()
-        self.statistics.count_left_out(REPEATED)
 
 
 def image_topic(node: Node, topic: str, compressed: bool) -> str:

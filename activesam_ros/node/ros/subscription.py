@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
@@ -19,6 +20,9 @@ REMEMBERED_MESSAGES = 256
 # From ROS 2 Iron on rclpy also tells when a message was sent.
 _TELLS_WHEN_SENT = hasattr(Subscription, "CallbackType")
 
+# Stamp [ns], time of sending [ns] or None, checksum of the bytes where that time is unknown.
+_Key: TypeAlias = tuple[int, int | None, int | None]
+
 
 def stamp_ns(message: Any) -> int:
     """The stamp of a message's header [ns]."""
@@ -30,35 +34,40 @@ class CopyFilter:
     """Tells the copies of one message apart from messages that have the same stamp.
 
     While several subscriptions to a topic exist, each of them delivers every message. Stamps may
-    recur (a driver that sends zeros, a recording that is played again), so a copy is only what
-    another subscription delivered with the same stamp and the same time of sending.
+    recur (a driver that sends zeros, a recording that is played again), so a message is known by
+    its stamp and the time it was sent, or by its stamp and its bytes where that time is unknown.
+    Of messages that even so look the same, as many pass as the subscription delivered that
+    delivered most of them.
     """
 
     def __init__(self) -> None:
-        # By stamp and time of sending, the oldest first: which subscriptions delivered it.
-        self._delivered_by: dict[tuple[int, int | None], set[int]] = {}
+        # By message, the oldest first: how often each subscription delivered it.
+        self._deliveries: dict[_Key, dict[int, int]] = {}
 
-    def is_copy(self, subscription: int, stamp_ns: int, sent_ns: int | None) -> bool:
+    def is_copy(self, subscription: int, message: Any, sent_ns: int | None) -> bool:
         """Whether another subscription has delivered this message before.
 
         subscription: the number of the one that delivers it now. sent_ns: None where the middleware
-        does not tell; then a copy is known by its stamp alone.
+        does not tell.
         """
-        key = (stamp_ns, sent_ns)
-        others = self._delivered_by.pop(key, set())
-        copy = bool(others) and subscription not in others
-        self._delivered_by[key] = others | {subscription} if copy else {subscription}
-        if len(self._delivered_by) > REMEMBERED_MESSAGES:
-            del self._delivered_by[next(iter(self._delivered_by))]
-        return copy
+        key = (stamp_ns(message), sent_ns, _checksum(message) if sent_ns is None else None)
+        counts = self._deliveries.pop(key, {})
+        passed = max(counts.values(), default=0)
+        counts[subscription] = counts.get(subscription, 0) + 1
+        self._deliveries[key] = counts
+        if len(self._deliveries) > REMEMBERED_MESSAGES:
+            del self._deliveries[next(iter(self._deliveries))]
+        return counts[subscription] <= passed
 
     def begin_change(self) -> None:
-        """Another subscription is made, which only has copies of messages sent from now on.
+        """A subscription is made or destroyed: from here on others deliver the same messages.
 
-        So messages known by their stamp alone are forgotten. The others stay, as publishers with
-        transient local durability send old messages again.
+        So messages known by their bytes are forgotten. Those known by the time they were sent stay,
+        as publishers with transient local durability send old messages again.
         """
-        self._delivered_by = {key: value for key, value in self._delivered_by.items() if key[1]}
+        self._deliveries = {
+            key: counts for key, counts in self._deliveries.items() if key[1] is not None
+        }
 
 
 @dataclass(frozen=True)
@@ -88,20 +97,17 @@ class FollowingSubscription:
         depth: int,
         reliability: str,
         unknown: str = "best_effort",
-        repeated: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe.
 
         receive: gets every message, one at a time, in a thread of the executor. reliability: as for
-        :func:`profile_for`. unknown: the reliability while nobody publishes. repeated: called for a
-        message that is left out as a copy by its stamp alone.
+        :func:`profile_for`. unknown: the reliability while nobody publishes.
         """
         self.topic = node.resolve_topic_name(topic)
         self._node = node
         self._message_type = message_type
         self._type_name = f"sensor_msgs/msg/{message_type.__name__}"
         self._receive = receive
-        self._repeated = repeated
         self._depth = depth
         self._reliability = reliability
         self._unknown = unknown
@@ -110,6 +116,7 @@ class FollowingSubscription:
         self._hearing = threading.Lock()
         self._closed = False
         self._made = 0
+        self._open = 0  # subscriptions that may deliver
         # Numbers of the newest subscription that has delivered: now, and at the last follow().
         self._heard = 0
         self._heard_before = 0
@@ -159,6 +166,7 @@ class FollowingSubscription:
 
         callback: Any = hear_with_info if _TELLS_WHEN_SENT else hear
         with self._hearing:
+            self._open += 1
             self._copies.begin_change()
         subscription = self._node.create_subscription(
             self._message_type, self.topic, callback, profile, callback_group=self._group
@@ -170,11 +178,11 @@ class FollowingSubscription:
             if self._closed:
                 return
             self._heard = max(self._heard, number)
-            copy = self._copies.is_copy(number, stamp_ns(message), sent_ns)
+            # Alone, a subscription delivers no copies, and the bytes need not be read.
+            alone = self._open == 1 and sent_ns is None
+            copy = not alone and self._copies.is_copy(number, message, sent_ns)
         if not copy:
             self._receive(message)
-        elif sent_ns is None:
-            self._repeated()
 
     def _destroy_replaced(self) -> None:
         """Destroy subscriptions that a newer one has replaced.
@@ -192,11 +200,20 @@ class FollowingSubscription:
             if self._heard_before <= entry.number <= heard
             or (entry.number > heard and entry in newest)
         ]
-        for entry in self._subscriptions:
-            if entry not in kept:
-                self._node.destroy_subscription(entry.subscription)
-        self._subscriptions = kept
+        if len(kept) < len(self._subscriptions):
+            for entry in self._subscriptions:
+                if entry not in kept:
+                    self._node.destroy_subscription(entry.subscription)
+            self._subscriptions = kept
+            with self._hearing:
+                self._open = len(kept)
+                self._copies.begin_change()
         self._heard_before = heard
+
+
+def _checksum(message: Any) -> int:
+    """A checksum of an image's bytes; 0 for a message that has none."""
+    return zlib.crc32(getattr(message, "data", b""))
 
 
 def _same(left: QoSProfile, right: QoSProfile) -> bool:

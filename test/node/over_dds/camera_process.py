@@ -1,11 +1,14 @@
-"""A camera as a process of its own, for tests that kill it: publishes one picture until its end.
+"""A camera as a process of its own, which tests kill or start again.
 
-``python camera_process.py TOPIC RELIABILITY RATE_HZ PICTURE`` stamps images with the time.
+``python camera_process.py TOPIC RELIABILITY RATE_HZ PICTURE [STAMPS COUNT]`` publishes one picture.
+STAMPS: ``now`` (the default), ``zero``, or ``recorded`` for 1 s, 2 s and so on: they recur when the
+process runs again. With COUNT it waits for a subscription, publishes so many images and ends.
 """
 
 from __future__ import annotations
 
 import array
+import itertools
 import sys
 import time
 
@@ -17,7 +20,7 @@ from sensor_msgs.msg import Image
 
 def main() -> None:
     """Publish; prints a line when it begins."""
-    topic, reliability, rate_hz, picture = sys.argv[1:]
+    topic, reliability, rate_hz, picture, stamps, count = [*sys.argv[1:], "now", "0"][:6]
     pixels = cv2.imread(picture)
     assert pixels is not None
     rclpy.init()
@@ -32,9 +35,14 @@ def main() -> None:
         data=array.array("B", pixels.tobytes()),
     )
     message.header.frame_id = reliability
+    while int(count) and not publisher.get_subscription_count():
+        time.sleep(0.01)
     print("publishing", flush=True)
-    while True:
-        message.header.stamp = node.get_clock().now().to_msg()
+    for place in range(int(count)) if int(count) else itertools.count():
+        if stamps == "now":
+            message.header.stamp = node.get_clock().now().to_msg()
+        elif stamps == "recorded":
+            message.header.stamp.sec = place + 1
         publisher.publish(message)
         time.sleep(1 / float(rate_hz))
 

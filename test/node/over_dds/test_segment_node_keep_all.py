@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
+from activesam_ros.image_files import write_png
 from activesam_ros.node.playback.await_segmented import await_segmented
 from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.ros.qos import KEEP_ALL_DEPTH
@@ -59,6 +63,26 @@ def test_the_last_image_is_awaited(camera: Camera, peer: Peer) -> None:
     values = peer.values_of(peer.status("image", lambda _, values: True, "anything"))
     assert values["frames_received"] == values["frames_segmented"]
     peer.wait_for(lambda: camera.find(stamps[-1]), "the last mask")
+
+
+@pytest.mark.parametrize("stamps", ["recorded", "zero"])
+def test_a_recording_that_is_played_again_is_segmented_again(
+    stamps: str, camera: Camera, peer: Peer, repository: Path, tmp_path: Path
+) -> None:
+    """Each time by another best-effort publisher of another process, with stamps that recur."""
+    script = repository / "test" / "node" / "over_dds" / "camera_process.py"
+    picture = tmp_path / "small.png"
+    write_png(picture, SMALL)
+    arguments = [peer.name("image"), "BEST_EFFORT", "30", str(picture), stamps, "12"]
+    expected = [0 if stamps == "zero" else place * 10**9 for place in range(1, 13)]
+    for _ in range(3):
+        camera.masks.clear()
+        with subprocess.Popen([sys.executable, str(script), *arguments]) as player:
+            peer.wait_for(lambda: len(camera.masks) == 12, "12 masks")
+            assert player.wait() == 0
+        assert [peer.stamp_of(mask) for mask in camera.masks] == expected
+    status = peer.status("image", lambda _, values: True, "anything")
+    assert peer.values_of(status)["frames_dropped"] == "0"
 
 
 def test_what_would_leave_out_images_is_refused(camera: Camera, peer: Peer) -> None:
