@@ -1,13 +1,20 @@
-"""Image files, and the type of label maps."""
+"""Image files, and the type of label maps.
+
+Every image is turned upright as its EXIF orientation says, wherever it is read: viewers show it so.
+In a file, transparent pixels are blended with white.
+"""
 
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from activesam_ros.errors import ImageError
 from activesam_ros.output_files import write_whole
@@ -15,18 +22,62 @@ from activesam_ros.output_files import write_whole
 #: The class id of each pixel, [H, W].
 LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
+_ORIENTATION = 0x0112  # the EXIF tag
+# OpenCV reads them without turning them; TIFF is turned by both libraries, the rest has no EXIF.
+_TURNED_HERE = ("JPEG", "MPO", "PNG", "WEBP")
+# Formats that Pillow reads right: OpenCV ignores AVIF's rotation and GIF's transparency.
+_READ_BY_PILLOW = ("AVIF", "GIF")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
 
 def read_image(path: Path | str) -> NDArray[np.uint8]:
-    """The image as uint8 RGB [H, W, 3]; raises ImageError if it cannot be read or decoded."""
+    """The image as uint8 RGB [H, W, 3], upright and over white; 16 bits are scaled to 8.
+
+    Raises ImageError if it cannot be read or decoded.
+    """
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise ImageError(f"{path} ({data.size} bytes) is not an image that OpenCV can decode.")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[assignment]
-    return rgb
+    try:
+        return _decode(data)
+    except (cv2.error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        known = not isinstance(error, UnidentifiedImageError)
+        why = f": {error}" if known else ""
+        raise ImageError(
+            f"{path} ({data.size} bytes) is not an image that can be decoded{why}; give a whole "
+            "JPEG, PNG, WebP, AVIF, TIFF or BMP file."
+        ) from None
+
+
+def exif_orientation(header: Image.Image) -> int:
+    """The EXIF orientation of an opened image, 1 to 8; 1 (upright) where there is none."""
+    if header.format not in _TURNED_HERE or "exif" not in header.info:
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(header.info["exif"])
+        orientation = exif.get(_ORIENTATION, 1)
+    except (SyntaxError, ValueError, KeyError, OSError, struct.error):
+        return 1  # damaged EXIF; viewers ignore it too
+    return orientation if orientation in range(1, 9) else 1
+
+
+def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """``pixels`` [H, W, ...] as the EXIF ``orientation`` says; 5 to 8 swap height and width."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint16 of either byte order to uint8; the full range is scaled and rounded."""
+    native = words.astype(np.uint16, copy=False)
+    return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0).astype(np.uint8, copy=False)
 
 
 def write_png(path: Path, pixels: LabelMap) -> None:
@@ -34,11 +85,48 @@ def write_png(path: Path, pixels: LabelMap) -> None:
 
     Raises ImageError if PNG cannot hold them, OutputError if ``path`` cannot be written.
     """
+    write_whole(path, png_bytes(pixels))
+
+
+def png_bytes(pixels: LabelMap) -> bytes:
+    """The PNG file of RGB [H, W, 3] or labels [H, W]; raises ImageError if PNG cannot hold them."""
     if pixels.ndim == 3:
         pixels = pixels[..., ::-1]  # to BGR, as OpenCV writes
-    encoded, data = cv2.imencode(".png", pixels)
+    encoded, data = cv2.imencode(".png", pixels) if pixels.size else (False, pixels)
     if not encoded:
-        raise ImageError(
-            f"{path} cannot be written: PNG cannot hold {pixels.dtype} {pixels.shape}."
-        )
-    write_whole(path, data.tobytes())
+        raise ImageError(f"PNG cannot hold {pixels.dtype} pixels of shape {pixels.shape}.")
+    return data.tobytes()
+
+
+def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 RGB [H, W, 3], upright and over white; raises errors of both libraries."""
+    with Image.open(io.BytesIO(data.data)) as picture:
+        if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
+            return _over_white(picture)
+        orientation = exif_orientation(picture)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # [H, W] or [H, W, channels]
+    if pixels is None:
+        raise ValueError("its pixels are damaged")
+    return upright(_rgb(pixels), orientation)
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in _WITH_ALPHA or "transparency" in picture.info
+
+
+def _over_white(picture: Image.Image) -> NDArray[np.uint8]:
+    rgba = ImageOps.exif_transpose(picture).convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, rgba).convert("RGB"), np.uint8)
+
+
+def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of what OpenCV decodes: grey, BGR or BGRA."""
+    if pixels.dtype == np.uint16:
+        pixels = to_eight_bits(pixels)
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"its pixels are {pixels.dtype}")
+    if pixels.ndim == 2:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
+    code = cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)

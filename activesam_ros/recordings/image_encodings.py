@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from activesam_ros.errors import ImageError, MissingDependencyError
+from activesam_ros.image_files import exif_orientation, to_eight_bits, upright
 
 MAX_COMPRESSED_PIXELS = 1 << 26
 """A compressed image with more pixels in its header is refused before decoding."""
@@ -193,7 +194,7 @@ def to_rgb(message: ImageMessage, converter: Converter) -> NDArray[np.uint8]:
         pixels = np.ascontiguousarray(pixels[:, :row_bytes])  # [rows, row_bytes]
     if encoding.bits == 16:
         order = ">" if message.is_bigendian else "<"
-        pixels = _to_eight_bits(pixels.view(f"{order}u2"))
+        pixels = to_eight_bits(pixels.view(f"{order}u2"))
     if encoding.packed == "rgb8":
         return pixels.reshape(height, width, 3)
     if encoding.packed in _SEMI_PLANAR:
@@ -254,12 +255,6 @@ def _check_geometry(message: ImageMessage, encoding: _Encoding) -> None:
         )
 
 
-def _to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 of either byte order to uint8; the full range is scaled and rounded."""
-    native = words.astype(np.uint16, copy=False)
-    return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0).astype(np.uint8, copy=False)
-
-
 def _checked_color(pixels: Any) -> NDArray[np.uint8]:
     result = np.ascontiguousarray(pixels, dtype=np.uint8)
     if result.ndim != 3 or result.shape[2] != 3:
@@ -270,23 +265,24 @@ def _checked_color(pixels: Any) -> NDArray[np.uint8]:
 def compressed_to_rgb(message: CompressedImageMessage) -> NDArray[np.uint8]:
     """The pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as uint8 RGB [H, W, 3].
 
-    16 bits are scaled to 8 and alpha is dropped. An EXIF rotation is not applied, so that the mask
-    has the stored size. Raises RejectedImageError unless the data is a complete JPEG or PNG.
+    16 bits are scaled to 8. Alpha is dropped, as of raw images. The image is turned upright as its
+    EXIF orientation says. Raises RejectedImageError unless the data is a complete JPEG or PNG.
     """
     data = np.frombuffer(message.data, np.uint8)
-    height, width = _compressed_size(message.format, memoryview(data.data))
+    height, width, orientation = _compressed_header(message.format, memoryview(data.data))
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # as stored, not turned
     except cv2.error as error:
         raise _corrupt(message.format, len(data), str(error)) from error
     if pixels is None or pixels.shape[:2] != (height, width):
         raise _corrupt(message.format, len(data), "it does not decode")
     if pixels.dtype == np.uint16:
-        pixels = _to_eight_bits(pixels)
+        pixels = to_eight_bits(pixels)
     if pixels.ndim == 2:
-        return _checked_color(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB))
-    code = cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return _checked_color(cv2.cvtColor(pixels, code))
+        code = cv2.COLOR_GRAY2RGB
+    else:
+        code = cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return upright(_checked_color(cv2.cvtColor(pixels, code)), orientation)
 
 
 # The end of a complete file of each format. Cameras may add padding after it.
@@ -294,13 +290,14 @@ _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _MAX_PADDING_BYTES = 1 << 16
 
 
-def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
-    """(height, width) from the header of a complete JPEG or PNG."""
+def _compressed_header(format_name: str, data: memoryview) -> tuple[int, int, int]:
+    """Height, width and EXIF orientation from the header of a complete JPEG or PNG."""
     if not len(data):
         raise RejectedImageError(Cause.WRONG_LENGTH, "the compressed image has no bytes.")
     try:
         with PillowImage.open(io.BytesIO(data), formats=tuple(_ENDINGS)) as header:
             (width, height), kind = header.size, header.format or ""
+            orientation = exif_orientation(header)
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
         raise RejectedImageError(Cause.TOO_LARGE, f"the compressed image: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -314,7 +311,7 @@ def _compressed_size(format_name: str, data: memoryview) -> tuple[int, int]:
     ending = _ENDINGS["PNG" if kind == "PNG" else "JPEG"]
     if bytes(data[-_MAX_PADDING_BYTES:]).rfind(ending) < 0:
         raise _corrupt(format_name, len(data), "its end is missing")
-    return height, width
+    return height, width, orientation
 
 
 def quoted(name: str) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import ImageError, UsageError
 from activesam_ros.evaluation.datasets.benchmark_rules import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
+from activesam_ros.image_files import read_image
 
 _LABEL_MODES = ("L", "P")
 # What counts as an image when the files of a folder are counted, in any case.
@@ -237,11 +237,13 @@ def _with_labels(
 
 
 def _read_image(path: Path) -> NDArray[np.uint8]:
-    """uint8 RGB [H, W, 3] as stored; an EXIF rotation is ignored."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None:
-        raise UsageError(f"The image {path} cannot be decoded; unpack the dataset again.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    """uint8 RGB [H, W, 3]; raises UsageError."""
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise UsageError(
+            f"The image {path} cannot be decoded; unpack the dataset again."
+        ) from error
 
 
 def _how(benchmark: Benchmark) -> str:

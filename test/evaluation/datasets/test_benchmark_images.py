@@ -266,6 +266,20 @@ def test_labels_in_colour_or_of_another_size_are_refused(tmp_path: Path) -> None
         list(samples(benchmark, (entry,)))
 
 
+def test_an_image_is_turned_upright_as_everywhere_and_labels_belong_to_it(tmp_path: Path) -> None:
+    benchmark = benchmark_named("ade20k")
+    entry = write(benchmark, tmp_path, "a", np.ones((48, 32), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # its top is at the right
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:, :24] = 255
+    Image.fromarray(stored).save(entry.image, exif=exif, quality=100)
+    (sample,) = samples(benchmark, (entry,))
+    assert sample.image.shape == (48, 32, 3)
+    assert sample.image[:24].min() > 250
+    assert sample.image[24:].max() < 5
+
+
 def test_labels_count_as_indices_and_255_does_not() -> None:
     ids = label_ids(benchmark_named("voc20"))
     assert ids.indices(np.array([0, 19, 20, 255], np.uint8)).tolist() == [0, 19, 20, -1]
