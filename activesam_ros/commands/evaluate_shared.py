@@ -100,6 +100,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for results.json, and for what an interrupted evaluation keeps",
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the results of an earlier evaluation in --output and --report",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         metavar="DIR",
@@ -109,10 +114,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 
 def options_from(args: argparse.Namespace) -> EvaluationOptions:
     """Read and check the shared options before any work; raises ActiveSamError."""
-    check_output(args.output)
-    if args.report is not None:
-        check_output(args.report, "--report")
-    return EvaluationOptions(
+    options = EvaluationOptions(
         methods_from(args),
         network_options(args),
         corruption_plan(args),
@@ -121,6 +123,10 @@ def options_from(args: argparse.Namespace) -> EvaluationOptions:
         args.output,
         args.report,
     )
+    check_output(args.output, "--output", args.overwrite)
+    if args.report is not None:
+        check_output(args.report, "--report", args.overwrite)
+    return options
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.cli import main
 from activesam_ros.commands import evaluate_bag as bag_command
-from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.errors import OutputError, RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.execution import worker
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -151,7 +151,7 @@ def test_sampling_can_be_left_out(command: Command, bags: BagBuilder) -> None:
     assert Method.FULL not in command.segmenters
     assert results["agreement_with_full"] is None
     with pytest.raises(UsageError, match="--agreement-every -1"):
-        command(path, "--agreement-every", "-1")
+        command(path, "--agreement-every", "-1", "--overwrite")
 
 
 def test_methods_run_side_by_side_with_settings_of_their_own(
@@ -214,7 +214,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
         messages.append(bags.image(place, rgb, data=b"short" if place == 1 else None))
         messages.append(bags.image(place, image, LABELS, encoding="mono8"))
     path = bags.mcap(messages)
-    options = ("--label-topic", LABELS, "--corruption", "contrast:2", "--agreement-every", "2")
+    options: tuple[str, ...] = (
+        "--label-topic",
+        LABELS,
+        "--corruption",
+        "contrast:2",
+        "--agreement-every",
+        "2",
+    )
     whole = untimed(command(path, *options))
     segmenter = command.segmenters[Method.ACTIVESAM]
     assert len(segmenter.images) == 1 + 5 * 2  # the first is a warm-up
@@ -227,6 +234,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
 
     segmenter.before = interrupt
     capsys.readouterr()
+    options = (*options, "--overwrite")
     with pytest.raises(KeyboardInterrupt):
         command(path, *options)
     assert "2 images are kept in" in capsys.readouterr().err
@@ -249,7 +257,7 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(
     assert "3/3" in terminal.getvalue()
     monkeypatch.setattr(terminal, "isatty", lambda: False)
     terminal.truncate(0)
-    command(path)
+    command(path, "--overwrite")
     assert "3/3" not in terminal.getvalue()
 
 
@@ -265,6 +273,24 @@ def test_a_recording_without_a_usable_image_gives_no_results(
     with pytest.raises(RecordingError, match="None of the 1 images"):
         command(bags.mcap([bags.image(0, data=b"short")]))
     assert not command.output.exists()
+
+
+@pytest.mark.parametrize("kept", ["results", "page"])
+def test_earlier_results_are_kept_unless_told_otherwise(
+    command: Command, bags: BagBuilder, tmp_path: Path, kept: str
+) -> None:
+    labelled = bags.mcap([bags.image(0, picture(1)), labels(bags, 0, 1)], "labelled.mcap")
+    other = bags.mcap([bags.image(0, picture(1))], "other.mcap")
+    options = ("--report", str(tmp_path / "page"))
+    command(labelled, "--label-topic", LABELS, *options)
+    if kept == "page":
+        command.output = tmp_path / "elsewhere"
+    before = {path: path.read_bytes() for path in sorted((tmp_path / kept).iterdir())}
+    with pytest.raises(OutputError, match=rf"{kept} has the results\.json of an earlier evalu"):
+        command(other, *options)
+    assert {path: path.read_bytes() for path in sorted((tmp_path / kept).iterdir())} == before
+    content = command(other, *options, "--overwrite")
+    assert content["recording"]["path"] == str(other)
 
 
 def test_wrong_topics_are_refused_before_anything_is_loaded(
@@ -320,5 +346,5 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     capsys.readouterr()
     assert main([*command.split()[:-1], str(bag)]) == 2
     assert capsys.readouterr().err.startswith("activesam: --output")
-    assert main([*command.split(), "--report", str(bag)]) == 2
+    assert main([*command.split(), "--overwrite", "--report", str(bag)]) == 2
     assert capsys.readouterr().err.startswith("activesam: --report")

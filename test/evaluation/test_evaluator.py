@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import OutputError, UsageError
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Reference, Tallies
 from activesam_ros.evaluation.scoring.measurement import PeakMemory, measure
@@ -237,10 +237,10 @@ def test_the_results_are_json_with_nulls_and_a_table(
     assert list(folder.iterdir()) == [path]
 
 
-def test_results_that_cannot_be_written_are_a_usage_error(
+def test_results_that_cannot_be_written_are_an_output_error(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     file = tmp_path_factory.mktemp("results") / "file"
     file.touch()
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(OutputError, match="below cannot be made"):
         write_results(file / "below", {})

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recordings": {"errors", "resources", "image_files", "prompts"},
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "recordings", "resumable_work"),
+        *("pipeline", "recordings", "resumable_work", "output_files"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),

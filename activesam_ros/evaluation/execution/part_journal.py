@@ -14,6 +14,7 @@ from typing import Any
 from activesam_ros.errors import RecordingError
 from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.worker import PartResult
+from activesam_ros.output_files import make_folder
 from activesam_ros.resumable_work import open_journal
 
 JOURNAL_NAME = "evaluation.partial"
@@ -67,9 +68,9 @@ class PartJournal:
         """Open the journal in ``folder``, or create it.
 
         Raises UsageError when it belongs to another ``job``, comes from another version or is in
-        use, RecordingError when the file is no journal.
+        use, RecordingError when the file is no journal, OutputError when it cannot be made.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.path = folder / JOURNAL_NAME
         self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND, _VERSION)
         (images,) = self._connection.execute("SELECT total(images) FROM parts").fetchone()

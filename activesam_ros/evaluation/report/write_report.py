@@ -9,7 +9,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.report.bar_charts import (
     activity_strips,
     class_bars,
@@ -28,6 +27,7 @@ from activesam_ros.evaluation.report.tables import (
 )
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, elapsed_s
 from activesam_ros.evaluation.scoring.results import number, percent, write_results
+from activesam_ros.output_files import write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
 
@@ -52,17 +52,14 @@ class Evaluated:
 
 
 def write_report(folder: Path, evaluated: Evaluated) -> Path:
-    """Write the page, results.json and the CSV files into ``folder``; raises UsageError."""
+    """Write the page, results.json and the CSV files into ``folder``; raises OutputError."""
     write_results(folder, evaluated.content)
     files = {
         **csv_files(evaluated.content, evaluated.frames, evaluated.vocabulary),
         PAGE_NAME: page(evaluated),
     }
     for name, text in files.items():
-        try:
-            (folder / name).write_text(text, "utf-8", newline="")
-        except OSError as error:
-            raise UsageError(f"{folder / name} cannot be written: {error.strerror}.") from error
+        write_whole(folder / name, text)
     return folder / PAGE_NAME
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from activesam_ros import __version__
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import OutputError
 from activesam_ros.evaluation.scoring.tally import MethodTally
+from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
 
@@ -60,22 +61,23 @@ def about_vocabulary(vocabulary: Vocabulary) -> dict[str, object]:
 
 
 def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
-    """Write results.json into ``folder``, as a whole or not at all; raises UsageError."""
+    """Write results.json into ``folder``, as a whole or not at all; raises OutputError."""
     path = folder / RESULTS_NAME
-    partial = path.with_name(path.name + ".partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def check_output(folder: Path, option: str = "--output") -> None:
-    """Refuse an output that is a file, before any work; raises UsageError."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{option} {folder} is a file; give a folder.")
+def check_output(folder: Path, option: str = "--output", overwrite: bool = False) -> None:
+    """Refuse, before any work, a folder that cannot be written or has results already.
+
+    overwrite: whether results that are there may be replaced. Raises OutputError.
+    """
+    check_output_folder(folder, option, RESULTS_NAME)
+    if os.path.lexists(folder / RESULTS_NAME) and not overwrite:
+        raise OutputError(
+            f"{option} {folder} has the {RESULTS_NAME} of an earlier evaluation; give another "
+            "folder, or --overwrite to replace it."
+        )
 
 
 def summary_table(content: Mapping[str, Any]) -> str:

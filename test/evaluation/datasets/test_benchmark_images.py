@@ -350,6 +350,9 @@ def test_the_command_evaluates_a_dataset_with_the_real_network(
     told = capsys.readouterr()
     assert "published" in told.out
     assert "activesam: 1 of the 2 images of the validation set are used" in told.err
+    assert main(command.split()) == 2
+    assert "has the results.json of an earlier evaluation" in capsys.readouterr().err
+    command += " --overwrite"
     assert main(command.replace("--n-images 1", "--n-images 0").split()) == 2
     assert main(command.replace(f"--root {data}", f"--root {output}").split()) == 2
     assert "To prepare Pascal VOC 2012" in capsys.readouterr().err
