@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.video_files import open_video
 
