@@ -52,7 +52,7 @@ format: setup ## let ruff rewrite what it can
 	@$(IN_ENV) ruff check --fix . && ruff format .
 
 demo: setup ## a synthetic drive through the real node, results in out/demo/
-	@$(IN_ENV) activesam demo run --output out/demo
+	@$(IN_ENV) activesam demo run --weights weights/demo/model.safetensors --output out/demo
 
 lock: ## resolve requirements/project.in anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \

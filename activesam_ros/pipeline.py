@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.resources import default_weights
 from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel, accelerated
 from activesam_ros.sam3.acceleration.quantized import quantized
 from activesam_ros.sam3.checkpoint import load_image_model
@@ -31,13 +32,13 @@ DTYPES = ("auto", "float32", "bfloat16")
 class NetworkOptions:
     """The network to load, and its device and precision.
 
-    config: defaults to ``config.json`` beside the weights, else the full size. device and dtype:
-    one of :data:`DEVICES` and :data:`DTYPES`, or ``cuda:N``; "auto" takes a GPU and bfloat16 where
-    there is one, else the CPU and float32. cache_dir: where prompt tables are kept, None for the
-    user's cache folder.
+    weights: defaults to :func:`default_weights`. config: defaults to ``config.json`` beside the
+    weights, else the full size. device and dtype: one of :data:`DEVICES` and :data:`DTYPES`, or
+    ``cuda:N``; "auto" takes a GPU and bfloat16 where there is one, else the CPU and float32.
+    cache_dir: where prompt tables are kept, None for the user's cache folder.
     """
 
-    weights: Path
+    weights: Path = field(default_factory=default_weights)
     config: Path | None = None
     device: str = "auto"
     dtype: str = "auto"

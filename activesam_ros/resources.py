@@ -6,11 +6,18 @@ MissingDependencyError if its folder is not there.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
 
 from activesam_ros.errors import MissingDependencyError
+
+OFFICIAL_WEIGHTS = Path("sam3.pt")
+DEMO_WEIGHTS = Path("demo") / "model.safetensors"
+"""Both are below the folder ``weights/``."""
+
+_LOG = logging.getLogger(__name__)
 
 
 def user_path(text: str) -> Path:
@@ -29,6 +36,29 @@ def config_dir() -> Path:
 def weights_dir() -> Path:
     """The folder ``weights/``."""
     return _data_dir("weights")
+
+
+def default_weights() -> Path:
+    """The weights where none are named: weights/sam3.pt, else the demo weights with a log line.
+
+    Raises MissingDependencyError where neither is there.
+    """
+    folder = weights_dir()
+    official, demo = folder / OFFICIAL_WEIGHTS, folder / DEMO_WEIGHTS
+    if official.is_file():
+        return official
+    if not demo.is_file():
+        raise MissingDependencyError(
+            f"No weights are named, and neither {official} nor {demo} is there; name a file with "
+            "weights (weights/README.md says where to get sam3.pt)."
+        )
+    _LOG.warning(
+        "No weights are named and %s is not there: using the demo weights %s, a small network that "
+        "knows the synthetic demo world alone (weights/README.md says where to get sam3.pt).",
+        official,
+        demo,
+    )
+    return demo
 
 
 def messages_dir() -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from activesam_ros.commands.demo_drive import parse_size
+from activesam_ros.commands.options.network import weights_from
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.live.demo import (
     ANIMATION_NAME,
@@ -27,9 +28,7 @@ from activesam_ros.demo.live.demo import (
 from activesam_ros.demo.live.live import LiveResult
 from activesam_ros.demo.live.processes import DemoError, termination_as_interrupt
 from activesam_ros.demo.live.summary import table
-from activesam_ros.demo.untrained import WEIGHTS_NAME
 from activesam_ros.errors import MissingDependencyError, UsageError
-from activesam_ros.resources import weights_dir
 
 EXIT_FAILED = 1
 DEFAULT_FRAMES = 150
@@ -82,11 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="PATH",
-        help="sam3.pt or a safetensors file with config.json beside it (default: weights/demo, or "
-        "random weights where there are none)",
+        help="sam3.pt or a safetensors file with config.json beside it (default: weights/sam3.pt "
+        "if it is there, else the demo weights, else random ones)",
     )
     weights.add_argument(
-        "--untrained", action="store_true", help="random weights, whatever is in weights/demo"
+        "--untrained", action="store_true", help="random weights, whatever is in weights/"
     )
     node.add_argument(
         "--vocabulary", default="cityscapes", metavar="NAME|FILE", help="default: %(default)s"
@@ -132,7 +131,7 @@ def options_from(args: argparse.Namespace) -> DemoOptions:
     return DemoOptions(
         output=args.output,
         source=_drive(args) if args.bag is None else _own_recording(args),
-        weights=None if args.untrained else _trained_weights(args.weights),
+        weights=None if args.untrained else _trained_weights(args),
         vocabulary=args.vocabulary,
         device=args.device,
         domain_id=_domain_id(args.domain_id),
@@ -158,17 +157,15 @@ def _drive(args: argparse.Namespace) -> DriveOptions:
     )
 
 
-def _trained_weights(given: Path | None) -> Path | None:
-    """The given weights or the shipped ones; None when there are none."""
-    if given is not None:
-        if not given.is_file():
-            raise UsageError(f"There are no weights at {given}; weights/README.md says more.")
-        return given
+def _trained_weights(args: argparse.Namespace) -> Path | None:
+    """The given weights or the default ones; None when there are none."""
     try:
-        shipped = weights_dir() / "demo" / WEIGHTS_NAME
+        weights = weights_from(args)
     except MissingDependencyError:
         return None  # the package is installed without weights
-    return shipped if shipped.is_file() else None
+    if not weights.is_file():
+        raise UsageError(f"There are no weights at {weights}; weights/README.md says more.")
+    return weights
 
 
 def _domain_id(given: int | None) -> int:

@@ -24,7 +24,7 @@ from activesam_ros.errors import ActiveSamError
 from activesam_ros.pipeline import read_config, resolve_device, resolve_dtype
 from activesam_ros.prompts.cache import default_cache_dir
 from activesam_ros.prompts.hypernyms import load_wordnet
-from activesam_ros.resources import config_dir, weights_dir
+from activesam_ros.resources import DEMO_WEIGHTS, OFFICIAL_WEIGHTS, config_dir, weights_dir
 from activesam_ros.sam3.checkpoint import check_weights
 
 WIDTH = 22
@@ -80,7 +80,7 @@ PACKAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam doctor``."""
-    add_weights_arguments(parser, required=False, purpose="check this file instead of weights/")
+    add_weights_arguments(parser, default="check both in weights/")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -170,7 +170,7 @@ def _data() -> Iterator[Finding]:
 
 def _weights(chosen: Path | None, config: Path | None) -> Iterator[Finding]:
     folder = weights_dir()
-    for path in [chosen] if chosen else [folder / "sam3.pt", folder / "demo/model.safetensors"]:
+    for path in [chosen] if chosen else [folder / OFFICIAL_WEIGHTS, folder / DEMO_WEIGHTS]:
         what = "weights" if chosen else f"weights/{path.relative_to(folder)}"
         try:
             check_weights(path, read_config(path, config))

@@ -55,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
-    network = load_network(network_options(args))
+    options = network_options(args)
+    network = load_network(options)
     segmenter = network.streaming_if_enabled(vocabulary, settings, method)
     job = {
         "recording": files_identity(recording.files),
         "topics": ", ".join(topics),
-        "weights": weights_fingerprint(args.weights),
+        "weights": weights_fingerprint(options.weights),
         "configuration": repr(network.config),
         "vocabulary": vocabulary_identity(vocabulary),
         "settings": repr(settings),

@@ -15,7 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from activesam_ros.commands.options.network import add_device_argument, add_weights_arguments
+from activesam_ros.commands.options.network import (
+    add_device_argument,
+    add_weights_arguments,
+    weights_from,
+)
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import UsageError
@@ -64,10 +68,11 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     require_packages()
     require_cuda(device)
-    config = read_config(args.weights, args.config)
-    reference = ReferenceModel(args.weights, config, device)
-    ours = load_image_model(args.weights, config, device, torch.float32)
-    features = encode_prompts(args.weights, config, prompts, device)
+    weights = weights_from(args)
+    config = read_config(weights, args.config)
+    reference = ReferenceModel(weights, config, device)
+    ours = load_image_model(weights, config, device, torch.float32)
+    features = encode_prompts(weights, config, prompts, device)
     rows = []
     for name, pixels in _inputs(args.images, config, device):
         differences = compare(ours, features, reference(pixels, prompts), pixels)

@@ -18,6 +18,7 @@ from activesam_ros.commands.options.network import (
     method_from,
     settings_from,
     vocabulary_from,
+    weights_from,
 )
 from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import compile_vocabulary, read_config, resolve_device
@@ -39,13 +40,14 @@ def run(args: argparse.Namespace) -> int:
     if folder is None:
         raise UsageError("There is no cache folder, as the user has no home; give --cache-dir DIR.")
     method = method_from(args)
+    weights = weights_from(args)
     begin_s = time.perf_counter()
     compiled = compile_vocabulary(
         vocabulary_from(args),
         settings_from(args, method),
         method,
-        args.weights,
-        read_config(args.weights, args.config),
+        weights,
+        read_config(weights, args.config),
         folder,
         resolve_device(args.device),
     )

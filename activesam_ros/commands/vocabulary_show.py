@@ -12,7 +12,9 @@ from activesam_ros.commands.options.network import (
     add_vocabulary_arguments,
     add_weights_arguments,
     vocabulary_from,
+    weights_from,
 )
+from activesam_ros.errors import MissingDependencyError
 from activesam_ros.pipeline import read_config
 from activesam_ros.prompts.compile import neighbor_names, prompt_words
 from activesam_ros.prompts.hypernyms import with_hypernyms
@@ -28,7 +30,7 @@ HEADER = ("id", "class", "query", "prompt", "tokens", "hypernyms", "neighbours",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam vocabulary show``."""
     add_vocabulary_arguments(parser, positional=True)
-    add_weights_arguments(parser, required=False, purpose="show neighbours too, which they decide")
+    add_weights_arguments(parser)
     parser.add_argument(
         "--yaml", action="store_true", help="print a YAML file of the vocabulary, with hypernyms"
     )
@@ -44,8 +46,12 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{vocabulary.name}: {len(vocabulary.classes)} classes, {len(vocabulary.queries)} queries"
     )
-    _print_table([HEADER, *_rows(vocabulary, settings, args.weights, args.config)])
-    if args.weights is None:
+    try:
+        weights = weights_from(args)
+    except MissingDependencyError:
+        weights = None
+    _print_table([HEADER, *_rows(vocabulary, settings, weights, args.config)])
+    if weights is None:
         print("The neighbours of a query depend on the weights; --weights PATH shows them.")
     return 0
 

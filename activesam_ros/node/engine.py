@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 import torch
 
-from activesam_ros.errors import UsageError
 from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.resources import user_path
+from activesam_ros.resources import default_weights, user_path
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.result import Wanted
@@ -50,6 +49,11 @@ class Engine:
     def __init__(self, network: Network, method: Method) -> None:
         self._network = network
         self._method = method
+
+    @property
+    def weights(self) -> Path:
+        """The file that it was loaded from."""
+        return self._network.weights
 
     @property
     def device(self) -> str:
@@ -97,14 +101,9 @@ class Engine:
 
 def load_engine(options: NodeOptions) -> Engine:
     """Load the network that the node's options name; raises an ActiveSamError with the reason."""
-    if not options.weights:
-        raise UsageError(
-            "The parameter weights is empty; set it to the path of sam3.pt (weights/README.md says "
-            "where to get it)."
-        )
     network = load_network(
         NetworkOptions(
-            weights=user_path(options.weights),
+            weights=_path(options.weights) or default_weights(),
             config=_path(options.config_file),
             device=options.device,
             dtype=options.dtype,

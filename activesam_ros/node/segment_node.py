@@ -195,7 +195,7 @@ class SegmentNode(LifecycleNode):
             warm_up(compiled, parameters)
         self._version += 1
         self.get_logger().info(
-            f"Loaded {options.weights} on {engine.device} ({engine.dtype}) and the vocabulary "
+            f"Loaded {engine.weights} on {engine.device} ({engine.dtype}) and the vocabulary "
             f"{vocabulary.name} with {len(vocabulary.classes)} classes in "
             f"{time.monotonic() - started_s:.1f} s. Images are converted by "
             f"{self._converter.name}."

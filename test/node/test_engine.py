@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.node import engine
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.engine import (
     CompiledVocabulary,
@@ -26,7 +27,9 @@ from activesam_ros.node.engine import (
     warm_up,
 )
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
+from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.resources import default_weights
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -136,3 +139,16 @@ def test_paths_of_parameters_may_be_in_the_home_folder(
     engine = load_engine(options)
     engine.compile(vocabulary_from_names(["road"]), NodeParameters(options))
     assert list((tmp_path / "cache").iterdir())
+
+
+def test_a_node_without_weights_takes_the_default_of_the_commands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[NetworkOptions] = []
+    monkeypatch.setattr(engine, "load_network", asked.append)
+    load_engine(NodeOptions())
+    load_engine(NodeOptions(weights="~/sam3.pt"))
+    assert [options.weights for options in asked] == [
+        default_weights(),
+        Path("~/sam3.pt").expanduser(),
+    ]

@@ -29,7 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
     "streaming": {"errors", "settings", "prompts", "segmentation"},
     # From files and names to a segmenter.
-    "pipeline": {"errors", "settings", "sam3", "prompts", "segmentation", "streaming"},
+    "pipeline": {
+        *("errors", "resources", "settings", "sam3", "prompts", "segmentation", "streaming"),
+    },
     # Offline use.
     "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "prompts"},

@@ -9,6 +9,7 @@ from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import DTYPES, NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.resources import default_weights
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import SETTINGS, Settings
 
@@ -32,15 +33,15 @@ def add_network_arguments(
 
 
 def add_weights_arguments(
-    parser: argparse.ArgumentParser, *, required: bool = True, purpose: str = ""
+    parser: argparse.ArgumentParser,
+    default: str = "weights/sam3.pt if it is there, else the demo weights",
 ) -> None:
-    """--weights and --config; ``purpose`` says what optional weights are for."""
+    """--weights and --config; ``default`` says what stands for weights that are not named."""
     parser.add_argument(
         "--weights",
         type=Path,
-        required=required,
         metavar="PATH",
-        help="sam3.pt or a safetensors file" + (f": {purpose}" if purpose else ""),
+        help=f"sam3.pt or a safetensors file (default: {default})",
     )
     parser.add_argument(
         "--config",
@@ -120,12 +121,18 @@ def add_methods_argument(parser: argparse.ArgumentParser) -> None:
 def network_options(args: argparse.Namespace) -> NetworkOptions:
     """The network that the options of add_network_arguments describe."""
     return NetworkOptions(
-        weights=args.weights,
+        weights=weights_from(args),
         config=args.config,
         device=args.device,
         dtype=args.dtype,
         cache_dir=args.cache_dir,
     )
+
+
+def weights_from(args: argparse.Namespace) -> Path:
+    """The weights that --weights names, else :func:`default_weights`."""
+    weights: Path | None = args.weights
+    return default_weights() if weights is None else weights
 
 
 def vocabulary_from(args: argparse.Namespace) -> Vocabulary:

@@ -47,7 +47,8 @@ class NodeOptions:
 
     weights: str = setting(
         "",
-        "Path of the network's weights, sam3.pt or a safetensors file; required.",
+        "Path of the network's weights, sam3.pt or a safetensors file. If empty, weights/sam3.pt "
+        "is taken if it is there, else the demo weights, which a log line says.",
         change=Change.UNCONFIGURED,
     )
     config_file: str = setting(
