@@ -1,15 +1,17 @@
-"""Segment images, and write the labels, an overlay and a summary of each."""
+"""Segment images and videos, and write the labels, an overlay and a summary of each image."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from activesam_ros.commands.options.network import (
     add_method_argument,
@@ -19,18 +21,43 @@ from activesam_ros.commands.options.network import (
     settings_from,
     vocabulary_from,
 )
-from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.image_files import read_image, write_png
+from activesam_ros.commands.segment_outputs import (
+    LABELS,
+    OVERLAY,
+    SCORES,
+    SUMMARY,
+    Place,
+    check_outputs,
+    frame_place,
+    image_place,
+    later_frames,
+    remove,
+    write_result,
+)
+from activesam_ros.errors import ImageError, RecordingError
+from activesam_ros.image_files import png_bytes, read_image
 from activesam_ros.pipeline import load_network
-from activesam_ros.segmentation.overlay import draw_overlay
+from activesam_ros.recordings.input_files import InputKind, expand_inputs
+from activesam_ros.recordings.video_files import open_video
+from activesam_ros.segmentation.overlay import draw_overlay, legend_entries, with_legend
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import StreamingSegmenter
 
+SHOWN_CLASSES = 5
+# Videos whose header counts this share of frames too many are said to end early.
+_MISSING_SHARE = 0.02
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam segment``."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="an image, a video, a folder of them, or a pattern such as 'photos/*.jpg'",
+    )
     add_network_arguments(parser)
     add_method_argument(parser)
     parser.add_argument(
@@ -43,86 +70,146 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="for STEM.labels.png, STEM.overlay.png and STEM.json of each image",
+        help="for STEM.labels.png, STEM.overlay.png and STEM.json of each image; those of a video "
+        "are DIR/STEM/000000.labels.png and so on",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier run wrote; other files are never replaced",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every image. Reports those that cannot be read, and returns 2 if there are any."""
-    _check_inputs(args.images, args.output)
+    """Segment every input. Reports those that cannot be read, and returns 2 if there are any."""
+    inputs = expand_inputs(args.images)
+    suffixes = (LABELS, OVERLAY, SUMMARY, *((SCORES,) if args.save_scores else ()))
+    replaceable = check_outputs(args.output, inputs, suffixes, args.overwrite)
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
-    network = load_network(network_options(args))
-    segmenter = network.segmenter(vocabulary, settings.per_image(), method)
-    stream = StreamingSegmenter(segmenter) if settings.streaming else None
-    args.output.mkdir(parents=True, exist_ok=True)
-    failures = 0
-    for path in args.images:
+    per_image = settings.replace({"streaming": False})
+    segmenter = load_network(network_options(args)).segmenter(vocabulary, per_image, method)
+    worker = _Worker(
+        output=args.output,
+        segmenter=segmenter,
+        stream=StreamingSegmenter(segmenter) if settings.streaming else None,
+        wanted=Wanted(scores=args.save_scores),
+        replaceable=replaceable,
+    )
+    written = failures = 0
+    for file in inputs:
         try:
-            image = read_image(path)
-        except ActiveSamError as error:
+            if file.kind is InputKind.VIDEO:
+                written += worker.video(file.path)
+            else:
+                worker.image(file.path)
+                written += 1
+        except (ImageError, RecordingError) as error:
             print(f"activesam: {error}", file=sys.stderr)
             failures += 1
-            continue
-        wanted = Wanted(scores=args.save_scores)
-        if stream is None:
-            result = segmenter.segment(image, wanted)
-        else:  # the images, in the order given, are one camera's
-            result = stream.frame("", None).segment(image, wanted)
-        write_result(args.output, path, image, result, segmenter)
-        print(
-            f"{path}: {len(result.classes)} classes of {len(vocabulary.classes)}, "
-            f"{result.timings_ms['total']:.0f} ms"
-        )
+    if written:
+        files = ", ".join(f"NAME{suffix}" for suffix in suffixes)
+        what = "1 image" if written == 1 else f"{written} images"
+        print(f"{args.output}: {what} segmented, each with {files}")
     return 2 if failures else 0
 
 
-def write_result(
-    output: Path,
-    path: Path,
-    image: NDArray[np.uint8],
-    result: Segmentation,
-    segmenter: Segmenter,
-) -> None:
-    """Write STEM.labels.png, STEM.overlay.png, STEM.json and, where wanted, STEM.scores.npy."""
-    vocabulary = segmenter.prompts.vocabulary
-    picture = draw_overlay(image, result.labels, vocabulary.palette)
-    write_png(output / f"{path.stem}.labels.png", result.labels)
-    write_png(output / f"{path.stem}.overlay.png", picture)
-    summary = {
-        "image": str(path),
-        "size": list(image.shape[:2]),
-        "method": segmenter.method.value,
-        "queries": list(vocabulary.queries),
-        "presence": list(result.presence),
-        "active_queries": list(result.active_queries),
-        "classes": [
-            {
-                "id": entry.id,
-                "name": entry.name,
-                "presence": entry.presence,
-                "pixels": entry.pixels,
-            }
-            for entry in result.classes
-        ],
-        "timings_ms": dict(result.timings_ms),
-    }
-    (output / f"{path.stem}.json").write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    if result.scores is not None:
-        np.save(output / f"{path.stem}.scores.npy", result.scores)
+@dataclass(frozen=True)
+class _Worker:
+    """Segments inputs and writes the results. stream: carries the active set, None for none."""
 
+    output: Path
+    segmenter: Segmenter
+    stream: StreamingSegmenter | None
+    wanted: Wanted
+    replaceable: frozenset[Path]
 
-def _check_inputs(images: Sequence[Path], output: Path) -> None:
-    stems: dict[str, Path] = {}
-    for path in images:
-        if not path.is_file():
-            raise UsageError(f"There is no image {path}.")
-        if path.stem in stems:
-            raise UsageError(
-                f"{stems[path.stem]} and {path} would both write {path.stem}.labels.png; "
-                "segment them into different folders."
+    def image(self, path: Path) -> None:
+        """Segment an image and say what was found; raises ImageError if it cannot be read."""
+        image = read_image(path)
+        result = self._segment(image, "", None)  # images, in the order given, are one camera's
+        place = image_place(self.output, path)
+        self._write(place, image, result, {"image": str(path)})
+        classes = self.segmenter.prompts.vocabulary.classes
+        found = _shares({entry.name: entry.pixels for entry in result.classes}, result.labels.size)
+        print(
+            f"{path}: {found}; {len(result.classes)} classes of {len(classes)}, "
+            f"{result.timings_ms['total']:.0f} ms; {place.file(OVERLAY)}",
+            flush=True,
+        )
+
+    def video(self, path: Path) -> int:
+        """Segment the frames of a video and say what was found; returns their number.
+
+        Raises RecordingError if none can be read.
+        """
+        video = open_video(path)
+        total, pixels, count = 0, dict[str, int](), 0
+        with tqdm(
+            total=video.frame_count or None, desc=path.name, unit="frame", disable=None
+        ) as progress:
+            for frame in video.frames():
+                result = self._segment(frame.image, str(path), frame.stamp_ns)
+                about = {"image": str(path), "frame": frame.number, "stamp_ns": frame.stamp_ns}
+                self._write(
+                    frame_place(self.output, path, frame.number), frame.image, result, about
+                )
+                for entry in result.classes:
+                    pixels[entry.name] = pixels.get(entry.name, 0) + entry.pixels
+                total += result.labels.size
+                count += 1
+                progress.update()
+        remove(p for p in later_frames(self.output, path, count) if p in self.replaceable)
+        if count < video.frame_count * (1 - _MISSING_SHARE):
+            print(
+                f"activesam: {path} says that it has {video.frame_count} frames, but only {count} "
+                "can be read.",
+                file=sys.stderr,
             )
-        stems[path.stem] = path
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file; give a folder.")
+        first = frame_place(self.output, path, 0).file(OVERLAY)
+        print(f"{path}: {_shares(pixels, total)}; {count} frames; {first} and on", flush=True)
+        return count
+
+    def _segment(self, image: NDArray[np.uint8], camera: str, stamp_ns: int | None) -> Segmentation:
+        if self.stream is None:
+            return self.segmenter.segment(image, self.wanted)
+        return self.stream.frame(camera, stamp_ns).segment(image, self.wanted)
+
+    def _write(
+        self, place: Place, image: NDArray[np.uint8], result: Segmentation, about: Mapping[str, Any]
+    ) -> None:
+        vocabulary = self.segmenter.prompts.vocabulary
+        entries = legend_entries(
+            result.labels, [(entry.id, entry.name, entry.color) for entry in vocabulary.classes]
+        )
+        overlay = with_legend(draw_overlay(image, result.labels, vocabulary.palette), entries)
+        summary = {
+            **about,
+            "size": list(image.shape[:2]),
+            "method": self.segmenter.method.value,
+            "queries": list(vocabulary.queries),
+            "presence": list(result.presence),
+            "active_queries": list(result.active_queries),
+            "classes": [
+                {
+                    "id": entry.id,
+                    "name": entry.name,
+                    "presence": entry.presence,
+                    "pixels": entry.pixels,
+                }
+                for entry in result.classes
+            ],
+            "timings_ms": dict(result.timings_ms),
+        }
+        pictures = {LABELS: png_bytes(result.labels), OVERLAY: png_bytes(overlay)}
+        write_result(place, pictures, result.scores, summary, self.replaceable)
+
+
+def _shares(pixels: Mapping[str, int], total: int) -> str:
+    """The classes that cover most pixels, with their share of all ``total``."""
+    largest = sorted((name for name in pixels if pixels[name]), key=lambda name: -pixels[name])
+    texts = [f"{name} {100 * pixels[name] / total:.1f} %" for name in largest[:SHOWN_CLASSES]]
+    if len(largest) > SHOWN_CLASSES:
+        texts.append(f"{len(largest) - SHOWN_CLASSES} more")
+    return ", ".join(texts) or "no class"
