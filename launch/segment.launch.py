@@ -16,6 +16,7 @@ ARGUMENTS = (
     ("image_topic", "image", "Topic of the camera's images; a relative name is in the namespace."),
     ("image_transport", "", "raw, or compressed, which subscribes to IMAGE_TOPIC/compressed."),
     ("vocabulary", "", "Name of a bundled vocabulary, or path of a YAML or text file."),
+    ("classes", "", "Class names in place of a vocabulary: 'road, car, person'."),
     ("weights", "", "Path of the network's weights, sam3.pt or a safetensors file."),
     ("method", "", "activesam, full, segearth or sam3."),
     ("device", "", "auto, cpu, cuda or cuda:N."),
@@ -34,7 +35,7 @@ ARGUMENTS = (
     ("rviz", "false", "Whether to open RViz with the image, the overlay and the mask."),
 )
 # Arguments that set the parameter of the same name.
-PARAMETERS = ("image_transport", "vocabulary", "weights", "method", "device")
+PARAMETERS = ("image_transport", "vocabulary", "classes", "weights", "method", "device")
 SWITCHES = ("autostart", "use_sim_time", "respawn", "rviz")
 SWITCH_VALUES = ("true", "false", "True", "False")
 # On Ctrl-C the node finishes its frame and then ends; on a CPU a frame takes long [s].

@@ -116,6 +116,18 @@ def test_segment_reproduces_the_golden_result(golden: Path, tmp_path: Path) -> N
     assert overlay.shape[1:] == (max(labels.shape[1], 160), 3)
 
 
+def test_classes_on_the_command_line_are_a_vocabulary(golden: Path, tmp_path: Path) -> None:
+    arguments = segment_arguments(golden, tmp_path, "no_background")
+    names = (golden / "no_background.vocabulary.txt").read_text().strip().split("\n")
+    given = [word for word in arguments if not word.startswith("--vocabulary")]
+    assert main([*given, f"--classes={'; '.join(names)}"]) == 0
+    labels = cv2.imread(str(tmp_path / "no_background.labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels is not None
+    expected = np.load(golden / "no_background.npz")["labels"]
+    # A file counts ids from 0; names leave 0 free.
+    assert (labels == expected + 1).mean() >= 0.9995
+
+
 def test_segearth_starts_from_its_own_threshold(golden: Path, tmp_path: Path) -> None:
     arguments = segment_arguments(golden, tmp_path, "no_background")
     assert main([*arguments, "--method=segearth"]) == 0
@@ -134,6 +146,9 @@ def test_segearth_starts_from_its_own_threshold(golden: Path, tmp_path: Path) ->
         (["--set=pinned=unicorn"], "unicorn"),
         (["--weights=nowhere.pt"], "no weights at nowhere.pt"),
         (["--vocabulary=nowhere"], "no vocabulary 'nowhere'"),
+        (["--vocabulary=car"], "--classes 'car'"),
+        (["--classes=road, car"], "both given"),
+        (["--set=confidence_treshold=0.4"], "Did you mean confidence_threshold?"),
         (["--device=tpu"], "device='tpu' is unknown"),
         (["--config=nowhere.json"], "no configuration file nowhere.json"),
         (["nowhere.png"], "no file or folder nowhere.png"),

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from activesam_ros.commands.demo_drive import parse_size
-from activesam_ros.commands.options.network import weights_from
+from activesam_ros.commands.options.network import add_classes_argument, weights_from
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.live.demo import (
     ANIMATION_NAME,
@@ -32,6 +32,7 @@ from activesam_ros.errors import MissingDependencyError, UsageError
 
 EXIT_FAILED = 1
 DEFAULT_FRAMES = 150
+DEFAULT_VOCABULARY = "cityscapes"
 # A sunny drive, good to look at.
 DEFAULT_SEED = TEST_SEEDS[7]
 # Larger ids can use ports that the system gives to other programs.
@@ -87,9 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weights.add_argument(
         "--untrained", action="store_true", help="random weights, whatever is in weights/"
     )
-    node.add_argument(
-        "--vocabulary", default="cityscapes", metavar="NAME|FILE", help="default: %(default)s"
-    )
+    node.add_argument("--vocabulary", metavar="NAME|FILE", help=f"default: {DEFAULT_VOCABULARY}")
+    add_classes_argument(node)
     node.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
     network = parser.add_argument_group("the ROS network")
     network.add_argument(
@@ -128,11 +128,14 @@ def run(args: argparse.Namespace) -> int:
 
 def options_from(args: argparse.Namespace) -> DemoOptions:
     """The options that the arguments name; raises UsageError where they are out of range."""
+    if args.vocabulary is not None and args.classes is not None:
+        raise UsageError("Give either --vocabulary or --classes, not both.")
     return DemoOptions(
         output=args.output,
         source=_drive(args) if args.bag is None else _own_recording(args),
         weights=None if args.untrained else _trained_weights(args),
-        vocabulary=args.vocabulary,
+        vocabulary=args.vocabulary or DEFAULT_VOCABULARY,
+        classes=args.classes or "",
         device=args.device,
         domain_id=_domain_id(args.domain_id),
         localhost_only=not args.subnet,

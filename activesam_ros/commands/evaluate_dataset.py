@@ -15,7 +15,7 @@ from activesam_ros.commands.evaluate_shared import (
     evaluate,
     options_from,
 )
-from activesam_ros.commands.options.network import add_network_arguments
+from activesam_ros.commands.options.network import add_network_arguments, vocabulary_from
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.datasets.benchmark_images import DatasetSource, find_images, label_ids
 from activesam_ros.evaluation.datasets.benchmark_rules import (
@@ -26,7 +26,6 @@ from activesam_ros.evaluation.datasets.benchmark_rules import (
 )
 from activesam_ros.evaluation.scoring.results import number, percent, text_table
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import Settings
 
@@ -49,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of images, at even distances in the validation set (default: all)",
     )
-    add_network_arguments(parser, vocabulary_required=False)
+    add_network_arguments(parser)
     add_shared_arguments(parser)
 
 
@@ -62,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     found = find_images(benchmark, args.root, args.n_images)
     images = found.images
     print(f"activesam: {found}", file=sys.stderr)
-    vocabulary = benchmark_vocabulary(benchmark, args.vocabulary)
+    vocabulary = checked_vocabulary(benchmark, vocabulary_from(args, benchmark.name))
     task = options.task(
         DatasetSource(benchmark, images),
         vocabulary,
@@ -99,12 +98,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def benchmark_vocabulary(benchmark: Benchmark, name_or_path: str | None) -> Vocabulary:
-    """The given vocabulary, else the one of the benchmark.
+def checked_vocabulary(benchmark: Benchmark, vocabulary: Vocabulary) -> Vocabulary:
+    """``vocabulary``, whose classes must follow the order of the benchmark.
 
-    Its classes must follow the order of the benchmark. Raises UsageError when their numbers differ.
+    Raises UsageError when their numbers differ.
     """
-    vocabulary = load_vocabulary(name_or_path or benchmark.name)
     if len(vocabulary.classes) != benchmark.classes:
         raise UsageError(
             f"The vocabulary {vocabulary.name!r} has {len(vocabulary.classes)} classes and "

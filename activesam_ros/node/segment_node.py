@@ -50,7 +50,7 @@ from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_tran
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.pipeline import compiles
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.prompts.vocabulary_files import chosen_vocabulary
 from activesam_ros.recordings.image_encodings import load_converter
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
@@ -184,7 +184,7 @@ class SegmentNode(LifecycleNode):
         started_s = time.monotonic()
         engine = self.load_engine(options)
         tokenizer = Tokenizer()
-        vocabulary = load_vocabulary(options.vocabulary, tokenizer)
+        vocabulary = chosen_vocabulary(options.vocabulary, options.classes, tokenizer)
         compiled = engine.compile(vocabulary, parameters)
         if options.warm_up:
             if compiles(parameters.settings, torch.device(engine.device)):

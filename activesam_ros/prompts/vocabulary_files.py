@@ -9,7 +9,11 @@ from pathlib import Path
 
 from activesam_ros.errors import VocabularyError, did_you_mean
 from activesam_ros.prompts.entries import ClassEntry, Origin, split_names
-from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_of_entries
+from activesam_ros.prompts.vocabulary import (
+    Vocabulary,
+    vocabulary_from_names,
+    vocabulary_of_entries,
+)
 from activesam_ros.prompts.vocabulary_yaml import read_yaml
 from activesam_ros.resources import config_dir, user_path
 from activesam_ros.sam3.tokenizer import Tokenizer
@@ -36,6 +40,28 @@ def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vo
     else:
         name, entries = None, read_text(text, origin)
     return vocabulary_of_entries(name or path.stem, entries, origin, tokenizer or Tokenizer())
+
+
+def vocabulary_from_classes(classes: str, tokenizer: Tokenizer | None = None) -> Vocabulary:
+    """The vocabulary of the class names in one text, with the ids of vocabulary_from_names.
+
+    Commas separate classes: ``road, car, person``. Where there is a semicolon, semicolons separate
+    classes and commas their aliases: ``road; car, automobile``. A separator may end the text.
+    """
+    separator = ";" if ";" in classes else ","
+    names = classes.split(separator)
+    if len(names) > 1 and not names[-1].strip():
+        names.pop()
+    return vocabulary_from_names(names, tokenizer=tokenizer)
+
+
+def chosen_vocabulary(
+    name_or_path: str, classes: str, tokenizer: Tokenizer | None = None
+) -> Vocabulary:
+    """The vocabulary of the names in ``classes``, or of ``name_or_path`` where there are none."""
+    if classes.strip():
+        return vocabulary_from_classes(classes, tokenizer)
+    return load_vocabulary(name_or_path, tokenizer)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -76,7 +102,8 @@ def _find(name_or_path: str) -> Path:
     hint = did_you_mean(name_or_path, known)
     raise VocabularyError(
         f"There is no vocabulary {name_or_path!r}: no such file, and the presets are "
-        f"{', '.join(known)}.{hint}"
+        f"{', '.join(known)}.{hint} For class names instead of a file, give classes: "
+        f"--classes {name_or_path!r} on the command line, the parameter classes of the node."
     )
 
 

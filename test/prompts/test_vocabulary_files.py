@@ -12,7 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.vocabulary_files import load_vocabulary, preset_names
+from activesam_ros.prompts.vocabulary_files import (
+    chosen_vocabulary,
+    load_vocabulary,
+    preset_names,
+    vocabulary_from_classes,
+)
 from activesam_ros.sam3.tokenizer import Tokenizer
 
 Write = Callable[[str, str | bytes], str]
@@ -257,3 +262,31 @@ def test_the_presets_are_the_eight_benchmarks_and_driving() -> None:
         "voc20",
         "voc21",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("road, car,person", [("road",), ("car",), ("person",)]),
+        ("road", [("road",)]),
+        ("road, car, ", [("road",), ("car",)]),
+        ("road; car, automobile;", [("road",), ("car", "automobile")]),
+        ("car, automobile;", [("car", "automobile")]),
+    ],
+)
+def test_commas_separate_classes_or_their_aliases(
+    text: str, names: list[tuple[str, ...]], tokenizer: Tokenizer
+) -> None:
+    vocabulary = chosen_vocabulary("driving", text, tokenizer)
+    assert [entry.names for entry in vocabulary.classes] == names
+    assert [entry.id for entry in vocabulary.classes] == list(range(1, len(names) + 1))
+
+
+def test_without_classes_the_name_is_chosen(tokenizer: Tokenizer) -> None:
+    assert chosen_vocabulary("voc21", " ", tokenizer).name == "voc21"
+
+
+@pytest.mark.parametrize("text", ["road,,car", ",", ";", "road;;car"])
+def test_an_empty_class_is_refused_by_its_place(text: str, tokenizer: Tokenizer) -> None:
+    with pytest.raises(VocabularyError, match=r"name [12]: there is no class name"):
+        vocabulary_from_classes(text, tokenizer)

@@ -8,7 +8,7 @@ from pathlib import Path
 from activesam_ros.errors import UsageError
 from activesam_ros.pipeline import DTYPES, NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.prompts.vocabulary_files import load_vocabulary, vocabulary_from_classes
 from activesam_ros.resources import default_weights
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import SETTINGS, Settings
@@ -16,10 +16,8 @@ from activesam_ros.settings import SETTINGS, Settings
 METHODS = tuple(method.value for method in Method)
 
 
-def add_network_arguments(
-    parser: argparse.ArgumentParser, *, vocabulary_required: bool = True
-) -> None:
-    """--weights, --config, --device, --dtype, --cache-dir, --vocabulary and --set."""
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """--weights, --config, --device, --dtype, --cache-dir, --vocabulary, --classes and --set."""
     add_weights_arguments(parser)
     add_device_argument(parser)
     parser.add_argument(
@@ -29,7 +27,7 @@ def add_network_arguments(
         help="precision (default: bfloat16 on a GPU, float32 on a CPU)",
     )
     add_cache_argument(parser)
-    add_vocabulary_arguments(parser, required=vocabulary_required)
+    add_vocabulary_arguments(parser)
 
 
 def add_weights_arguments(
@@ -71,18 +69,25 @@ def add_cache_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_vocabulary_arguments(
-    parser: argparse.ArgumentParser, *, positional: bool = False, required: bool = True
-) -> None:
-    """--vocabulary, or the vocabulary as a positional argument, and --set."""
+def add_vocabulary_arguments(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """--vocabulary, or the vocabulary as a positional argument, --classes and --set."""
     description = "a bundled vocabulary, a YAML file, or a text file with one class a line"
     if positional:
-        parser.add_argument("vocabulary", metavar="NAME|FILE", help=description)
+        parser.add_argument("vocabulary", nargs="?", metavar="NAME|FILE", help=description)
     else:
-        parser.add_argument(
-            "--vocabulary", required=required, metavar="NAME|FILE", help=description
-        )
+        parser.add_argument("--vocabulary", metavar="NAME|FILE", help=description)
+    add_classes_argument(parser)
     add_set_argument(parser)
+
+
+def add_classes_argument(parser: argparse._ActionsContainer) -> None:
+    """--classes, in a parser or a group."""
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help='class names instead of a vocabulary: "road, car, person", or with aliases '
+        '"road; car, automobile; person"',
+    )
 
 
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
@@ -135,9 +140,24 @@ def weights_from(args: argparse.Namespace) -> Path:
     return default_weights() if weights is None else weights
 
 
-def vocabulary_from(args: argparse.Namespace) -> Vocabulary:
-    """The vocabulary that --vocabulary names."""
-    return load_vocabulary(args.vocabulary)
+def vocabulary_from(args: argparse.Namespace, default: str | None = None) -> Vocabulary:
+    """The vocabulary that --vocabulary names or --classes lists, else ``default``.
+
+    Raises UsageError if both are given, or neither and there is no default.
+    """
+    if args.vocabulary is not None and args.classes is not None:
+        raise UsageError(
+            f"The vocabulary {args.vocabulary!r} and --classes are both given; give one of them."
+        )
+    if args.classes is not None:
+        return vocabulary_from_classes(args.classes)
+    name = args.vocabulary or default
+    if not name:
+        raise UsageError(
+            "No class is named; give a vocabulary, such as driving, or --classes 'road, car, "
+            "person'."
+        )
+    return load_vocabulary(name)
 
 
 def settings_from(args: argparse.Namespace, method: Method) -> Settings:

@@ -22,7 +22,7 @@ from activesam_ros.demo.live.summary import (
 from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.errors import UsageError
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.prompts.vocabulary_files import chosen_vocabulary
 from activesam_ros.recordings.recorded_frames import Recording, open_recording
 from activesam_ros.recordings.serialization import COMPRESSED_IMAGE
 from activesam_ros.recordings.topic_choice import chosen_topics
@@ -51,7 +51,8 @@ class DemoOptions:
     """What to play and which node plays along.
 
     source: a drive to render, or a recording. weights: None for random numbers. vocabulary: a
-    bundled name or a file. domain_id: the ROS domain; localhost_only: no other computer takes part.
+    bundled name or a file; classes: names in its place. domain_id: the ROS domain; localhost_only:
+    no other computer takes part.
     """
 
     output: Path
@@ -61,6 +62,7 @@ class DemoOptions:
     device: str
     domain_id: int
     localhost_only: bool
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> Summary:
     Raises UsageError for options that cannot be used, DemoError when a process fails or no mask
     arrives.
     """
-    vocabulary = load_vocabulary(options.vocabulary)
+    vocabulary = chosen_vocabulary(options.vocabulary, options.classes)
     output = _output_folder(options.output)
     if options.weights is None:
         progress.say("THERE ARE NO TRAINED WEIGHTS: the network runs with random numbers")
@@ -108,6 +110,7 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> Summary:
         topics=played.topics,
         weights=weights.absolute(),
         vocabulary=options.vocabulary,
+        classes=options.classes,
         device=options.device,
         output=output,
         recording=output / RECORDING_NAME,

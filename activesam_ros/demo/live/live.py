@@ -72,6 +72,7 @@ class LiveOptions:
     domain_id: int
     localhost_only: bool
     max_frames: int = sys.maxsize
+    classes: str = ""
 
 
 @dataclass
@@ -304,6 +305,7 @@ def write_parameters(options: LiveOptions) -> Path:
     values: Mapping[str, object] = {
         "weights": str(options.weights),
         "vocabulary": options.vocabulary,
+        "classes": options.classes,
         "device": options.device,
         "image_transport": "compressed" if options.compressed else "raw",
         "cache_dir": str(options.output / "cache"),

@@ -62,6 +62,12 @@ class NodeOptions:
         "Name of a bundled vocabulary, or path of a YAML or text file.",
         change=Change.UNCONFIGURED,
     )
+    classes: str = setting(
+        "",
+        "Class names in place of vocabulary: 'road, car, person', or with aliases "
+        "'road; car, automobile; person'. Empty takes vocabulary.",
+        change=Change.UNCONFIGURED,
+    )
     method: str = setting(
         Method.ACTIVESAM.value,
         "Method of segmentation: activesam decodes an active set of classes, full decodes all "

@@ -17,7 +17,7 @@ from PIL import Image
 from activesam_ros.cli import main
 from activesam_ros.commands.evaluate_dataset import (
     benchmark_settings,
-    benchmark_vocabulary,
+    checked_vocabulary,
     published_table,
 )
 from activesam_ros.errors import UsageError
@@ -102,7 +102,7 @@ def test_labels_are_read_by_the_rules_of_the_benchmark(
 @pytest.mark.parametrize("name", BENCHMARK_NAMES)
 def test_the_bundled_vocabulary_has_the_classes_of_the_benchmark(name: str) -> None:
     benchmark = benchmark_named(name)
-    vocabulary = benchmark_vocabulary(benchmark, None)
+    vocabulary = checked_vocabulary(benchmark, load_vocabulary(benchmark.name))
     assert vocabulary.name == name
     assert [entry.id for entry in vocabulary.classes] == list(range(benchmark.classes))
     has_background = vocabulary.classes[0].name == "background"
@@ -111,7 +111,7 @@ def test_the_bundled_vocabulary_has_the_classes_of_the_benchmark(name: str) -> N
 
 def test_a_vocabulary_of_another_size_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'voc20' has 20 classes and .* 21"):
-        benchmark_vocabulary(benchmark_named("voc21"), "voc20")
+        checked_vocabulary(benchmark_named("voc21"), load_vocabulary("voc20"))
 
 
 def test_coco_ids_leave_out_what_was_never_annotated() -> None:
