@@ -1,7 +1,8 @@
 """Play a recording to the node activesam and end when all its images are segmented.
 
-Node and playback run on the recording's time. The arguments of segment.launch.py may be given too;
-``--show-args`` lists all of them.
+Node and playback run on the recording's time. The exit status is 1 if the node ends before the
+recording is segmented, or segments fewer images than were played. The arguments of
+segment.launch.py may be given too; ``--show-args`` lists all of them.
 """
 
 import sys
@@ -13,14 +14,17 @@ from launch.actions import (
     ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
+    RegisterEventHandler,
     Shutdown,
 )
+from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.node.playback.replayed_camera import ReplayedCamera, replayed_camera
+from activesam_ros.resources import user_path
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 # Name, default, description. An argument without a default is required.
@@ -41,7 +45,7 @@ def choose_camera(context: LaunchContext) -> None:
     """Choose the recorded camera; raises RuntimeError if there is none, or several."""
     value = context.launch_configurations
     try:
-        camera = replayed_camera(Path(value["bag"]).expanduser(), value["image_topic"])
+        camera = replayed_camera(user_path(value["bag"]), value["image_topic"])
     except ActiveSamError as error:
         raise RuntimeError(str(error)) from error
     value[RECORDED], value[TOPIC], value[TRANSPORT] = astuple(camera)
@@ -52,7 +56,7 @@ def playback_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = context.launch_configurations
     camera = ReplayedCamera(value[RECORDED], value[TOPIC], value[TRANSPORT])
     node = "/".join(["", *filter(None, value["namespace"].split("/")), value["node_name"]])
-    bag = Path(value["bag"]).expanduser()
+    bag = user_path(value["bag"])
     command = [sys.executable, "-m", "activesam_ros.node.playback", str(bag), "--clock"]
     command += ["--rate", value["rate"], "--await-timeout", value["await_timeout"]]
     command += ["--await-subscriber", camera.recorded_topic, "--await-segmented", node]
@@ -67,6 +71,14 @@ def end_of_playback(event: ProcessExited, context: LaunchContext) -> Shutdown | 
     if event.returncode != 0 and not context.is_shutdown:
         raise RuntimeError(f"the playback failed with exit status {event.returncode}, see above")
     return Shutdown(reason="the recording has ended")
+
+
+def end_of_anything(event: ProcessExited, context: LaunchContext) -> None:
+    """Raise RuntimeError if the node ends before the playback."""
+    if event.process_name.startswith("segment_node") and not context.is_shutdown:
+        raise RuntimeError(
+            f"the node ended with exit status {event.returncode} before the recording was segmented"
+        )
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -90,5 +102,6 @@ def generate_launch_description() -> LaunchDescription:
         ],
     )
     chosen, played = (OpaqueFunction(function=make) for make in (choose_camera, playback_action))
+    watch = RegisterEventHandler(OnProcessExit(on_exit=end_of_anything))
     # The node comes first, because the playback waits for it by name, which is its argument.
-    return LaunchDescription([*declared, chosen, node, played])
+    return LaunchDescription([*declared, chosen, watch, node, played])

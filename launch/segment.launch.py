@@ -3,12 +3,15 @@
 The node configures and activates itself, also when it is started again after a crash.
 """
 
+from functools import partial
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
 from launch_ros.actions import Node
 
+from activesam_ros.resources import user_path
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 # Name, default, description. If the default is empty, params_file or the node sets the value.
@@ -27,6 +30,7 @@ ARGUMENTS = (
     ),
     ("namespace", "", "Namespace of the node and its topics."),
     ("node_name", "activesam", "Name of the node, with which its topics and services begin."),
+    ("keep_all", "", "true to segment every image, also if the network is slower than the camera."),
     ("autostart", "true", "Whether the node configures and activates itself, also after a crash."),
     ("use_sim_time", "false", "Whether the node takes the time from /clock, as with recordings."),
     ("log_level", "info", "debug, info, warn, error or fatal."),
@@ -34,10 +38,13 @@ ARGUMENTS = (
     ("respawn_delay", "2.0", "Seconds from its end to the new start."),
     ("rviz", "false", "Whether to open RViz with the image, the overlay and the mask."),
 )
-# Arguments that set the parameter of the same name.
-PARAMETERS = ("image_transport", "vocabulary", "classes", "weights", "method", "device")
+# Arguments that set the parameter of the same name, if they are given.
+TEXTS = ("image_transport", "vocabulary", "classes", "weights", "method", "device")
+TRUTHS = ("keep_all",)
 SWITCHES = ("autostart", "use_sim_time", "respawn", "rviz")
 SWITCH_VALUES = ("true", "false", "True", "False")
+# The node's exit status for arguments and parameters that can never work.
+EXIT_BAD_INPUT = 2
 # On Ctrl-C the node finishes its frame and then ends; on a CPU a frame takes long [s].
 FRAME_IN_WORK_S = "30"
 RVIZ_FILE = "config/rviz/activesam.rviz"
@@ -46,11 +53,19 @@ RVIZ_OUTPUTS = ("overlay", "overlay/compressed", "semantic_mask", "semantic_mask
 
 
 def node_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node; without respawn its end ends the launch."""
+    """The node; raises RuntimeError if the parameter file is missing."""
     value = context.launch_configurations
     switch = {name: value[name].lower() == "true" for name in SWITCHES}
-    parameters: list[object] = [value["params_file"]] if value["params_file"] else []
-    given = {name: value[name] for name in PARAMETERS if value[name]}
+    parameters: list[object] = []
+    if value["params_file"]:
+        params_file = user_path(value["params_file"])
+        if not params_file.is_file():  # launch_ros only warns
+            raise RuntimeError(f"there is no parameter file {value['params_file']}")
+        parameters.append(str(params_file))
+    given: dict[str, object] = {name: value[name] for name in TEXTS if value[name]}
+    for name in TRUTHS:
+        if value[name]:  # the node refuses any other text
+            given[name] = {"true": True, "false": False}.get(value[name].lower(), value[name])
     own = {name: switch[name] for name in ("autostart", "use_sim_time")}
     parameters.append({**given, **own})
     return [
@@ -65,10 +80,26 @@ def node_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             respawn=switch["respawn"],
             respawn_delay=float(value["respawn_delay"]),
             sigterm_timeout=FRAME_IN_WORK_S,
-            on_exit=None if switch["respawn"] else Shutdown(reason="the node has ended"),
+            on_exit=partial(end_of_node, respawns=switch["respawn"]),
             output="both",
         )
     ]
+
+
+def end_of_node(event: ProcessExited, context: LaunchContext, *, respawns: bool) -> Shutdown | None:
+    """End the launch with the node unless it is started again.
+
+    Raises RuntimeError, which makes the exit status of the launch 1, if the node has failed.
+    """
+    if context.is_shutdown:
+        return None
+    if event.returncode == EXIT_BAD_INPUT:
+        raise RuntimeError("the node cannot be started with these parameters, see above")
+    if respawns:
+        return None
+    if event.returncode != 0:
+        raise RuntimeError(f"the node has ended with exit status {event.returncode}, see above")
+    return Shutdown(reason="the node has ended")
 
 
 def rviz_action(context: LaunchContext) -> list[LaunchDescriptionEntity]:

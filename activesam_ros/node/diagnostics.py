@@ -20,7 +20,16 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from activesam_ros import __version__
 from activesam_ros.node.budget import degradation
 from activesam_ros.node.dropped_frames import NO_ROOM
-from activesam_ros.node.node_status import DROPPED, FRAMES_WAITING, PROBLEM, STATE
+from activesam_ros.node.node_status import (
+    DROPPED,
+    FRAMES_WAITING,
+    PROBLEM,
+    PUBLISHERS,
+    RECEIVED,
+    SEGMENTED,
+    STATE,
+    TOPIC,
+)
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.statistics import StatisticsSnapshot
 
@@ -193,12 +202,12 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
     ]
     return (
         (STATE, state.value),
-        ("topic", view.topic),
-        ("publishers", str(view.publishers)),
+        (TOPIC, view.topic),
+        (PUBLISHERS, str(view.publishers)),
         ("rate_in_hz", f"{statistics.rate_in_hz:.2f}"),
         ("rate_out_hz", f"{statistics.rate_out_hz:.2f}"),
-        ("frames_received", str(statistics.received)),
-        ("frames_segmented", str(statistics.segmented)),
+        (RECEIVED, str(statistics.received)),
+        (SEGMENTED, str(statistics.segmented)),
         ("frames_dropped", str(statistics.dropped)),
         *((f"{DROPPED}{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
         *((f"{PROBLEM}{cause}", text) for cause, text in sorted(statistics.problems.items())),

@@ -206,15 +206,22 @@ def test_another_process_reads_one_status_of_a_node_with_two_cameras() -> None:
             ),
         ]
     )
+    (status,) = node_statuses(message)
+    left, right = status.cameras
+    assert status == NodeStatus("/front/activesam", "active", "", 3, (left, right))
+    assert (left.name, left.topic, left.publishers) == ("left", VIEW.topic, VIEW.publishers)
+    for camera, seen in ((left, REJECTING), (right, FLOWING)):
+        assert (camera.received, camera.segmented) == (seen.received, seen.segmented)
+        assert (camera.dropped, camera.problems) == (seen.drops, seen.problems)
     # the 4 images with a wrong step are unusable, the superseded one is not
-    assert node_statuses(message) == [NodeStatus("/front/activesam", "active", "", 3, 4)]
+    assert status.frames_unusable == 4
 
 
 def test_another_process_reads_a_failure_and_takes_degradation_for_none() -> None:
     failure = "Configuring failed: There is no file x."
     health = network_health(replace(NETWORK, state="unconfigured", failure=failure))
     message = DiagnosticArray(status=[status_message(network_status_name("/a"), "", health)])
-    assert node_statuses(message) == [NodeStatus("/a", "unconfigured", failure, 0, 0)]
+    assert node_statuses(message) == [NodeStatus("/a", "unconfigured", failure, 0)]
     message.status[0].level = DiagnosticStatus.WARN
     assert node_statuses(message)[0].failure == ""
 

@@ -26,6 +26,7 @@ from sensor_msgs.msg import Image
 
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.playback.player import main as playback
+from activesam_ros.node.process import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:
     from test.node.conftest import OpenCamera, Peer
@@ -100,7 +101,7 @@ def small_network(golden: Path, small_vocabulary: Path, tmp_path: Path) -> dict[
     """Launch arguments for the golden network, some by a params file."""
     params_file = tmp_path / "params.yaml"
     params_file.write_text(
-        "/**:\n  ros__parameters:\n    hypernym_tokens: 0\n    keep_all: true\n"
+        "/**:\n  ros__parameters:\n    hypernym_tokens: 0\n    keep_all: true\n    warm_up: false\n"
         "    vocabulary: no_such_vocabulary\n"
     )
     return {
@@ -140,9 +141,14 @@ def test_every_argument_has_a_description(repository: Path, file: str) -> None:
 def test_arguments_that_are_parameters_are_known_to_the_node(repository: Path) -> None:
     constants = tables(repository, "segment.launch.py")
     names = [name for name, _, _ in constants["ARGUMENTS"]]
-    for name in (*constants["PARAMETERS"], "autostart"):
-        assert name in NodeParameters().rows
+    rows = NodeParameters().rows
+    for name in (*constants["TEXTS"], *constants["TRUTHS"], "autostart"):
         assert name in names
+        assert (rows[name].kind == "text") == (name in constants["TEXTS"])
+
+
+def test_the_node_s_exit_status_for_bad_parameters_is_known(repository: Path) -> None:
+    assert tables(repository, "segment.launch.py")["EXIT_BAD_INPUT"] == EXIT_BAD_INPUT
 
 
 def test_the_replay_gives_arguments_that_exist(
@@ -192,10 +198,27 @@ def test_a_launched_node_segments_and_comes_back_after_a_crash(
         assert "process has finished cleanly" in launched.log()
 
 
-def test_without_respawning_the_launch_ends_with_the_node(launch: Launch) -> None:
-    with launch("segment.launch.py", method="no_such_method", respawn="false") as launched:
-        launched.process.wait(TIMEOUT_S)
-        assert "segment_node: " in launched.log()
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"method": "no_such_method", "respawn": "false"}, "method='no_such_method' is unknown"),
+        ({"log_level": "loud"}, "loud"),
+        ({"params_file": "max_active: 0"}, "max_active=0 is out of range"),
+        ({"params_file": "streaming: {enabled: true}"}, "Did you mean streaming?"),
+        ({"keep_all": "perhaps"}, "keep_all='perhaps' is not a truth value"),
+    ],
+)
+def test_parameters_that_can_never_work_end_the_launch(
+    launch: Launch, arguments: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    if "params_file" in arguments:
+        params_file = tmp_path / "params.yaml"
+        params_file.write_text(f"/**:\n  ros__parameters:\n    {arguments['params_file']}\n")
+        arguments = {"params_file": str(params_file)}
+    with launch("segment.launch.py", **arguments, respawn_delay=0.1) as launched:
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert reason in launched.log()
+        assert "cannot be started with these parameters" in launched.log()
         assert len(launched.started()) == 1
 
 
@@ -205,6 +228,7 @@ def test_without_respawning_the_launch_ends_with_the_node(launch: Launch) -> Non
         ("segment.launch.py", {"respawn": "perhaps"}, '"perhaps" is not valid'),
         ("replay.launch.py", {}, "missing required argument 'bag'"),
         ("replay.launch.py", {"bag": "/no/such.mcap"}, "There is no recording /no/such.mcap."),
+        ("segment.launch.py", {"params_file": "~/no.yaml"}, "there is no parameter file ~/no.yaml"),
     ],
 )
 def test_a_bad_argument_starts_nothing(
@@ -241,6 +265,8 @@ def test_a_replay_segments_everything_on_the_recordings_time_and_ends_with_it(
     peer.node.create_subscription(Clock, "/clock", clocks.append, 10)
     times: list[Any] = []
     peer.node.create_subscription(DiagnosticArray, "/diagnostics", times.append, 10)
+    strangers: list[Any] = []  # as RViz and `ros2 topic hz` are: nothing is played for them alone
+    peer.node.create_subscription(Image, "/camera/image_raw", strangers.append, 10)
     with launch("replay.launch.py", bag=bag, **small_network, namespace=namespace) as launched:
         peer.wait_for(lambda: launched.process.poll() is not None, "the end of the launch")
         assert launched.process.returncode == 0
@@ -249,14 +275,57 @@ def test_a_replay_segments_everything_on_the_recordings_time_and_ends_with_it(
     stamps = [peer.stamp_of(mask) for mask in masks if mask.header.frame_id == "recorded"]
     # With keep_all those that still waited at the recording's end are there too.
     assert stamps == [START_NS + index * PERIOD_NS for index in range(FRAMES)]
+    assert len(strangers) == FRAMES
     seconds = {message.clock.sec for message in clocks}
     assert seconds <= {START_NS // 10**9 + second for second in range(3)}
     assert START_NS // 10**9 in seconds
     assert {message.header.stamp.sec for message in times} & seconds, "the node took that time"
 
 
-def write_drive(bag: Path, photo: NDArray[np.uint8]) -> None:
-    """A recording of one camera, one second long."""
+def test_a_replay_fails_with_the_node(
+    launch: Launch, small_network: dict[str, object], photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    bag = tmp_path / "drive"
+    write_drive(bag, photo)
+    network = {**small_network, "weights": "/no/such.pt"}
+    with launch("replay.launch.py", bag=bag, **network) as launched:
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert "/activesam cannot segment. Configuring failed" in launched.log()
+
+
+def test_a_replay_fails_when_the_node_is_killed(
+    launch: Launch,
+    small_network: dict[str, object],
+    namespace: str,
+    peer: Peer,
+    masks: list[Any],
+    photo: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    bag = tmp_path / "drive"
+    write_drive(bag, photo)
+    place = {"namespace": namespace, "rate": 0.1}
+    with launch("replay.launch.py", bag=bag, **small_network, **place) as launched:
+        before = len(masks)
+        peer.wait_for(lambda: len(masks) > before, "a mask")
+        os.kill(launched.started()[0], signal.SIGKILL)
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert "exit status -9" in launched.log()
+
+
+def test_a_replay_fails_when_an_image_was_not_segmented(
+    launch: Launch, small_network: dict[str, object], photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    bag = tmp_path / "drive"
+    write_drive(bag, photo, unusable=3)
+    with launch("replay.launch.py", bag=bag, **small_network, keep_all="true") as launched:
+        assert launched.process.wait(TIMEOUT_S) == 1
+        assert f"/activesam segmented {FRAMES - 3} of {FRAMES} images" in launched.log()
+        assert "3 wrong_step" in launched.log()
+
+
+def write_drive(bag: Path, photo: NDArray[np.uint8], unusable: int = 0) -> None:
+    """A recording of one camera, one second long; so many images at its end have a wrong step."""
     types = get_typestore(Stores.ROS2_JAZZY)
     with Writer(bag, version=8) as writer:
         topic = writer.add_connection("/camera/image_raw", IMAGE, typestore=types)
@@ -273,7 +342,7 @@ def write_drive(bag: Path, photo: NDArray[np.uint8]) -> None:
                 width=photo.shape[1],
                 encoding="rgb8",
                 is_bigendian=0,
-                step=photo.shape[1] * 3,
+                step=photo.shape[1] * 3 if index < FRAMES - unusable else 1,
                 data=photo.ravel(),
             )
             writer.write(topic, stamp_ns, types.serialize_cdr(message, IMAGE))

@@ -10,6 +10,7 @@ import argparse
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,9 +21,10 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
 
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.awaited_node import AwaitedNode
 from activesam_ros.node.playback.command import StopFlag, message_class, run_until_stopped
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag
@@ -44,8 +46,9 @@ class PlaybackOptions:
     topics: the topics to play, all if empty. rate: recorded seconds per second. clock_hz: how often
     the recording's time is published on /clock, 0 for never. restamp: whether header stamps become
     the time of publishing. awaited: topics that must have a subscriber before playing begins.
-    await_timeout_s: how long to wait for those. segmenter: full name of a node that must have
-    segmented every image before the playback ends, empty for none.
+    segmenter: full name of a segment_node that must be active before playing begins, and have
+    segmented every image before the playback ends; empty for none. await_timeout_s: how long to
+    wait for subscribers, and for the node to be active.
     """
 
     topics: tuple[str, ...] = ()
@@ -61,7 +64,7 @@ class PlaybackOptions:
         _check_range("rate", self.rate, 0.01, 100.0)
         if self.clock_hz:
             _check_range("clock frequency in Hz", self.clock_hz, 1.0, 1000.0)
-        _check_range("time to await subscribers in s", self.await_timeout_s, 0.0, 86_400.0)
+        _check_range("time to wait in s", self.await_timeout_s, 0.0, 86_400.0)
         strangers = [topic for topic in self.awaited if self.topics and topic not in self.topics]
         if strangers:
             raise UsageError(_not_played(strangers[0]))
@@ -106,7 +109,8 @@ class Playback:
         self._options = options
         self._report = report
         self._outputs: dict[str, _Output] = {}
-        self._published = 0
+        # Messages by topic, as remapped.
+        self._published: Counter[str] = Counter()
         self.warnings: list[str] = list(bag.warnings)
         topics = _chosen(bag, options.topics)
         for topic in topics:
@@ -124,9 +128,26 @@ class Playback:
         """Publish every message; with ``loop``, begin again at the end until ``stop`` is set.
 
         A damaged file is played up to its damage. Raises UsageError if an awaited topic gets no
-        subscriber or an awaited node publishes no diagnostics, RecordingError if the recording
-        ends without a message.
+        subscriber, or if an awaited node does not become active or segments fewer images than it
+        was sent; RecordingError if the recording ends without a message.
         """
+        if not self._options.segmenter:
+            self._play_all(stop)
+            return
+        awaited = AwaitedNode(self._node, self._options.segmenter)
+        topics = {
+            output.publisher.topic_name
+            for output in self._outputs.values()
+            if output.publisher.msg_type in (Image, CompressedImage)
+        }
+        try:
+            if awaited.await_active(topics, self._options.await_timeout_s, stop):
+                self._play_all(stop)
+                awaited.await_segmented(self._published, stop)
+        finally:
+            awaited.close()
+
+    def _play_all(self, stop: StopFlag) -> None:
         if not self._await_subscribers(stop):
             return
         while self._play_once(stop):
@@ -136,8 +157,6 @@ class Playback:
                 break
         self._tell(Report(PlaybackEvent.FINISHED, "", None, time.monotonic_ns()))
         self._await_delivery(stop)
-        if self._options.segmenter:
-            await_segmented(self._node, self._options.segmenter, stop)
 
     def _add(self, node: Node, topic: BagTopic) -> None:
         class_of_messages = message_class(topic.message_type)
@@ -205,7 +224,7 @@ class Playback:
         stamp_ns = read_stamp_ns(data) if output.has_header else None
         self._tell(Report(PlaybackEvent.PLAYED, output.topic, stamp_ns, time.monotonic_ns()))
         output.publisher.publish(data)
-        self._published += 1
+        self._published[output.publisher.topic_name] += 1
 
     def _tell(self, report: Report) -> None:
         if self._report is not None:
@@ -282,14 +301,15 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=30.0,
         metavar="S",
-        help="how long to wait for those subscribers (default: 30 s)",
+        help="how long to wait for subscribers, and for NODE to be active (default: 30 s)",
     )
     parser.add_argument(
         "--await-segmented",
         dest="segmenter",
         default="",
         metavar="NODE",
-        help="end when the segment_node with this full name has segmented all its images",
+        help="begin when the segment_node with this full name is active, and end when it has "
+        "segmented every image; fail if it cannot",
     )
     parser.add_argument(
         "--report", action="store_true", help="print each played message as a line of JSON"

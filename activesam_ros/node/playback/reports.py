@@ -54,7 +54,7 @@ class Report:
             **values
             | {
                 "event": PlaybackEvent(values["event"]),
-                "status": None if status is None else NodeStatus(**status),
+                "status": None if status is None else NodeStatus.from_json(status),
             }
         )
 

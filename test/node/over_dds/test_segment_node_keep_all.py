@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from activesam_ros.image_files import write_png
-from activesam_ros.node.playback.await_segmented import await_segmented
+from activesam_ros.node.playback.awaited_node import AwaitedNode
 from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.ros.qos import KEEP_ALL_DEPTH
 
@@ -55,10 +56,13 @@ def test_every_image_is_segmented_in_order(camera: Camera, peer: Peer) -> None:
 
 
 def test_the_last_image_is_awaited(camera: Camera, peer: Peer) -> None:
-    stamps = [camera.publish(peer.image(SMALL, peer.next_stamp())) for _ in range(40)]
-    assert camera.publisher.wait_for_all_acked(Duration(seconds=60))
     waiter = Node("waiter", context=peer.node.context)
-    await_segmented(waiter, peer.name("activesam"), StopFlag())
+    topic = peer.name("image")
+    with closing(AwaitedNode(waiter, peer.name("activesam"))) as awaited:
+        assert awaited.await_active({topic}, 60.0, StopFlag())
+        stamps = [camera.publish(peer.image(SMALL, peer.next_stamp())) for _ in range(40)]
+        assert camera.publisher.wait_for_all_acked(Duration(seconds=60))
+        awaited.await_segmented({topic: 40}, StopFlag())
     waiter.destroy_node()
     values = peer.values_of(peer.status("image", lambda _, values: True, "anything"))
     assert values["frames_received"] == values["frames_segmented"]

@@ -33,7 +33,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import Stores, get_typestore
 
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.node.node_status import NodeStatus
+from activesam_ros.node.node_status import CameraStatus, NodeStatus
 from activesam_ros.node.playback.command import StopFlag
 from activesam_ros.node.playback.played_bag import PlayedBag, offered_profile
 from activesam_ros.node.playback.player import Playback, PlaybackOptions, main
@@ -317,7 +317,7 @@ def test_the_recorder_tells_what_a_node_says_about_itself(
     told = next(r for r in reports(recorder) if r.event is PlaybackEvent.NODE_STATUS)
     assert told.stamp_ns == 1_000_000_000
     assert told.status == NodeStatus(
-        "/front/activesam", "unconfigured", "Configuring failed: no weights", 2, 0
+        "/front/activesam", "unconfigured", "Configuring failed: no weights", 2
     )
     assert interrupt(recorder) == (0, "")
 
@@ -565,7 +565,8 @@ def test_a_definition_brings_every_type_within() -> None:
 def test_reports_survive_their_line() -> None:
     report = Report(PlaybackEvent.RECORDED, "/a", None, os.getpid())
     assert Report.parse(report.line()) == report
-    status = NodeStatus("/activesam", "unconfigured", "Configuring failed: no weights", 2, 1)
+    camera = CameraStatus("front", "/front", 1, 3, 2, {"wrong_step": 1}, {"wrong_step": "3."})
+    status = NodeStatus("/activesam", "unconfigured", "Configuring failed: no x", 2, (camera,))
     told = Report(PlaybackEvent.NODE_STATUS, "/diagnostics", 5, 6, status)
     assert Report.parse(told.line()) == told
     other: Any = '{"event": "recorded"}'
