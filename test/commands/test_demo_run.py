@@ -160,7 +160,7 @@ def test_a_drive_goes_through_the_node_and_everything_is_there(
     assert len(overlays) == min(frames["out"], 8)
     with Image.open(overlays[0]) as still:
         assert still.width == 2 * 128
-    with Image.open(out / "demo.gif") as animation:
+    with Image.open(out / "demo.webp") as animation:
         assert animation.n_frames == frames["out"]  # type: ignore[attr-defined]
     assert processes_of(out) == []
 

@@ -29,7 +29,8 @@ from activesam_ros.recordings.topic_choice import chosen_topics
 
 RECORDING_NAME = "recorded.mcap"
 SUMMARY_NAME = "summary.json"
-ANIMATION_NAME = "demo.gif"
+ANIMATION_NAME = "demo.webp"
+_FORMER_ANIMATION_NAME = "demo.gif"
 LABEL_TOPIC = CameraTopics.of_camera(0).labels
 _LEGEND_ENTRIES = 24
 _LEGEND_MIN_SHARE = 0.0005
@@ -182,7 +183,7 @@ def _output_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--output {path} cannot be made: {error.strerror}.") from None
-    for name in (RECORDING_NAME, SUMMARY_NAME, ANIMATION_NAME):
+    for name in (RECORDING_NAME, SUMMARY_NAME, ANIMATION_NAME, _FORMER_ANIMATION_NAME):
         (path / name).unlink(missing_ok=True)
     return path
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
 
-from activesam_ros.demo.live.pictures import Shot, Style, picture, spread, write_gif
+from activesam_ros.demo.live.pictures import Shot, Style, picture, spread, write_animation
 
 PALETTE = {0: (128, 64, 128), 1: (70, 130, 180)}
 STYLE = Style(PALETTE, (("road", PALETTE[0]), ("sky", PALETTE[1])), {0: "0.0 s"}, None)
@@ -50,18 +51,35 @@ def test_frames_are_spread_evenly(count: int, wanted: int, expected: set[int]) -
     assert spread(count, wanted) == expected
 
 
-def test_the_animation_lasts_as_long_as_the_drive_and_keeps_exact_colours(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (40, 60, 3)).astype(np.uint8) for _ in range(3)]
-    for entry in pictures:
-        entry[:10] = PALETTE[0]
-    stamps_ns = [0, 200_000_000, 700_000_000]
-    write_gif(tmp_path / "a.gif", pictures, stamps_ns, [PALETTE[0]])
-    with Image.open(tmp_path / "a.gif") as animation:
-        assert animation.n_frames == 3  # type: ignore[attr-defined]
-        durations = []
-        for number in range(3):
-            animation.seek(number)
-            durations.append(animation.info["duration"])
-            assert animation.convert("RGB").getpixel((5, 5)) == PALETTE[0]
+def frames_of(path: Path) -> tuple[list[NDArray[np.uint8]], list[int]]:
+    """The pictures of an animation, and how long each shows [ms]."""
+    pictures, durations = [], []
+    with Image.open(path) as animation:
+        for frame in ImageSequence.Iterator(animation):
+            pictures.append(np.asarray(frame.convert("RGB")))
+            durations.append(frame.info["duration"])
+    return pictures, durations
+
+
+def test_the_animation_lasts_as_long_as_the_drive(tmp_path: Path) -> None:
+    pictures = [np.full((40, 60, 3), level, np.uint8) for level in (0, 100, 200)]
+    write_animation(tmp_path / "a.webp", pictures, [0, 200_000_000, 700_000_000])
+    shown, durations = frames_of(tmp_path / "a.webp")
     assert durations == [200, 500, 1000]
+    for wanted, found in zip(pictures, shown, strict=True):
+        assert np.abs(found.astype(int) - wanted).max() <= 4
+
+
+def test_a_colour_of_one_frame_stays_that_colour(tmp_path: Path) -> None:
+    """With one palette for all frames, a small yellow sign of one frame turned green."""
+    random = np.random.default_rng(0)
+    yellow = np.array([220, 220, 0])
+    pictures = [
+        random.integers((0, 60, 0), (120, 200, 120), (96, 128, 3)).astype(np.uint8)
+        for _ in range(24)
+    ]
+    pictures[7][40:56, 40:56] = yellow
+    write_animation(tmp_path / "a.webp", pictures, [place * 10**8 for place in range(24)])
+    shown, _ = frames_of(tmp_path / "a.webp")
+    assert np.abs(shown[7][42:54, 42:54].astype(int) - yellow).max() <= 24
+    assert np.abs(shown[6][42:54, 42:54].astype(int) - pictures[6][42:54, 42:54]).mean() <= 24
