@@ -27,7 +27,7 @@ from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, Class
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import canonical_name
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.methods import Method, default_settings
@@ -177,11 +177,11 @@ def objects_question() -> Question:
 def wide_vocabulary() -> Vocabulary:
     """The classes of Cityscapes with their ids, then others, 150 in total."""
     base = load_vocabulary(VOCABULARY_NAME)
-    taken = {canonical(name).lower() for name in base.queries} | set(AMBIGUOUS)
-    taken |= {name for synonyms in SYNONYMS.values() for name in synonyms}
+    known = (*base.queries, *AMBIGUOUS, *(name for names in SYNONYMS.values() for name in names))
+    taken = set(map(canonical_name, known))
     others = []
     for entry in (entry for source in WIDE_SOURCES for entry in load_vocabulary(source).classes):
-        names = {canonical(name).lower() for name in entry.names}
+        names = {canonical_name(name) for name in entry.names}
         if not names & taken:
             others.append(entry)
             taken |= names

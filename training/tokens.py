@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.hypernyms import HypernymLookup, load_wordnet, query_hypernyms
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
@@ -28,8 +28,8 @@ def training_prompts(
     rows: dict[str, tuple[int, bool, tuple[str, ...]]] = {}
 
     def add(name: str, class_id: int, bundled: bool, hypernyms: Sequence[str]) -> None:
-        words = tuple(map(canonical, hypernyms[:HYPERNYMS]))
-        for written in dict.fromkeys((canonical(name), name)):
+        words = tuple(map(prompt_of, hypernyms[:HYPERNYMS]))
+        for written in dict.fromkeys((prompt_of(name), name)):
             rows.setdefault(written.lower(), (class_id, bundled, words))
 
     for name, class_id, hypernyms in _names(load_vocabulary(VOCABULARY_NAME)):

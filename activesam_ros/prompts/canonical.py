@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+
+from activesam_ros.sam3.tokenizer import cleaned, words_of
 
 _COMPOUNDS = {
     "trafficlight": "traffic light",
@@ -60,12 +63,28 @@ _AMBIGUOUS = {
     "buffet": "sideboard",
 }
 
-#: A name in lower case without anything but a-z and 0-9 -> the words that the text encoder reads.
+#: A name in lower case without spaces and ASCII punctuation -> what the text encoder reads.
 CANONICAL: Mapping[str, str] = MappingProxyType({**_COMPOUNDS, **_WORD_ORDER, **_AMBIGUOUS})
 
-_NOT_IN_KEY = re.compile("[^a-z0-9]+")
+# Letters and pictographs beyond ASCII stay, so that a name that has them is not in the table.
+_NOT_IN_KEY = re.compile("[^a-z0-9\x80-\U0010ffff]+")
 
 
-def canonical(name: str) -> str:
+def prompt_of(name: str) -> str:
     """The words that the text encoder reads for ``name``: the name itself unless listed above."""
-    return CANONICAL.get(_NOT_IN_KEY.sub("", name.lower()), name)
+    return CANONICAL.get(without_punctuation(cleaned(name)), name)
+
+
+def without_punctuation(name: str) -> str:
+    """A ``name`` in lower case without spaces and ASCII punctuation."""
+    return _NOT_IN_KEY.sub("", name)
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def canonical_name(name: str) -> str:
+    """Equal for names that are one prompt: by the table above, and by what the tokenizer ignores.
+
+    The tokenizer ignores case, spaces, full-width forms and HTML entities. Raises
+    MissingDependencyError without ``regex`` and ``ftfy``.
+    """
+    return " ".join(words_of(prompt_of(name)))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from activesam_ros.prompts.cache import Layout, default_cache_dir, read_tensors, write_tensors
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.context import (
     hypernym_embeddings,
     nearest_queries,
@@ -120,8 +120,8 @@ def prompt_words(
         )
     hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens)
     return PromptWords(
-        prompts=tuple(map(canonical, queries)),
-        hypernyms=tuple(tuple(map(canonical, row)) for row in hypernyms),
+        prompts=tuple(map(prompt_of, queries)),
+        hypernyms=tuple(tuple(map(prompt_of, row)) for row in hypernyms),
         neighbor_count=settings.neighbor_tokens,
         hypernym_count=settings.hypernym_tokens,
     )

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from activesam_ros.errors import VocabularyError
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import canonical_name, prompt_of
 from activesam_ros.prompts.colors import Color
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import MAX_LABEL_ID
@@ -45,11 +45,6 @@ class ClassEntry:
     color: Color | None = None
     pinned: bool = False
     hypernyms: tuple[tuple[str, ...], ...] | None = None
-
-
-def name_key(name: str) -> str:
-    """Equal for names that the text encoder cannot tell apart."""
-    return " ".join(name.split()).lower()
 
 
 def split_names(text: str, line: int, origin: Origin) -> tuple[str, ...]:
@@ -103,7 +98,7 @@ def name_problem(name: str) -> str | None:
 
 def length_problem(name: str, tokenizer: Tokenizer) -> str | None:
     """Why the prompt of ``name`` is too long for the text encoder, or None."""
-    prompt = canonical(name)
+    prompt = prompt_of(name)
     length = tokenizer.length(prompt)
     if length <= tokenizer.context_length:
         return None
@@ -123,15 +118,42 @@ def first_repeat(values: Iterable[Hashable]) -> tuple[int, int] | None:
     return None
 
 
+def first_shared_prompt(queries: Sequence[tuple[int, str]]) -> tuple[int, int] | None:
+    """Indices (later, earlier) of the first two names that contradict each other, or None.
+
+    queries: each name with a number of its class. Names of two classes contradict each other if
+    they are one prompt. Names of one class may be one prompt, but not the same word.
+    """
+    seen: dict[str, int] = {}
+    spelled: set[str] = set()
+    for position, (owner, name) in enumerate(queries):
+        earlier = seen.setdefault(canonical_name(name), position)
+        spelling = _spelling(name)
+        if earlier != position and (queries[earlier][0] != owner or spelling in spelled):
+            return position, earlier
+        spelled.add(spelling)
+    return None
+
+
+def _spelling(name: str) -> str:
+    return " ".join(name.split()).lower()
+
+
 def _check_repeats(entries: Sequence[ClassEntry], origin: Origin) -> None:
-    queries = [(entry, name) for entry in entries for name in entry.names]
-    repeat = first_repeat(name_key(name) for _, name in queries)
+    queries = [(owner, name) for owner, entry in enumerate(entries) for name in entry.names]
+    repeat = first_shared_prompt(queries)
     if repeat:
-        (later, name), (earlier, _) = (queries[position] for position in repeat)
+        (later, name), (earlier, same) = (
+            (entries[owner], name) for owner, name in (queries[position] for position in repeat)
+        )
+        place = origin.place(earlier.line)
+        if _spelling(name) == _spelling(same):
+            raise origin.error(later.line, f"the name {name!r} is already in {place}; keep one")
         raise origin.error(
             later.line,
-            f"the name {name!r} is already in {origin.place(earlier.line)}; names and aliases must "
-            "differ in more than case and spaces",
+            f"the name {name!r} and {same!r} in {place} are one prompt, "
+            f"{canonical_name(name)!r}, so that one of them would get no pixel; "
+            "keep one, or make them aliases of one class",
         )
     with_id = [entry for entry in entries if entry.id is not None]
     repeat = first_repeat(entry.id for entry in with_id)

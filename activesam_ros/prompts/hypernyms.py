@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 
 from activesam_ros.errors import MissingDependencyError
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def load_wordnet() -> HypernymLookup:
         ) from None
 
     def lookup(name: str, count: int) -> tuple[str, ...]:
-        entry = canonical(name).strip().lower().replace(" ", "_").replace("-", "_")
+        entry = prompt_of(name).strip().lower().replace(" ", "_").replace("-", "_")
         synsets = wordnet.synsets(entry, pos=wordnet.NOUN)
         if not synsets:
             return ()

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from activesam_ros.errors import VocabularyError
+from activesam_ros.prompts.canonical import canonical_name, without_punctuation
 from activesam_ros.prompts.colors import Color, automatic_colors
 from activesam_ros.prompts.entries import (
     ClassEntry,
     Origin,
     check_entries,
     first_repeat,
-    name_key,
+    first_shared_prompt,
     split_names,
 )
 from activesam_ros.sam3.tokenizer import Tokenizer
@@ -64,8 +65,8 @@ class VocabularyClass:
 class Vocabulary:
     """Classes in the order of the file. Ids are stable: they do not depend on the active set.
 
-    Raises VocabularyError if there is no class, or if two classes share an id or a name (ignoring
-    case and spaces).
+    Raises VocabularyError if there is no class, if two classes share an id, or if names of two
+    classes are one prompt (see canonical_name).
     """
 
     name: str
@@ -81,11 +82,12 @@ class Vocabulary:
                 f"The classes {earlier.name!r} and {later.name!r} of the vocabulary {self.name!r} "
                 f"have the same id {later.id}; ids must differ."
             )
-        repeat = first_repeat(name_key(query) for query in self.queries)
+        repeat = first_shared_prompt(list(zip(self.query_class, self.queries, strict=True)))
         if repeat:
+            name, same = (self.queries[position] for position in repeat)
             raise VocabularyError(
-                f"The vocabulary {self.name!r} has the name {self.queries[repeat[0]]!r} twice; "
-                "names and aliases must differ."
+                f"The names {same!r} and {name!r} of the vocabulary {self.name!r} are one "
+                "prompt; keep one, or make them aliases of one class."
             )
 
     @cached_property
@@ -105,18 +107,32 @@ class Vocabulary:
     @cached_property
     def _index_of_name(self) -> dict[str, int]:
         return {
-            name_key(query): index
+            canonical_name(query): index
             for query, index in zip(self.queries, self.query_class, strict=True)
         }
 
-    def class_named(self, name: str) -> VocabularyClass:
-        """The class with the name or alias ``name``, ignoring case.
+    @cached_property
+    def _index_of_letters(self) -> dict[str, int]:
+        """As _index_of_name, without punctuation and spaces; letters of two classes are left out.
 
-        Raises VocabularyError naming the closest names.
+        Data sets write lane_marking or trafficlight where others write two words.
         """
-        index = self._index_of_name.get(name_key(name))
+        owners: dict[str, set[int]] = {}
+        for key, index in self._index_of_name.items():
+            owners.setdefault(without_punctuation(key), set()).add(index)
+        owners.pop("", None)
+        return {letters: min(found) for letters, found in owners.items() if len(found) == 1}
+
+    def class_named(self, name: str) -> VocabularyClass:
+        """The class with the name or alias ``name``.
+
+        Names that are one prompt are equal (see canonical_name). Where no name is, spaces and
+        punctuation do not count either. Raises VocabularyError naming the closest names.
+        """
+        key = canonical_name(name)
+        index = self._index_of_name.get(key, self._index_of_letters.get(without_punctuation(key)))
         if index is None:
-            close = difflib.get_close_matches(name_key(name), self._index_of_name)
+            close = difflib.get_close_matches(key, self._index_of_name)
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "check the name."
             raise VocabularyError(f"The vocabulary {self.name!r} has no class {name!r}; {hint}")
         return self.classes[index]
@@ -159,7 +175,7 @@ def vocabulary_from_names(
     numbered: list[ClassEntry] = []
     next_id = 1
     for place, entry_names in enumerate(classes, start=1):
-        is_background = name_key(entry_names[0]) == BACKGROUND
+        is_background = canonical_name(entry_names[0]) == BACKGROUND
         numbered.append(
             ClassEntry(names=entry_names, line=place, id=0 if is_background else next_id)
         )
@@ -183,7 +199,7 @@ def vocabulary_of_entries(
     check_entries(entries, origin, tokenizer)
     automatic = iter(
         automatic_colors(
-            [name_key(entry.names[0]) for entry in entries if entry.color is None],
+            [canonical_name(entry.names[0]) for entry in entries if entry.color is None],
             taken=[entry.color for entry in entries if entry.color is not None],
         )
     )
@@ -244,11 +260,11 @@ def _kept_classes(vocabulary: Vocabulary, previous: Vocabulary) -> dict[int, Voc
     """
     kept: dict[int, VocabularyClass] = {}
     claimed: set[int] = set()
-    display = {name_key(entry.name): entry for entry in previous.classes}
+    display = {canonical_name(entry.name): entry for entry in previous.classes}
     any_name = {key: previous.classes[index] for key, index in previous._index_of_name.items()}
     for names in (display, any_name):
         for index, entry in enumerate(vocabulary.classes):
-            shared = [names[key] for key in map(name_key, entry.names) if key in names]
+            shared = [names[key] for key in map(canonical_name, entry.names) if key in names]
             source = next((old for old in shared if old.id not in claimed), None)
             if index not in kept and source is not None:
                 kept[index] = source
@@ -265,7 +281,7 @@ def _recolored(classes: list[VocabularyClass], kept: set[int]) -> tuple[Vocabula
         if index not in kept and entry.color in kept_colors
     ]
     automatic = automatic_colors(
-        [name_key(classes[index].name) for index in clashing],
+        [canonical_name(classes[index].name) for index in clashing],
         taken=[entry.color for entry in classes],
     )
     colors = dict(zip(clashing, automatic, strict=True))
@@ -281,9 +297,9 @@ def _inherit(entry: VocabularyClass, previous: Vocabulary) -> VocabularyClass:
     if index is None:
         return entry
     old = previous.classes[index]
-    if not set(map(name_key, entry.names)) & set(map(name_key, old.names)):
+    if not set(map(canonical_name, entry.names)) & set(map(canonical_name, old.names)):
         return entry
-    known = dict(zip(map(name_key, old.names), old.hypernyms or (), strict=False))
-    keys = [name_key(name) for name in entry.names]
+    known = dict(zip(map(canonical_name, old.names), old.hypernyms or (), strict=False))
+    keys = [canonical_name(name) for name in entry.names]
     hypernyms = tuple(known[key] for key in keys) if all(key in known for key in keys) else None
     return dataclasses.replace(entry, pinned=old.pinned, hypernyms=hypernyms)

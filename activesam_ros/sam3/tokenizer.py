@@ -6,10 +6,11 @@ file. Ids count 256 bytes, 256 word-final bytes, the merges in order, then start
 
 from __future__ import annotations
 
+import functools
 import gzip
 import html
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,20 +27,45 @@ WORD_PATTERN = (
 )
 
 
+@functools.cache
+def _cleaning() -> tuple[Callable[[str], str], Callable[[str], list[str]]]:
+    """What mends the characters of a text, and what finds its words."""
+    try:
+        import ftfy
+        import regex
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The tokenizer needs the package {error.name!r}: pip install regex ftfy."
+        ) from None
+    return ftfy.fix_text, regex.compile(WORD_PATTERN, regex.IGNORECASE).findall
+
+
+def cleaned(text: str) -> str:
+    """``text`` as the tokenizer reads it: full-width letters, entities, case and spaces made plain.
+
+    Raises MissingDependencyError without ``regex`` and ``ftfy``.
+    """
+    fix_text, _ = _cleaning()
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # else there is no fault
+        text = html.unescape(html.unescape(fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def words_of(text: str) -> list[str]:
+    """The words whose byte pairs are the tokens of ``text``: texts with equal words are one prompt.
+
+    Raises MissingDependencyError without ``regex`` and ``ftfy``.
+    """
+    _, find_words = _cleaning()
+    return find_words(cleaned(text))
+
+
 class Tokenizer:
     """Turns text into token ids. Raises MissingDependencyError without ``regex`` and ``ftfy``."""
 
     def __init__(self, context_length: int = 32) -> None:
-        try:
-            import ftfy
-            import regex
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The tokenizer needs the package {error.name!r}: pip install regex ftfy."
-            ) from None
+        _cleaning()
         self.context_length = context_length
-        self._fix_text = ftfy.fix_text
-        self._words = regex.compile(WORD_PATTERN, regex.IGNORECASE)
         self._byte_symbols = _byte_symbols()
         merges = _read_merges()
         self._rank = {pair: rank for rank, pair in enumerate(merges)}
@@ -71,10 +97,8 @@ class Tokenizer:
         return len(self._tokens(text))
 
     def _tokens(self, text: str) -> list[int]:
-        text = html.unescape(html.unescape(self._fix_text(text)))
-        text = " ".join(text.split()).lower()
         tokens = [self._start]
-        for word in self._words.findall(text):
+        for word in words_of(text):
             if word in self._specials:
                 tokens.append(self._specials[word])
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import canonical_name
 from activesam_ros.prompts.hypernyms import load_wordnet
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
@@ -23,14 +23,14 @@ def vocabulary_of(count: int) -> Vocabulary:
     base = wide_vocabulary()
     if count <= len(base.classes):
         return Vocabulary(f"names{count}", base.classes[:count])
-    taken = {canonical(name).lower() for name in base.queries} | set(AMBIGUOUS)
-    taken |= {name for synonyms in SYNONYMS.values() for name in synonyms}
+    known = (*base.queries, *AMBIGUOUS, *(name for names in SYNONYMS.values() for name in names))
+    taken = set(map(canonical_name, known))
     names = [entry.names[0] for source in MORE_SOURCES for entry in load_vocabulary(source).classes]
     others: list[str] = []
     for name in (*names, *things()):
-        if canonical(name).lower() not in taken and len(base.classes) + len(others) < count:
+        if canonical_name(name) not in taken and len(base.classes) + len(others) < count:
             others.append(name)
-            taken.add(canonical(name).lower())
+            taken.add(canonical_name(name))
     numbered = [
         dataclasses.replace(entry, id=index)
         for index, entry in enumerate(vocabulary_from_names(others).classes, len(base.classes))

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from activesam_ros.errors import VocabularyError
 from activesam_ros.prompts import compile as compile_module
 from activesam_ros.prompts.cache import cache_path
-from activesam_ros.prompts.canonical import canonical
+from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.compile import (
     CompiledPrompts,
     PromptStyle,
@@ -125,7 +125,7 @@ def test_the_table_holds_the_encoders_features_of_the_canonical_words(
 
 def test_neighbor_tokens_follow_the_formula(compiler: Compiler, encoder: TextEncoder) -> None:
     table = compiler().table
-    vectors = [pooled(encoder, canonical(query)) for query in STREET.queries]
+    vectors = [pooled(encoder, prompt_of(query)) for query in STREET.queries]
     for query, own in enumerate(vectors):
         cosine = {
             other: float(torch.cosine_similarity(own, theirs, dim=0))

@@ -53,6 +53,23 @@ def test_a_class_is_found_by_name_and_alias(street: Vocabulary) -> None:
     assert street.class_named(" HEDGE ") is tree
 
 
+@pytest.mark.parametrize(
+    "name", ["trafficlight", "traffic_light", "Traffic Light", "ｔrafficlight"]
+)
+def test_a_class_is_found_however_its_words_are_joined(name: str) -> None:
+    vocabulary = make((1, ("traffic light",), False), (2, ("lane marking",), False))
+    assert vocabulary.class_named(name).id == 1
+    assert make((1, (name,), False)).class_named("traffic light").id == 1
+    assert vocabulary.class_named("lane_marking").id == 2
+
+
+def test_letters_that_two_classes_share_find_neither() -> None:
+    vocabulary = make((1, ("hot dog",), False), (2, ("hotdog",), False))
+    assert [vocabulary.class_named(name).id for name in ("hotdog", "hot dog")] == [2, 1]
+    with pytest.raises(VocabularyError, match="no class 'hot-dog'"):
+        vocabulary.class_named("hot-dog")
+
+
 def test_an_unknown_class_is_refused_with_those_that_come_close(street: Vocabulary) -> None:
     with pytest.raises(VocabularyError, match="no class 'persn'; did you mean 'person'"):
         street.class_named("persn")
@@ -73,8 +90,10 @@ def test_an_empty_vocabulary_is_refused() -> None:
 def test_an_id_or_name_there_twice_is_refused() -> None:
     with pytest.raises(VocabularyError, match=r"'road' and 'sky' .* same id 1"):
         make((1, ("road",), False), (1, ("sky",), False))
-    with pytest.raises(VocabularyError, match="'Sky' twice"):
+    with pytest.raises(VocabularyError, match=r"'sky' and 'Sky' .* one prompt"):
         make((1, ("sky", "road"), False), (2, ("Sky",), False))
+    with pytest.raises(VocabularyError, match=r"'motorbike' and 'motorcycle' .* one prompt"):
+        make((1, ("motorbike",), False), (2, ("motorcycle",), False))
 
 
 @pytest.mark.parametrize(

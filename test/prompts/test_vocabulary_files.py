@@ -74,6 +74,18 @@ def test_the_last_newline_and_a_byte_order_mark_do_not_matter(
         ("road\nsky, road", ":2: the name 'road' is already in line 1"),
         ("bus  stop\nbus stop", ":2: the name 'bus stop' is already in line 1"),
         ("tree, tree", ":1: the name 'tree' is already in line 1"),
+        (
+            "motorbike\nsky\nmotorcycle",
+            ":3: the name 'motorcycle' and 'motorbike' in line 1 are one",
+        ),
+        (
+            "car\n\uff43\uff41\uff52",
+            ":2: the name '\uff43\uff41\uff52' and 'car' in line 1 are one",
+        ),
+        (
+            "traffic-light\ntraffic light",
+            ":2: the name 'traffic light' and 'traffic-light' in line",
+        ),
         ("a\nb\rc", ":2: the name 'b\\rc' has the unprintable character U+000D"),
         ("a\n" + "word " * 40, ":2: the prompt"),
         ("a\n" + "x" * 1001, ":2: the name"),
@@ -112,6 +124,14 @@ def test_the_length_of_a_prompt_is_that_of_its_canonical_words(write: Write) -> 
     with pytest.raises(VocabularyError, match=r"long.txt:2: .* 33 tokens .* more than the 32"):
         load_vocabulary(long)
     assert load_vocabulary(write("fits.txt", "a " * 30)).queries == (("a " * 30).strip(),)
+
+
+def test_aliases_of_one_class_may_be_one_prompt(write: Write, tokenizer: Tokenizer) -> None:
+    vocabulary = load_vocabulary(
+        write("v.txt", "motorcycle, motorbike\nmouse \U0001f42d\nmouse"), tokenizer
+    )
+    assert vocabulary.classes[0].names == ("motorcycle", "motorbike")
+    assert vocabulary.query_class == (0, 0, 1, 2)
 
 
 def test_a_yaml_file_says_everything(write: Write, tokenizer: Tokenizer) -> None:

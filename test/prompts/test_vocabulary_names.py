@@ -51,6 +51,7 @@ def test_the_networks_own_tokenizer_counts_where_none_is_given() -> None:
         (["tree,,hedge"], "name 1: .*empty name next to a comma"),
         (["road", "ROAD"], "name 2: the name 'ROAD' is already in name 1"),
         (["tree, bush", "car, Bush "], "name 2: the name 'Bush' is already in name 1"),
+        (["aeroplane", "sky", "Airplane"], "name 3: .*'aeroplane' in name 1 are one prompt"),
         (["a\x00b"], r"U\+0000"),
         (["x" * 2000], "2,000 characters"),
         ([str(number) for number in range(65_536)], "65,536 classes"),
@@ -81,6 +82,12 @@ def test_names_that_stay_keep_id_color_and_pin(tokenizer: Tokenizer) -> None:
     assert hedge.hypernyms == (("fence",),)
     assert not {dog.id, cat.id} & {7, 2, 1}
     assert dog.id != cat.id
+
+
+def test_another_spelling_of_the_same_prompt_keeps_the_class(tokenizer: Tokenizer) -> None:
+    previous = vocabulary_from_names(["sky", "motorbike"], tokenizer=tokenizer)
+    new = vocabulary_from_names(["motorcycle", "sky"], previous, tokenizer)
+    assert ids(new) == {"motorcycle": 2, "sky": 1}
 
 
 def test_a_display_name_comes_before_an_alias(tokenizer: Tokenizer) -> None:

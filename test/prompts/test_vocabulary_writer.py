@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.prompts.entries import name_key, name_problem
+from activesam_ros.prompts.canonical import canonical_name
+from activesam_ros.prompts.entries import name_problem
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.prompts.vocabulary_writer import vocabulary_to_yaml
@@ -21,7 +22,7 @@ COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 
 @st.composite
 def vocabularies(draw: st.DrawFn) -> Vocabulary:
-    names = draw(st.lists(NAMES, min_size=1, max_size=12, unique_by=name_key))
+    names = draw(st.lists(NAMES, min_size=1, max_size=12, unique_by=canonical_name))
     sizes = draw(st.lists(st.integers(1, 3), min_size=len(names), max_size=len(names)))
     groups: list[tuple[str, ...]] = []
     while names:
