@@ -19,7 +19,12 @@ from activesam_ros.commands.options.network import (
     vocabulary_from,
 )
 from activesam_ros.errors import RecordingError, UsageError
-from activesam_ros.evaluation.datasets.bag_label_ids import LabelMeaning, label_meaning
+from activesam_ros.evaluation.datasets.bag_label_ids import (
+    UNLABELLED,
+    LabelMeaning,
+    label_meaning,
+    uncounted_text,
+)
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.recordings.recorded_frames import open_recording
@@ -81,13 +86,14 @@ def run(args: argparse.Namespace) -> int:
     read = EvaluationInput(recording.files, {"topics": ", ".join(topics)}, images, "frame")
 
     def about(count: SourceCount) -> Content:
-        _report_problems(count, meaning)
+        recording = _about(source, count, meaning)
+        _report_problems(count, recording)
         if count.images == count.unusable_images:
             raise RecordingError(
                 f"None of the {count.images} images on {args.image_topic} can be used; no results "
                 "were written."
             )
-        return {"recording": _about(source, count, meaning)}
+        return {"recording": recording}
 
     evaluate(options, task, read, about)
     return 0
@@ -99,7 +105,11 @@ def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) 
         "image_topic": source.image_topic,
         "label_topic": source.label_topic,
         "label_names_from": meaning.source if meaning else None,
-        "label_names_not_in_vocabulary": list(meaning.unknown) if meaning else [],
+        "label_names_not_in_vocabulary": list(meaning.unknown.values()) if meaning else [],
+        "label_pixels": sum(
+            pixels for id, pixels in count.label_pixels.items() if id not in UNLABELLED
+        ),
+        "uncounted_labels": meaning.uncounted(count.label_pixels) if meaning else {},
         "images": count.images,
         "unusable_images": count.unusable_images,
         "images_without_labels": count.images_without_labels,
@@ -110,13 +120,11 @@ def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) 
     }
 
 
-def _report_problems(count: SourceCount, meaning: LabelMeaning | None) -> None:
+def _report_problems(count: SourceCount, recording: Content) -> None:
     lines: list[str] = [f"{note}." for note in count.notes]
-    if meaning is not None and meaning.unknown:
-        lines.append(
-            f"the labels {', '.join(meaning.unknown)} are not in the vocabulary; their pixels do "
-            "not count."
-        )
+    uncounted = uncounted_text(recording)
+    if uncounted:
+        lines.append(uncounted)
     if count.images_without_labels:
         lines.append(f"{count.images_without_labels} images have no labels of the same stamp.")
     if count.labels_without_image:

@@ -152,6 +152,7 @@ def evaluate(
             outcome.machine,
             {
                 **about(outcome.result.count),
+                "weights": {"path": str(task.network.weights), "fingerprint": job["weights"]},
                 "vocabulary": about_vocabulary(task.vocabulary),
                 "settings": settings,
             },

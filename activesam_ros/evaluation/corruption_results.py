@@ -9,7 +9,9 @@ from typing import Any
 from activesam_ros.evaluation.evaluator import Tallies
 from activesam_ros.evaluation.scoring.results import percent, text_table
 
-AVERAGED = ("miou", "pixel_accuracy")
+AVERAGED = ("miou", "miou_of_labelled_classes", "pixel_accuracy")
+
+LEADING = "miou_of_labelled_classes"
 
 
 def corruption_results(tallies: Tallies, seed: int) -> dict[str, Any]:
@@ -40,23 +42,24 @@ def corruption_results(tallies: Tallies, seed: int) -> dict[str, Any]:
 
 
 def corruption_table(content: Mapping[str, Any]) -> str:
-    """mIoU in per cent: a line per corruption, a column per method; then the mean and its drop.
+    """mIoU of the labelled classes in per cent: a line per corruption, a column per method; then
+    the mean and its drop.
 
     Without ground truth, the agreement with the labels of the clean image takes its place.
     """
     methods = content["methods"]
-    labelled = any(entry["miou"] is not None for entry in methods.values())
-    key = "miou" if labelled else "agreement_with_clean"
-    rows = [("mIoU %" if labelled else "same as clean %", *methods)]
+    labelled = any(entry[LEADING] is not None for entry in methods.values())
+    key = LEADING if labelled else "agreement_with_clean"
+    rows = [("labelled mIoU %" if labelled else "same as clean %", *methods)]
     if labelled:
-        rows.append(("clean", *(percent(entry["miou"]) for entry in methods.values())))
+        rows.append(("clean", *(percent(entry[LEADING]) for entry in methods.values())))
     corruptions = content["corruptions"]
     for name, run in corruptions["runs"].items():
         rows.append((name, *(percent(run["methods"][method][key]) for method in methods)))
     means = [corruptions["mean"][method] for method in methods]
     rows.append(("mean", *(percent(mean[key]) for mean in means)))
     if labelled:
-        rows.append(("mean drop", *(percent(mean["miou_drop"]) for mean in means)))
+        rows.append(("mean drop", *(percent(mean[f"{LEADING}_drop"]) for mean in means)))
     return text_table(rows)
 
 

@@ -101,9 +101,11 @@ def test_labels_are_joined_by_stamp_and_matched_by_name(
     recording = content["recording"]
     assert recording["label_names_from"] == "/ground_truth/vocabulary"
     assert recording["label_names_not_in_vocabulary"] == ["dragon"]
+    assert recording["uncounted_labels"] == {"dragon": 1}
+    assert recording["label_pixels"] == 5
     assert recording["images_without_labels"] == 1
     printed = capsys.readouterr()
-    assert "dragon are not in the vocabulary" in printed.err
+    assert "do not count, in % of the labelled pixels: dragon (20.0 %)." in printed.err
     assert "1 images have no labels of the same stamp" in printed.err
     assert printed.out.startswith("method")
 
@@ -112,8 +114,11 @@ def test_without_a_label_vocabulary_ids_are_the_vocabularys_own(
     command: Command, bags: BagBuilder
 ) -> None:
     path = bags.mcap([bags.image(0, picture(0, 7, 7)), labels(bags, 0, 0, 7, 99)])
-    results = command(path, "--label-topic", LABELS)["methods"]["activesam"]
-    assert results["per_class_iou"] == {"road": 1.0, "tree": None, "sky": 1.0}
+    content = command(path, "--label-topic", LABELS)
+    assert content["methods"]["activesam"]["per_class_iou"] == {
+        "road": 1.0, "tree": None, "sky": 1.0,
+    }  # fmt: skip
+    assert content["recording"]["uncounted_labels"] == {"id 99": 1}
 
 
 def test_a_label_vocabulary_of_which_no_name_is_known_is_refused(

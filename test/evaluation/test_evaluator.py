@@ -232,8 +232,8 @@ def test_the_results_are_json_with_nulls_and_a_table(
     assert set(entry["stage_latency_ms"]) == {"encode", "total"}
     assert content["note"] == 1
     head, row = summary_table(content).splitlines()
-    assert head.split()[:3] == ["method", "frames", "mIoU"]
-    assert row.split()[:4] == ["segearth", "1", "25.0", "50.0"]
+    assert head.split()[:4] == ["method", "frames", "labelled", "mIoU"]
+    assert row.split()[:6] == ["segearth", "1", "50.0", "-", "25.0", "50.0"]
     assert list(folder.iterdir()) == [path]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
@@ -104,6 +106,9 @@ class BagReader:
             if count.first_mismatch is None:
                 count.first_mismatch = mismatch
         count.images_without_labels += label_topic is not None and labels is None
+        if labels is not None:
+            ids, pixels = np.unique(labels, return_counts=True)
+            count.label_pixels.update(dict(zip(ids.tolist(), pixels.tolist(), strict=True)))
         return Sample(image, labels, pair.image.stamp_ns, place, image_topic)
 
 

@@ -52,8 +52,8 @@ class SourceCount:
 
     problems: how often each problem made an image or its labels unusable. first_mismatch: compares
     the sizes of the first image and labels: None without a pair, "" if they are equal, else a
-    description. ended: the source ends within the part; only then are labels_without_image and
-    notes set, for the whole source.
+    description. label_pixels: pixels of each id in the label images. ended: the source ends within
+    the part; only then are labels_without_image and notes set, for the whole source.
     """
 
     images: int = 0
@@ -62,6 +62,7 @@ class SourceCount:
     stamps_replaced: int = 0
     problems: Counter[str] = field(default_factory=Counter)
     first_mismatch: str | None = None
+    label_pixels: Counter[int] = field(default_factory=Counter)
     ended: bool = False
     labels_without_image: int = 0
     notes: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class SourceCount:
         self.images_without_labels += later.images_without_labels
         self.stamps_replaced += later.stamps_replaced
         self.problems += later.problems
+        self.label_pixels += later.label_pixels
         if self.first_mismatch is None:
             self.first_mismatch = later.first_mismatch
             self.check()

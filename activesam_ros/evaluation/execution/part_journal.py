@@ -20,7 +20,7 @@ from activesam_ros.resumable_work import open_journal
 JOURNAL_NAME = "evaluation.partial"
 
 _COMMAND = "evaluation"
-_VERSION = 1  # raise it whenever RESULT_CLASSES changes
+_VERSION = 2  # raise it whenever RESULT_CLASSES or their fields change
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
     start INTEGER PRIMARY KEY,

@@ -26,7 +26,8 @@ SHOWN_ACTIVE_CLASSES = 40
 class ClassBars:
     """The IoU of one class: for each method the text and the width of its bar, in per cent.
 
-    widths: None if the IoU is undefined. share: of all labelled pixels, as text.
+    widths: None for a class without an IoU: one that is labelled nowhere or a label that does not
+    count, and then the texts say so. share: of all labelled pixels, as text; "" if unknown.
     """
 
     name: str
@@ -37,26 +38,41 @@ class ClassBars:
 
 
 def class_bars(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple[ClassBars, ...]:
-    """Bars for the classes that are labelled or predicted, most labelled pixels first."""
+    """Bars for the classes that are labelled or predicted, most labelled pixels first.
+
+    After them come the labels of a recording that are no class of the vocabulary.
+    """
     methods = [entry for entry in content["methods"].values() if entry["per_class_iou"]]
     if not methods:
         return ()
     matrix = methods[0]["confusion_matrix"]
     pixels = np.array(matrix["counts"]).sum(axis=1)[:-1]  # [classes]
+    recording = content.get("recording", {})
+    total = recording.get("label_pixels") or pixels.sum()
     bars = []
     for index in np.argsort(-pixels, kind="stable").tolist():
         name = matrix["classes"][index]
         values = [entry["per_class_iou"][name] for entry in methods]
-        if any(value is not None for value in values):
+        if not pixels[index] and any(value is not None for value in values):
+            texts = tuple(
+                "predicted, labelled nowhere" if value is not None else "" for value in values
+            )
+            none = (None,) * len(values)
+            bars.append(ClassBars(name, css_color(colors[name]), percent(0.0), texts, none))
+        elif pixels[index]:
             bars.append(
                 ClassBars(
                     name=name,
                     color=css_color(colors[name]),
-                    share=percent(pixels[index] / pixels.sum() if pixels.any() else None),
+                    share=percent(pixels[index] / total),
                     iou=tuple(percent(value) for value in values),
-                    widths=tuple(None if v is None else round(v * 100, 2) for v in values),
+                    widths=tuple(round(value * 100, 2) for value in values),
                 )
             )
+    for label, uncounted in recording.get("uncounted_labels", {}).items():
+        texts, none = ("does not count",) * len(methods), (None,) * len(methods)
+        share = percent(uncounted / recording["label_pixels"])
+        bars.append(ClassBars(label, "transparent", share, texts, none))
     return tuple(bars)
 
 

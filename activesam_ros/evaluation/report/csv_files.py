@@ -15,6 +15,11 @@ CLASSES_NAME = "classes.csv"
 FRAMES_NAME = "frames.csv"
 CORRUPTIONS_NAME = "corruptions.csv"
 
+# Groups of a method in results.json that are not figures of the method as a whole.
+_CLASSES_OR_FRAMES = (
+    "per_class_iou", "confusion_matrix", "active_classes_over_time", "lost_classes",
+)  # fmt: skip
+
 _Cell = str | int | float | None
 
 
@@ -50,7 +55,7 @@ def _flattened(entry: Mapping[str, Any], prefix: str = "") -> dict[str, _Cell]:
     flat: dict[str, _Cell] = {}
     for key, value in entry.items():
         if isinstance(value, Mapping):
-            if key not in ("per_class_iou", "confusion_matrix", "active_classes_over_time"):
+            if key not in _CLASSES_OR_FRAMES:
                 flat |= _flattened(value, f"{prefix}{key}.")
         elif value is None or isinstance(value, (str, int, float)):
             flat[prefix + key] = value
@@ -71,21 +76,24 @@ def _classes(methods: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
 
 def _corruptions(content: Mapping[str, Any]) -> Iterable[Sequence[_Cell]]:
     corruptions = content["corruptions"]
-    averaged = ("miou", "pixel_accuracy")
+    averaged, labelled = ("miou", "pixel_accuracy"), "miou_of_labelled_classes"
     yield [
         "method", "corruption", "severity", *averaged, *(f"{key}_drop" for key in averaged),
-        "agreement_with_clean",
+        "agreement_with_clean", labelled, f"{labelled}_drop",
     ]  # fmt: skip
     for method, clean in content["methods"].items():
         runs = {name: run["methods"][method] for name, run in corruptions["runs"].items()}
         for title, entry in (*runs.items(), ("mean", corruptions["mean"][method])):
             name, _, severity = title.partition(":")
-            drops = [
-                None if None in (clean[key], entry[key]) else clean[key] - entry[key]
-                for key in averaged
+            drops = {
+                key: None if None in (clean[key], entry[key]) else clean[key] - entry[key]
+                for key in (*averaged, labelled)
+            }
+            yield [
+                *(method, name, severity, *(entry[key] for key in averaged)),
+                *(*(drops[key] for key in averaged), entry["agreement_with_clean"]),
+                *(entry[labelled], drops[labelled]),
             ]
-            values = (entry[key] for key in averaged)
-            yield [method, name, severity, *values, *drops, entry["agreement_with_clean"]]
 
 
 def _frames(

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from activesam_ros.evaluation.datasets.bag_label_ids import uncounted_text
 from activesam_ros.evaluation.report.bar_charts import (
     activity_strips,
     class_bars,
@@ -17,11 +18,11 @@ from activesam_ros.evaluation.report.bar_charts import (
 )
 from activesam_ros.evaluation.report.csv_files import csv_files
 from activesam_ros.evaluation.report.gallery import ShownFrame, shown_frame
+from activesam_ros.evaluation.report.headline import METRIC_TEXTS, headline, lost_text, spread_text
 from activesam_ros.evaluation.report.kept_pictures import KeptPictures, ranking_method
 from activesam_ros.evaluation.report.line_charts import line_chart
 from activesam_ros.evaluation.report.tables import (
     corruption_figures,
-    headline,
     matrices,
     stage_rows,
 )
@@ -87,6 +88,9 @@ def page(evaluated: Evaluated) -> str:
         sections=_sections(content, bool(gallery)),
         tiles=_tiles(content, len(vocabulary.classes)),
         headline=headline(content),
+        spread_text=spread_text(content),
+        lost_text=lost_text(content),
+        weights=_weights(content),
         stages=stage_rows(content),
         class_bars=class_bars(content, colors),
         few_classes=FEW_CLASSES,
@@ -110,11 +114,12 @@ def page(evaluated: Evaluated) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A figure in large letters."""
+    """A figure in large letters. about: what it is, in a longer sentence."""
 
     value: str
     unit: str
     text: str
+    about: str = ""
 
 
 def _title(content: Mapping[str, Any]) -> str:
@@ -129,14 +134,22 @@ def _tiles(content: Mapping[str, Any], classes: int) -> list[Tile]:
     name, entry = next(iter(content["methods"].items()))
     full = content["methods"].get(Method.FULL.value) if name != Method.FULL.value else None
     tiles: list[Tile] = []
-    if entry["miou_of_labelled_classes"] is not None:
-        tiles.append(Tile(percent(entry["miou"]), "%", f"mean IoU of {name}"))
+    labelled, lost = entry["miou_of_labelled_classes"], entry["lost_classes"]
+    if labelled is not None:
+        text = f"mean IoU of {name} over labelled classes"
+        if full and full["miou_of_labelled_classes"] is not None:
+            text += f", {percent(full['miou_of_labelled_classes'])} with full"
+        tiles.append(Tile(percent(labelled), "%", text, METRIC_TEXTS["miou_of_labelled_classes"]))
+    if lost is not None:
+        text = f"{'class' if len(lost) == 1 else 'classes'} lost by pruning"
+        tiles.append(Tile(str(len(lost)), "", text, METRIC_TEXTS["classes_lost_by_pruning"]))
     if entry["agreement_with_full"] is not None and name != Method.FULL.value:
         tiles.append(
             Tile(
                 percent(entry["agreement_with_full"]),
                 "%",
                 f"of pixels equal to unpruned labels, over {entry['agreement_frames']} frames",
+                METRIC_TEXTS["agreement_with_full"],
             )
         )
     if entry["frames_per_second"]:
@@ -144,11 +157,18 @@ def _tiles(content: Mapping[str, Any], classes: int) -> list[Tile]:
         if full and full["frames_per_second"]:
             ratio = entry["frames_per_second"] / full["frames_per_second"]
             text += f", {ratio:.1f} × full"
-        tiles.append(Tile(number(entry["frames_per_second"], 2), "", text))
-    tiles.append(
-        Tile(number(entry["active_classes_mean"], 1), "", f"of {classes} classes decoded per frame")
-    )
+        about = METRIC_TEXTS["frames_per_second"]
+        tiles.append(Tile(number(entry["frames_per_second"], 2), "", text, about))
+    text = f"of {classes} classes decoded per frame"
+    about = METRIC_TEXTS["active_classes_mean"]
+    tiles.append(Tile(number(entry["active_classes_mean"], 1), "", text, about))
     return tiles
+
+
+def _weights(content: Mapping[str, Any]) -> str:
+    """The name of the weights file and the beginning of its fingerprint."""
+    weights = content.get("weights")
+    return f"{Path(weights['path']).name} ({weights['fingerprint'][:12]})" if weights else "unknown"
 
 
 def _sections(content: Mapping[str, Any], has_gallery: bool) -> list[tuple[str, str]]:
@@ -212,7 +232,5 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"{recording['images_without_labels']} images have no labels of the same stamp."
         )
-    if recording.get("label_names_not_in_vocabulary"):
-        names = ", ".join(recording["label_names_not_in_vocabulary"])
-        notes.append(f"Labels outside the vocabulary, which do not count: {names}.")
-    return notes
+    uncounted = uncounted_text(recording)
+    return [*notes, uncounted] if uncounted else notes

@@ -17,10 +17,17 @@ HIGHER_IS_BETTER = (
     "frames_per_second", "agreement_with_full", "presence_recall", "presence_recall_of_full",
     "frames", "labelled_frames",
 )  # fmt: skip
-LOWER_IS_BETTER = ("temporal_flicker", "active_classes_mean", "peak_memory_mib")
+LOWER_IS_BETTER = (
+    "classes_lost_by_pruning", "temporal_flicker", "active_classes_mean", "peak_memory_mib",
+)  # fmt: skip
+CONDITIONS = (
+    "recording", "dataset", "weights", "vocabulary", "settings", "machine", "corruptions",
+)  # fmt: skip
 CLASS_PREFIX = "per_class_iou."
 CORRUPTION_PREFIX = "corruptions."
-CORRUPTION_KEYS = ("miou", "pixel_accuracy", "agreement_with_clean")
+CORRUPTION_KEYS = (
+    "miou", "miou_of_labelled_classes", "pixel_accuracy", "agreement_with_clean",
+)  # fmt: skip
 LATENCY_PREFIXES = ("latency_ms.", "stage_latency_ms.")
 
 Results = Mapping[str, Any]
@@ -187,7 +194,7 @@ def unlike(first: Results, second: Results) -> list[str]:
         dict(run) | {"corruptions": {"seed": (run.get("corruptions") or {}).get("seed")}}
         for run in (first, second)
     ]
-    for key in ("recording", "dataset", "vocabulary", "settings", "machine", "corruptions"):
+    for key in CONDITIONS:
         a, b = (_leaves(part.get(key), key) for part in parts)
         differing += [name for name in dict.fromkeys((*a, *b)) if a.get(name) != b.get(name)]
     return differing
@@ -212,7 +219,7 @@ def _corruption_metrics(run: Results, method: str) -> dict[str, float | None]:
     entries = {name: entry["methods"][method] for name, entry in corruptions["runs"].items()}
     entries["mean"] = corruptions["mean"][method]
     return {
-        f"{CORRUPTION_PREFIX}{name}.{key}": _number(entry[key])
+        f"{CORRUPTION_PREFIX}{name}.{key}": _number(entry.get(key))
         for name, entry in entries.items()
         for key in CORRUPTION_KEYS
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +15,9 @@ class FrameFigures:
 
     place: index of the image in its source. name: its name in the source. stamp_ns: None when
     frames do not follow each other in time. active: ascending indices of the decoded classes.
-    miou: over the classes labelled in the frame. flicker: None for the first frame.
+    miou: over the classes labelled in the frame. flicker: None for the first frame. pixels: int64
+    [4, C], for each class that is labelled or predicted its index and its labelled, predicted and
+    correct pixels; None without ground truth.
     """
 
     place: int
@@ -25,6 +30,7 @@ class FrameFigures:
     pixel_accuracy: float | None
     agreement_with_full: float | None
     flicker: float | None
+    pixels: NDArray[np.int64] | None = field(default=None, compare=False)
 
     @property
     def score(self) -> float | None:

@@ -14,12 +14,17 @@ import torch
 
 from activesam_ros import __version__
 from activesam_ros.errors import OutputError
+from activesam_ros.evaluation.scoring.spread import spread
 from activesam_ros.evaluation.scoring.tally import MethodTally
 from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.methods import Method
+from activesam_ros.segmentation.methods import METHODS, Method
 
 RESULTS_NAME = "results.json"
+# A class is lost if the unpruned method has at least FOUND_IOU and the method less than LOST_SHARE
+# of that.
+FOUND_IOU = 0.05
+LOST_SHARE = 0.1
 
 
 def document(
@@ -32,11 +37,38 @@ def document(
     machine: of :func:`machine`, in the process of the network. about: further entries: what was
     evaluated, with which settings.
     """
+    methods = {method.value: tally.results() for method, tally in tallies.items()}
+    for method in tallies:
+        lost = _lost_classes(method, methods)
+        methods[method.value] |= {
+            "classes_lost_by_pruning": None if lost is None else len(lost),
+            "lost_classes": lost,
+        }
+    figures = {method.value: tally.figures for method, tally in tallies.items()}
     return {
-        "methods": {method.value: tally.results() for method, tally in tallies.items()},
+        "methods": methods,
+        "spread": spread(figures, methods) if methods else None,
         **about,
         "machine": dict(machine),
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _lost_classes(
+    method: Method, methods: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float]] | None:
+    """Labelled classes that the unpruned method finds and this one does not, with both IoUs.
+
+    None for a method that does not prune, without ground truth, or if the unpruned one did not run.
+    """
+    full = methods.get(Method.FULL.value)
+    if not METHODS[method].previews or full is None or not full["per_class_iou"]:
+        return None
+    own = methods[method.value]["per_class_iou"]
+    return {
+        name: {"iou": own[name], "iou_of_full": found}
+        for name, found in full["per_class_iou"].items()
+        if found is not None and found >= FOUND_IOU and own[name] < LOST_SHARE * found
     }
 
 
@@ -81,15 +113,20 @@ def check_output(folder: Path, option: str = "--output", overwrite: bool = False
 
 
 def summary_table(content: Mapping[str, Any]) -> str:
-    """One line per method: accuracy in per cent, speed, active classes, memory."""
+    """One line per method: accuracy in per cent, speed, active classes, memory.
+
+    The first mIoU is that of the labelled classes; lost: classes lost by pruning.
+    """
     head = (
-        "method", "frames", "mIoU %", "pixel %", "frames/s", "p50 ms", "p95 ms", "active",
-        "agree %", "MiB",
+        "method", "frames", "labelled mIoU %", "lost", "mIoU %", "pixel %", "frames/s", "p50 ms",
+        "p95 ms", "active", "agree %", "MiB",
     )  # fmt: skip
     rows = [
         (
             method,
             str(entry["frames"]),
+            percent(entry["miou_of_labelled_classes"]),
+            number(entry["classes_lost_by_pruning"], 0),
             percent(entry["miou"]),
             percent(entry["pixel_accuracy"]),
             number(entry["frames_per_second"], 2),

@@ -99,6 +99,7 @@ class MethodTally:
                 pixel_accuracy=None if confusion is None else _known(confusion.pixel_accuracy()),
                 agreement_with_full=_known(agreed.value),
                 flicker=_known(flicker.value),
+                pixels=None if confusion is None else confusion.occurring(),
             )
         )
         if measured.peak_memory_mib is not None:

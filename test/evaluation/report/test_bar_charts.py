@@ -67,9 +67,15 @@ def test_the_tallest_bin_fills_the_box_and_the_others_are_in_proportion() -> Non
 def test_the_width_of_a_class_bar_is_its_iou() -> None:
     matrix = {"classes": ["road", "sky", "never"], "counts": [[1, 1, 0, 0]] + [[0, 0, 0, 0]] * 3}
     iou = {"road": 0.5, "sky": 0.0, "never": None}
-    content = {"methods": {"full": {"confusion_matrix": matrix, "per_class_iou": iou}}}
+    content = {
+        "methods": {"full": {"confusion_matrix": matrix, "per_class_iou": iou}},
+        "recording": {"label_pixels": 8, "uncounted_labels": {"dragon": 6}},
+    }
     colors = {"road": (255, 0, 16), "sky": (0, 0, 0), "never": (1, 1, 1)}
-    road, sky = class_bars(content, colors)
-    assert (road.name, road.color, road.share) == ("road", "#ff0010", "100.0")
+    road, sky, dragon = class_bars(content, colors)
+    assert (road.name, road.color, road.share) == ("road", "#ff0010", "25.0")
     assert (road.iou, road.widths) == (("50.0",), (50.0,))
-    assert (sky.iou, sky.widths) == (("0.0",), (0.0,))
+    # Neither has an IoU of 0: one is labelled nowhere, the other is no class of the vocabulary.
+    assert (sky.name, sky.iou, sky.widths) == ("sky", ("predicted, labelled nowhere",), (None,))
+    assert dragon.share == "75.0"
+    assert (dragon.name, dragon.iou, dragon.widths) == ("dragon", ("does not count",), (None,))

@@ -17,13 +17,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.evaluation.corruption_results import corruption_results
+from activesam_ros.evaluation.corruption_results import LEADING, corruption_results
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Tallies
-from activesam_ros.evaluation.report.tables import corruption_figures, headline
+from activesam_ros.evaluation.report.headline import HeadlineRow, headline, lost_text, spread_text
+from activesam_ros.evaluation.report.tables import corruption_figures
 from activesam_ros.evaluation.report.write_report import Evaluated, page, write_report
-from activesam_ros.evaluation.scoring.results import document, machine, percent
+from activesam_ros.evaluation.scoring.metrics import IdMap
+from activesam_ros.evaluation.scoring.results import document, machine, percent, summary_table
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.methods import Method
@@ -32,7 +34,7 @@ from activesam_ros.segmentation.result import Segmentation
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-FRAMES = 12
+FRAMES = 24
 EVIL = "<script>alert('x')</script> & \"tree\""
 CPU = torch.device("cpu")
 VOCABULARY = Vocabulary(
@@ -66,6 +68,16 @@ class Shifted:
         return Segmentation(labels, (None,) * 4, self._active, (), stages)
 
 
+class Always:
+    """Gives the same labels for every image."""
+
+    def __init__(self, labels: NDArray[np.uint8]) -> None:
+        self._labels = labels
+
+    def segment(self, image: NDArray[np.uint8], /) -> Segmentation:
+        return Segmentation(self._labels, (None,) * 4, (0, 1), (), {"total": 1.0})
+
+
 def samples(labelled: bool) -> Iterator[Sample]:
     """Stripes of three classes that move; places 0 to FRAMES - 1, a quarter second apart."""
     for place in range(FRAMES):
@@ -95,8 +107,11 @@ def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
             "notes": ["a file is missing"],
             "problems": {"/camera: 5 bytes": 2},
             "images_without_labels": 0,
-            "label_names_not_in_vocabulary": [],
+            "label_names_not_in_vocabulary": ["dragon"],
+            "uncounted_labels": {"dragon": 600},
+            "label_pixels": FRAMES * 60 * 40 + 600,
         },
+        "weights": {"path": "/w/model.safetensors", "fingerprint": "0123456789abcdef"},
         "settings": {method.value: {"max_active": 40} for method in segmenters},
         "published": {"activesam": {"miou": 0.697, "frames_per_second": 4.04}},
     }
@@ -137,13 +152,75 @@ def test_the_files_of_a_report(folder: Path, labelled: Evaluated) -> None:
     assert (folder / "index.html").stat().st_size < 300_000
 
 
-def test_none_is_best_where_all_show_the_same(labelled: Evaluated) -> None:
-    content = copy.deepcopy(labelled.content)
-    first, second = content["methods"].values()
-    for speed, best in ((0.5701, (False, False)), (0.5801, (False, True))):
-        first["frames_per_second"], second["frames_per_second"] = 0.5699, speed
-        (row,) = (row for row in headline(content) if row.title == "Frames per second")
-        assert row.best == best
+def rows_of(content: dict[str, Any]) -> dict[str, HeadlineRow]:
+    return {row.title: row for row in headline(content)}
+
+
+def test_the_best_are_marked_only_beyond_the_frames_spread(labelled: Evaluated) -> None:
+    content = copy.deepcopy(dict(labelled.content))
+    metric = content["spread"]["differences"]["frames_per_second"]
+    metric["best"], values = "full", {"difference": -0.5, "low": -0.9, "high": 0.1}
+    metric["others"] = {"activesam": values}
+    row = rows_of(content)["Frames per second"]
+    assert (row.best, row.differences) == ((False, False), ("-0.50 (-0.90 to +0.10)", ""))
+    values["high"] = -0.1
+    assert rows_of(content)["Frames per second"].best == (False, True)
+    # Of three, those that cannot be told from the best are marked with it.
+    content["methods"]["sam3"] = content["methods"]["full"]
+    metric["others"]["sam3"] = {"difference": -0.1, "low": -0.3, "high": 0.2}
+    assert rows_of(content)["Frames per second"].best == (False, True, True)
+    content["spread"] = None
+    row = rows_of(content)["Frames per second"]
+    assert (row.best, row.differences) == ((False,) * 3, ("",) * 3)
+    assert "too few frames" in spread_text(content)
+
+
+def test_predicting_less_is_not_rewarded() -> None:
+    """The pruned method predicts two classes that are there; full also one that is not there."""
+    truth = np.repeat(np.array([[0, 0, 1, 1, 7, 7]], np.uint8), 6, axis=0)
+    truth[0] = 255  # not labelled
+    predicted = {Method.ACTIVESAM: truth.copy(), Method.FULL: truth.copy()}
+    predicted[Method.ACTIVESAM][:, 4:] = 0  # sky is lost
+    predicted[Method.FULL][1, 0] = 9  # never labelled
+    for labels in predicted.values():
+        labels[0] = 0
+    evaluator = Evaluator(
+        {method: Always(labels) for method, labels in predicted.items()},
+        VOCABULARY,
+        IdMap.of({0: 0, 1: 1, 7: 2, 9: 3}, 4, (255,)),
+        CPU,
+    )
+    image = np.zeros((6, 6, 3), np.uint8)
+    frames = [Sample(image, truth, None, place, str(place)) for place in range(12)]
+    content = document(
+        evaluator.run(frames, lambda: None).clean, machine(CPU, torch.float32), {"settings": {}}
+    )
+    rows = rows_of(content)
+    assert next(iter(rows)) == "Mean IoU of labelled classes"
+    assert rows["Mean IoU of labelled classes"].cells == ("50.0", "96.7")
+    assert rows["Mean IoU of labelled classes"].best == (False, True)
+    assert rows["Mean IoU of labelled classes"].differences == ("-46.7 (-46.7 to -46.7)", "")
+    assert rows["Mean IoU, all classes"].cells == ("50.0", "72.5")
+    assert rows["Mean IoU, all classes"].best == (False, False)
+    assert rows["Classes lost by pruning"].cells == ("1", "-")
+    pruned = content["methods"]["activesam"]
+    assert pruned["lost_classes"] == {"sky": {"iou": 0.0, "iou_of_full": 1.0}}
+    assert lost_text(content) == [
+        "Lost by activesam, with the IoU of full and its own in %: sky (100.0 to 0.0)."
+    ]
+    assert content["methods"]["full"]["classes_lost_by_pruning"] is None
+    assert [line.split()[2:5] for line in summary_table(content).splitlines()[1:]] == [
+        ["50.0", "1", "50.0"],
+        ["96.7", "-", "72.5"],
+    ]
+
+
+def test_every_figure_is_defined_and_the_weights_are_named(labelled: Evaluated) -> None:
+    rows = headline(labelled.content)
+    assert all(row.definition.endswith(".") for row in rows)
+    text = page(labelled)
+    assert "weights model.safetensors (0123456789ab)" in text
+    assert text.count("<dt>") == len([row for row in rows if not row.published])
 
 
 def test_the_csv_files_hold_what_results_json_holds(folder: Path, labelled: Evaluated) -> None:
@@ -179,6 +256,9 @@ def test_corruptions_have_a_csv_file_and_means(folder: Path, labelled: Evaluated
     clean = labelled.content["methods"]["activesam"]
     assert float(rows[1]["miou"]) == run["activesam"]["miou"]
     assert float(rows[1]["miou_drop"]) == clean["miou"] - run["activesam"]["miou"] > 0
+    drops = [float(row[f"{LEADING}_drop"]) for row in rows[:3]]
+    assert drops[1] == clean[LEADING] - run["activesam"][LEADING] > 0
+    assert drops[2] == mean["activesam"][f"{LEADING}_drop"]
     assert float(rows[1]["agreement_with_clean"]) == run["activesam"]["agreement_with_clean"] < 1
     assert float(rows[5]["pixel_accuracy_drop"]) == mean["full"]["pixel_accuracy_drop"]
 
@@ -263,19 +343,31 @@ def test_every_section_is_there_with_the_true_figures(visit: Visit, labelled: Ev
         row.locator("th").inner_text(): row.locator("td").all_inner_texts()
         for row in visit.page.locator("#headline tbody tr").all()
     }
-    assert rows["Mean IoU %"] == [percent(activesam["miou"]), percent(full["miou"])]
+    leading = [entry["miou_of_labelled_classes"] for entry in (activesam, full)]
+    shown = [text.split("\n")[0] for text in rows["Mean IoU of labelled classes %"]]
+    assert shown == [percent(value) for value in leading]
+    difference = labelled.content["spread"]["differences"]["miou_of_labelled_classes"]
+    low = difference["others"]["activesam"]["low"] * 100
+    assert f"({low:+.1f} to " in rows["Mean IoU of labelled classes %"][0]
+    assert rows["Mean IoU, all classes %"] == [percent(activesam["miou"]), percent(full["miou"])]
     assert rows["published %"] == ["69.7", "-"]
     assert rows["Agreement with full %"][1] == "100.0"
     assert rows["Active classes"] == ["2.0", "4.0"]
-    assert visit.page.locator("#headline strong").first.inner_text() == percent(full["miou"])
+    assert visit.page.locator("#headline strong").first.inner_text() == percent(leading[1])
+    meanings = visit.page.locator("#headline .definitions")
+    assert not meanings.locator("dd").first.is_visible()
+    meanings.locator("summary").click()
+    assert "labelled somewhere" in meanings.locator("dd").first.inner_text()
     cells = visit.page.locator("#corruptions tbody tr").nth(2).locator("td").all_inner_texts()
     methods = labelled.content["corruptions"]["runs"]["contrast:2"]["methods"]
     assert cells == [
-        f"{percent(methods[name]['miou'])} {(methods[name]['miou'] - clean['miou']) * 100:+.1f}"
+        f"{percent(methods[name][LEADING])} {(methods[name][LEADING] - clean[LEADING]) * 100:+.1f}"
         for name, clean in labelled.content["methods"].items()
     ]
     bars = visit.page.locator("#classes tbody tr")
-    assert bars.count() == 3  # the class that is never seen has no IoU
+    assert bars.count() == 4  # the class that is never seen has no IoU
+    assert bars.last.inner_text().split("\t")[0] == "dragon"
+    assert bars.last.locator(".none").all_inner_texts() == ["does not count"] * 2
     sky = bars.filter(has_text="sky")
     assert sky.locator(".value").all_inner_texts() == [
         percent(entry["per_class_iou"]["sky"]) for entry in (activesam, full)
