@@ -26,7 +26,6 @@ from activesam_ros.sam3.acceleration.recorded import (
     cuda_recorder,
     leaves,
     mapped,
-    signature,
 )
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
@@ -194,7 +193,7 @@ class AcceleratedModel:
                 lambda: recordings.replay(recording, inputs),
                 run_compiled,
                 compare,
-                (name, signature(inputs)),
+                recording.key,
             )
         if self._recording.works:
             return run_plain()  # Another thread records; to compile would wait for it.

@@ -69,9 +69,10 @@ def signature(value: object) -> Hashable:
 
 
 @dataclass(frozen=True)
-class Recording(Generic[Output]):
-    """A computation with the memory that it reads and writes."""
+class RecordedStage(Generic[Output]):
+    """A computation with the memory that it reads and writes; ``key`` tells it from others."""
 
+    key: Hashable
     inputs: tuple[Tensor, ...]
     outputs: Output
     replay: Callable[[], None]
@@ -86,7 +87,7 @@ class Recordings:
 
     def __init__(self, record: Recorder) -> None:
         self._record = record
-        self._made: dict[Hashable, Recording[Any]] = {}
+        self._made: dict[Hashable, RecordedStage[Any]] = {}
         self._lock = threading.Lock()
         self._making = threading.Lock()
 
@@ -99,7 +100,7 @@ class Recordings:
 
     def find_or_make(
         self, name: str, run: Callable[[Any], Output], arguments: object
-    ) -> Recording[Output] | None:
+    ) -> RecordedStage[Output] | None:
         """The recording of run(arguments); None if it is missing and another thread makes one.
 
         ``run`` must not read tensors on the host; ``name`` identifies it.
@@ -113,7 +114,7 @@ class Recordings:
             if found is None:
                 held = mapped(arguments, torch.clone)
                 outputs, replay = self._record(lambda: run(held))
-                found = Recording(tuple(leaves(held)), outputs, replay)
+                found = RecordedStage(key, tuple(leaves(held)), outputs, replay)
                 with self._lock:
                     self._made[key] = found
                     while len(self._made) > MOST_RECORDINGS:
@@ -122,7 +123,7 @@ class Recordings:
         finally:
             self._making.release()
 
-    def replay(self, recording: Recording[Output], arguments: object) -> Output:
+    def replay(self, recording: RecordedStage[Output], arguments: object) -> Output:
         """The outputs for other arguments of the recorded shapes, as copies."""
         with self._lock:
             for held, given in zip(recording.inputs, leaves(arguments), strict=True):
@@ -130,7 +131,7 @@ class Recordings:
             recording.replay()
             return mapped(recording.outputs, Tensor.clone)
 
-    def _find(self, key: Hashable) -> Recording[Any] | None:
+    def _find(self, key: Hashable) -> RecordedStage[Any] | None:
         with self._lock:
             found = self._made.pop(key, None)
             if found is not None:
