@@ -1,8 +1,9 @@
 """What the node reports on /diagnostics, and when it warns.
 
-A state that deserves a warning is WARN at once, and ERROR when it has lasted ``error_after_s``.
-These are ERROR at once: configuring failed; the quality of service of a publisher keeps every image
-away; an image is lost in spite of keep_all. A step of the latency budget stays a WARN.
+A camera that deserves a warning is WARN at once, and ERROR when that has lasted ``error_after_s``.
+These are ERROR at once: configuring or activating failed; no image arrives and a publisher's QoS
+profile or message type does not fit; an image is lost in spite of keep_all. A step of the latency
+budget stays a WARN.
 """
 
 from __future__ import annotations
@@ -57,17 +58,24 @@ class CameraState(enum.Enum):
 class CameraView:
     """What the diagnostics know about a camera.
 
-    topic: the resolved image topic. publishers: number of its publishers. conflicts: a sentence for
-    each endpoint that cannot be reached. running: whether the node is active.
+    topic: the resolved image topic. publishers: number of its publishers. source_conflicts: a
+    sentence for each publisher whose images cannot arrive. reader_conflicts: one for each
+    subscriber that the camera's outputs cannot reach. running: whether the node is active.
     """
 
     name: str
     topic: str
     publishers: int
-    conflicts: tuple[str, ...]
+    source_conflicts: tuple[str, ...]
+    reader_conflicts: tuple[str, ...]
     running: bool
     enabled: bool
     statistics: StatisticsSnapshot
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """All conflicts, those of the image first."""
+        return self.source_conflicts + self.reader_conflicts
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,8 @@ def camera_health(view: CameraView, options: NodeOptions) -> Health:
 
 def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, CameraState, str]:
     statistics = view.statistics
+    if NO_ROOM in statistics.problems:  # a lost image makes an evaluation incomplete for good
+        return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
     if not view.running:
         return Severity.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
     if not view.enabled:
@@ -144,8 +154,6 @@ def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, Cam
     silent = _longer_than(statistics.since_received_s, statistics.running_s, options)
     if silent is not None:
         return _judge_silence(view, silent)
-    if NO_ROOM in statistics.problems:  # a lost image makes an evaluation incomplete for good
-        return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
     if statistics.last_drop is not None:
         problem = statistics.problems[statistics.last_drop]
         return Severity.WARN, CameraState.REJECTED, f"rejected: {problem}"
@@ -157,8 +165,8 @@ def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, Cam
 def _judge_silence(view: CameraView, silent_s: float) -> tuple[Severity, CameraState, str]:
     first = view.statistics.since_received_s is None
     state = CameraState.WAITING_IMAGE if first else CameraState.STALE
-    if view.conflicts:
-        return Severity.ERROR, state, view.conflicts[0]
+    if view.source_conflicts:
+        return Severity.ERROR, state, view.source_conflicts[0]
     if view.publishers == 0:
         reason = "nobody publishes it; start the camera or set the image topic"
     else:

@@ -46,11 +46,13 @@ VIEW = CameraView(
     name="image",
     topic="/camera/image_raw",
     publishers=1,
-    conflicts=(),
+    source_conflicts=(),
+    reader_conflicts=(),
     running=True,
     enabled=True,
     statistics=FLOWING,
 )
+SILENT = replace(FLOWING, since_received_s=2.1)
 REJECTING = replace(
     FLOWING, last_drop="wrong_step", problems={"wrong_step": "step 3"}, drops={"wrong_step": 4}
 )
@@ -75,14 +77,27 @@ REJECTING = replace(
             "nobody publishes it",
         ),
         (
-            replace(VIEW, conflicts=("/cam is best_effort",), statistics=NOTHING),
+            replace(VIEW, source_conflicts=("/cam is best_effort",), statistics=NOTHING),
             Severity.ERROR,
             "waiting_image",
             "/cam is best_effort",
         ),
-        (replace(VIEW, conflicts=("/rviz asks",)), Severity.WARN, "active", "/rviz asks"),
         (
-            replace(VIEW, statistics=replace(FLOWING, since_received_s=2.1)),
+            replace(VIEW, source_conflicts=("/cam is best_effort",), statistics=SILENT),
+            Severity.ERROR,
+            "stale",
+            "/cam is best_effort",
+        ),
+        (
+            replace(VIEW, reader_conflicts=("/rviz asks",), statistics=SILENT),
+            Severity.WARN,
+            "stale",
+            "no image on /camera/image_raw for 2.1 s",
+        ),
+        (replace(VIEW, reader_conflicts=("/rviz asks",)), Severity.WARN, "active", "/rviz asks"),
+        (replace(VIEW, source_conflicts=("/cam 2",)), Severity.WARN, "active", "/cam 2"),
+        (
+            replace(VIEW, statistics=SILENT),
             Severity.WARN,
             "stale",
             "no image on /camera/image_raw for 2.1 s",
@@ -110,6 +125,21 @@ def test_levels(view: CameraView, level: Severity, state: str, message: str) -> 
     assert (health.severity, health.state) == (level, state)
     assert message in health.message
     assert dict(health.values)["state"] == state
+
+
+@pytest.mark.parametrize("change", [{}, {"running": False}, {"enabled": False}])
+def test_an_image_lost_with_keep_all_stays_an_error(change: dict[str, bool]) -> None:
+    """Nothing that comes later makes the evaluation complete: not even the recording's end."""
+    lost = replace(SILENT, problems={"no_room": "keep_all_mib is full"}, drops={"no_room": 3})
+    health = camera_health(replace(VIEW, statistics=lost, **change), OPTIONS)
+    assert (health.severity, health.state) == (Severity.ERROR, "rejected")
+    assert "keep_all_mib is full" in health.message
+
+
+def test_conflicts_of_both_sides_are_listed() -> None:
+    view = replace(VIEW, source_conflicts=("/cam",), reader_conflicts=("/rviz",))
+    values = dict(camera_health(view, OPTIONS).values)
+    assert (values["qos_conflict_1"], values["qos_conflict_2"]) == ("/cam", "/rviz")
 
 
 def test_a_limit_of_zero_never_warns() -> None:

@@ -68,7 +68,8 @@ class Camera:
         self._images: FollowingSubscription | None = None
         self._info_subscription: FollowingSubscription | None = None
         self._infos: deque[Any] = deque(maxlen=CAMERA_INFO_DEPTH)
-        self._conflicts: tuple[str, ...] = ()
+        self._source_conflicts: tuple[str, ...] = ()
+        self._reader_conflicts: tuple[str, ...] = ()
 
     def start(self, put: PutFrame) -> None:
         """Hand images to ``put`` from here on, while the parameter ``enabled`` is true."""
@@ -94,11 +95,11 @@ class Camera:
     def follow(self) -> tuple[str, ...]:
         """Take the QoS profiles that publishers offer now; returns a sentence for each conflict."""
         images, infos = self._images, self._info_subscription
-        conflicts = () if images is None else images.follow()
+        self._source_conflicts = () if images is None else images.follow()
         if infos is not None:
             infos.follow()
-        self._conflicts = conflicts + self.publishers.conflicts()
-        return self._conflicts
+        self._reader_conflicts = self.publishers.conflicts()
+        return self._source_conflicts + self._reader_conflicts
 
     def view(self) -> CameraView:
         """The camera as the diagnostics see it."""
@@ -107,7 +108,8 @@ class Camera:
             name=self._source.name,
             topic="" if images is None else images.topic,
             publishers=0 if images is None else len(images.publishers()),
-            conflicts=self._conflicts,
+            source_conflicts=self._source_conflicts,
+            reader_conflicts=self._reader_conflicts,
             running=self._put is not None,
             enabled=self._options.enabled,
             statistics=self.statistics.snapshot(),
