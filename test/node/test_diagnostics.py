@@ -127,11 +127,13 @@ def test_levels(view: CameraView, level: Severity, state: str, message: str) -> 
     assert dict(health.values)["state"] == state
 
 
-@pytest.mark.parametrize("change", [{}, {"running": False}, {"enabled": False}])
-def test_an_image_lost_with_keep_all_stays_an_error(change: dict[str, bool]) -> None:
+@pytest.mark.parametrize(("running", "enabled"), [(True, True), (False, True), (True, False)])
+def test_an_image_lost_with_keep_all_stays_an_error(running: bool, enabled: bool) -> None:
     """Nothing that comes later makes the evaluation complete: not even the recording's end."""
     lost = replace(SILENT, problems={"no_room": "keep_all_mib is full"}, drops={"no_room": 3})
-    health = camera_health(replace(VIEW, statistics=lost, **change), OPTIONS)
+    health = camera_health(
+        replace(VIEW, statistics=lost, running=running, enabled=enabled), OPTIONS
+    )
     assert (health.severity, health.state) == (Severity.ERROR, "rejected")
     assert "keep_all_mib is full" in health.message
 

@@ -309,6 +309,13 @@ def test_a_vocabulary_changes_between_two_frames() -> None:
     assert stamps == [701]
 
 
+def test_a_change_holds_after_the_newest_mask_of_all_cameras() -> None:
+    rig = Rig(active_with(label=1))
+    rig.process(frame(stamp_ns=100))
+    rig.process(frame(stamp_ns=90, camera="left"))
+    assert rig.processor.change(active_with(label=2, version=2)) == 101
+
+
 def test_a_change_before_any_frame_holds_from_the_beginning() -> None:
     rig = Rig(active_with(label=1))
     assert rig.processor.change(active_with(label=2, version=2)) == 0
