@@ -69,7 +69,7 @@ class FrameProcessor:
         self._publish_vocabulary = publish_vocabulary
         self._now_ns = now_ns
         self._between_frames = threading.Lock()
-        self._last_stamp_ns: int | None = None
+        self._highest_stamp_ns: int | None = None  # of all published masks
         self._buckets = BucketSizes()
         self._budget = BudgetState()
         self._streams = Streams()
@@ -101,16 +101,17 @@ class FrameProcessor:
                 self._segment(converted, in_use)
 
     def change(self, in_use: VocabularyInUse) -> int:
-        """Use ``in_use`` from the next frame on; returns the first stamp it holds for [ns].
+        """Use ``in_use`` from the next frame on; returns a stamp that divides the masks [ns].
 
-        A vocabulary of another version is published first.
+        No mask of this stamp or a later one was made before; 0 if there is no mask yet. A
+        vocabulary of another version is published first.
         """
         with self._between_frames:
             if in_use.version != self._in_use.version:
                 self._publish_vocabulary(in_use)
                 self._streams.reset()  # the states hold query numbers of the old vocabulary
             self._in_use = in_use
-            return 0 if self._last_stamp_ns is None else self._last_stamp_ns + 1
+            return 0 if self._highest_stamp_ns is None else self._highest_stamp_ns + 1
 
     def drop(self, frame: CameraFrame, error: Exception) -> None:
         """Count and log a frame that gets no mask because of ``error``."""
@@ -217,7 +218,8 @@ class FrameProcessor:
             self.drop(frame, error)
             return
         latency_ms = (time.monotonic() - frame.received_s) * 1e3
-        self._last_stamp_ns = frame.stamp_ns
+        if self._highest_stamp_ns is None or frame.stamp_ns > self._highest_stamp_ns:
+            self._highest_stamp_ns = frame.stamp_ns
         with self._reporter.output_beside_mask(frame.camera, "camera_info"):
             info = camera.camera_info(frame.stamp_ns, width, height)
             publishers.publish_camera_info(header, info)

@@ -70,8 +70,9 @@ class LiveChanges:
     def swap_vocabulary(self, preset: str, names: Sequence[str]) -> tuple[VocabularyInUse, int]:
         """Compile another vocabulary, warm it up and use it from the next frame on.
 
-        Returns what is in use now and the first image stamp it holds for [ns]. Raises an
-        ActiveSamError when the request cannot be used, memory runs out, or the session closes.
+        Returns what is in use now and the stamp from which on it holds [ns]; see
+        FrameProcessor.change. Raises an ActiveSamError when the request cannot be used, memory runs
+        out, or the session closes.
         """
 
         def swap() -> tuple[VocabularyInUse, int]:
