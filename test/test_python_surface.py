@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
@@ -52,6 +53,22 @@ def test_every_name_is_there_and_documented() -> None:
         assert value.__module__.startswith("activesam_ros.")
     with pytest.raises(AttributeError, match="'activesam_ros' has no attribute 'segment_anything'"):
         activesam_ros.segment_anything  # noqa: B018
+
+
+def test_docstrings_stand_first(repository: Path) -> None:
+    """A text after a statement of a function documents nothing; after ``self.x = ...`` it may."""
+    late = [
+        f"{file}:{text.lineno}"
+        for folder in ("activesam_ros", "benchmarks", "training")
+        for file in (repository / folder).rglob("*.py")
+        for function in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(function, ast.FunctionDef) and function.name != "__init__"
+        for text in function.body[1:]
+        if isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    ]
+    assert late == []
 
 
 def test_names_have_their_types() -> None:

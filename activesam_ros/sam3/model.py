@@ -227,8 +227,8 @@ class Sam3ImageModel(nn.Module):
             )
 
     def _tokens(self, coarse: Tensor, plan: ImagePlan | None) -> ImageTokens:
-        height, width = coarse.shape[-2:]
         """ImageTokens of coarse [B, d, height, width]."""
+        height, width = coarse.shape[-2:]
         tokens = coarse.flatten(2).transpose(1, 2)  # [B, N, d]
         position = sine_position_grid(
             height, width, self.config.d_model, coarse.device, coarse.dtype
