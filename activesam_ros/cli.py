@@ -2,12 +2,14 @@
 
 Each command is a module of ``commands/`` with ``add_arguments(parser)`` and ``run(args) -> int``,
 and its docstring is its description in the help. Only the given command's module is imported.
-Exit codes: 0 for success, 2 for bad input (after one line that says why), 130 for Ctrl-C.
+Exit codes: 0 for success, 2 for an input or output that cannot be used (after one line that says
+why), 130 for Ctrl-C; docs/segment.md lists them all.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
@@ -99,6 +101,7 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
     try:
         args = parser.parse_intermixed_args(list(arguments))
         code: int = module.run(args)
+        sys.stdout.flush()  # a full disk behind a redirection shows here
     except ActiveSamError as error:
         print(f"activesam: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -106,9 +109,20 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         print("activesam: interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         return EXIT_BROKEN_PIPE
+    except OSError as error:  # a file or folder that a command did not expect to fail
+        where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        print(f"activesam: {error.strerror or error}{where}.", file=sys.stderr)
+        _leave_stdout()
+        return EXIT_BAD_INPUT
     return code
+
+
+def _leave_stdout() -> None:
+    """Let what is still to be printed go nowhere, so that the end of the process does not fail."""
+    with contextlib.suppress(OSError):  # stdout has no file, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _find(arguments: Sequence[str]) -> Command | None:

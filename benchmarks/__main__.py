@@ -12,6 +12,7 @@ from pathlib import Path
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.results import text_table
+from activesam_ros.output_files import check_output_file, write_whole
 from benchmarks.engines import network
 from benchmarks.machine import describe
 from benchmarks.measure import ResultRow, measure
@@ -36,19 +37,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print a table and write the JSON file if one is named."""
     try:
         options, file = parse(argv)
+        if file is not None:
+            check_output_file(file, "--json")
         keep_freed_memory()
         with tempfile.TemporaryDirectory() as folder:
             loaded = network(options, Path(folder))
             machine = describe(loaded.device, loaded.dtype)
             rows = measure(options, loaded, Path(folder))
+        print(table(rows))
+        print(
+            f"\n{machine.processor}, {machine.threads} threads, {machine.matrix_tflops:.3f} TFLOP/s"
+        )
+        if file is not None:
+            result = {"machine": asdict(machine), "rows": [asdict(row) for row in rows]}
+            write_whole(file, json.dumps(result, indent=1) + "\n")
     except ActiveSamError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(table(rows))
-    print(f"\n{machine.processor}, {machine.threads} threads, {machine.matrix_tflops:.3f} TFLOP/s")
-    if file is not None:
-        result = {"machine": asdict(machine), "rows": [asdict(row) for row in rows]}
-        file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

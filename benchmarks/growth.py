@@ -25,6 +25,7 @@ import torch
 
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
+from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.settings import Settings
@@ -80,18 +81,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     args = parser.parse_args(argv)
     try:
+        check_output_folder(args.output)
         options = BenchmarkOptions(weights=args.weights, frames=args.frames, device=args.device)
         points = {
             name: [_alone(options, replace(Load(), **{name: value})) for value in values]
             for name, values in SWEEPS.items()
         }
+        result = {name: [asdict(point) for point in sweep] for name, sweep in points.items()}
+        write_whole(args.output / "growth.json", json.dumps(result, indent=1) + "\n")
+        plot(result, args.output / "growth.png")
     except ActiveSamError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    args.output.mkdir(parents=True, exist_ok=True)
-    result = {name: [asdict(point) for point in sweep] for name, sweep in points.items()}
-    (args.output / "growth.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    plot(result, args.output / "growth.png")
     return 0
 
 

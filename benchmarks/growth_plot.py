@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.image_files import write_png
+
 PANEL, LEFT, RIGHT, TOP, HEIGHT, GAP = 300, 58, 14, 40, 170, 34
 INK, PAPER, GRID = (40, 40, 40), (255, 255, 255), (228, 228, 228)
 LABELS = {
@@ -40,7 +42,7 @@ def plot(sweeps: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
         values = [point[key] for sweep in sweeps.values() for point in sweep for key, _ in lines]
         for column, (name, points) in enumerate(sweeps.items()):
             _panel(picture, (column * PANEL + LEFT, top), name, points, lines, max(values))
-    cv2.imwrite(str(file), picture[..., ::-1])
+    write_png(file, picture)
 
 
 def _panel(

@@ -27,6 +27,7 @@ from activesam_ros.demo.world.classes import ClassId
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
 from activesam_ros.evaluation.scoring.results import text_table
+from activesam_ros.output_files import check_output_file, write_whole
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.resources import weights_dir
 from activesam_ros.segmentation.methods import Method
@@ -81,19 +82,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     keep_freed_memory()
     try:
+        if args.json is not None:
+            check_output_file(args.json, "--json")
         network = load_network(NetworkOptions(weights=args.weights, device=args.device))
         results = measure(network, args.frames, args.technique or others)
+        rows = [
+            (row.technique, f"{row.miou:.4f}", f"{row.agreement:.4f}", f"{row.time_share:.2f}")
+            for row in results
+        ]
+        print(text_table([("", "mIoU", "labels kept", "share of the time"), *rows]))
+        if args.json is not None:
+            text = json.dumps([asdict(row) for row in results], indent=1)
+            write_whole(args.json, text + "\n")
     except ActiveSamError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    rows = [
-        (row.technique, f"{row.miou:.4f}", f"{row.agreement:.4f}", f"{row.time_share:.2f}")
-        for row in results
-    ]
-    print(text_table([("", "mIoU", "labels kept", "share of the time"), *rows]))
-    if args.json is not None:
-        text = json.dumps([asdict(row) for row in results], indent=1)
-        args.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

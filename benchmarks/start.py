@@ -22,6 +22,7 @@ from pathlib import Path
 
 from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.output_files import check_output_file, write_whole
 from benchmarks.engines import weights_path
 from benchmarks.options import BenchmarkOptions
 
@@ -70,16 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.runs < 1:
             raise UsageError(f"--runs={args.runs} must be at least 1.")
+        if args.json is not None:
+            check_output_file(args.json, "--json")
         with tempfile.TemporaryDirectory() as folder:
             weights = weights_path(BenchmarkOptions(weights=args.weights), Path(folder))
             arguments = (str(weights), args.device, folder, args.vocabulary, *args.assignments)
             starts = measure(arguments, Path(folder) / "compiled", args.runs)
+        print(f"start to first mask: {starts.cold_s:.1f} s cold, {starts.warm_s:.1f} s warm")
+        if args.json is not None:
+            write_whole(args.json, json.dumps(asdict(starts), indent=1) + "\n")
     except ActiveSamError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    print(f"start to first mask: {starts.cold_s:.1f} s cold, {starts.warm_s:.1f} s warm")
-    if args.json is not None:
-        args.json.write_text(json.dumps(asdict(starts), indent=1) + "\n", encoding="utf-8")
     return 0
 
 

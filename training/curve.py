@@ -31,6 +31,8 @@ def draw_curve(log: Path, picture: Path) -> None:
     """
     try:
         import cv2
+
+        from activesam_ros.image_files import write_png
     except ImportError:
         raise MissingDependencyError(
             "Drawing the curve needs OpenCV: pip install opencv-python-headless."
@@ -70,7 +72,7 @@ def draw_curve(log: Path, picture: Path) -> None:
         cv2.polylines(canvas, [np.array(points, np.int32)], False, color, 2, cv2.LINE_AA)
         write(name, (WIDTH - MARGIN - LEGEND + 24, MARGIN + 20 * row), color)
     write("step", (WIDTH // 2 - 20, HEIGHT - 12), (90, 90, 90))
-    cv2.imwrite(str(picture), canvas[..., ::-1])
+    write_png(picture, canvas)
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:

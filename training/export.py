@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from activesam_ros.errors import CheckpointError, MissingDependencyError
+from activesam_ros.output_files import write_whole
 from activesam_ros.sam3.checkpoint import IMAGE_STAGES, TEXT_STAGE, parameter_shapes
 from activesam_ros.sam3.config import Sam3Config
 from training.run import read_checkpoint
@@ -25,7 +25,7 @@ def export(checkpoint: Path, folder: Path) -> Path:
     safetensors.
     """
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError:
         raise MissingDependencyError(
             "The export needs the package safetensors: pip install safetensors, or copy "
@@ -39,13 +39,9 @@ def export(checkpoint: Path, folder: Path) -> Path:
     shapes = {key: tuple(value.shape) for key, value in tensors.items()}
     if shapes != parameter_shapes(config):
         raise CheckpointError(f"{checkpoint} does not hold the network of its configuration.")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_NAME).write_text(config.to_json(), encoding="utf-8")
+    write_whole(folder / CONFIG_NAME, config.to_json())
     weights = folder / WEIGHTS_NAME
-    partial = weights.with_name(f".{WEIGHTS_NAME}.{os.getpid()}")
-    save_file(tensors, partial)
-    partial.chmod(0o644)  # safetensors makes its files private
-    partial.replace(weights)
+    write_whole(weights, save(tensors))
     return weights
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.demo.drive.options import TRAIN_SEEDS
 from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.output_files import make_folder, whole_file
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.segmentation.pixels import network_pixels
 
@@ -50,7 +50,7 @@ def render_shards(
     folder: Path, config: Sam3Config, drives: int, frames_per_drive: int, workers: int
 ) -> tuple[Path, ...]:
     """Render one ``.npz`` file per drive in ``workers`` processes; existing files are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     seeds = TRAIN_SEEDS[:drives]
     paths = tuple(folder / f"drive_{seed:06d}_{config.resolution}.npz" for seed in seeds)
     missing = [(seed, path) for seed, path in zip(seeds, paths, strict=True) if not path.is_file()]
@@ -113,14 +113,13 @@ def _render_shard(job: tuple[int, Path], config: Sam3Config, frames: int) -> Non
         rows, columns = (_centers(length, label_side(config)) for length in frame.labels[0].shape)
         labels.append(frame.labels[0][rows[:, None], columns])
         instances.append(renumbered(frame.instances[0][rows[:, None], columns]))
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.npz")
-    np.savez(
-        partial_path,
-        pixels=np.stack(pixels),
-        labels=np.stack(labels),
-        instances=np.stack(instances),
-    )
-    partial_path.replace(path)
+    with whole_file(path) as stream:
+        np.savez(
+            stream,
+            pixels=np.stack(pixels),
+            labels=np.stack(labels),
+            instances=np.stack(instances),
+        )
 
 
 def _centers(length: int, count: int) -> NDArray[np.int64]:

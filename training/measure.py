@@ -26,6 +26,7 @@ from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap
+from activesam_ros.output_files import check_output_file, write_whole
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.canonical import canonical_name
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -131,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and write the figures; raises UsageError for an option that is out of range."""
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames} is too small; give 1 or more.")
+    check_output_file(args.output)
     methods = methods_from(args)
     network = load_network(NetworkOptions(weights=args.weights, device=args.device))
     question = ask(args.question)
@@ -142,8 +144,7 @@ def run(args: argparse.Namespace) -> int:
         "classes": len(question.vocabulary.classes),
         "methods": results,
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_whole(args.output, json.dumps(report, indent=1) + "\n")
     for name, figures in results.items():
         seconds, miou = figures["seconds_per_frame"], figures["miou"]
         print(f"{name}: mIoU {miou:.3f}, {seconds:.3f} s per frame over {len(samples)} frames")

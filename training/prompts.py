@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import UsageError
+from activesam_ros.output_files import whole_file
 
 ABSENT = -1
 HYPERNYMS = 2
@@ -32,15 +33,16 @@ class TrainingPrompts:
         return len(self.names)
 
     def save(self, path: Path) -> None:
-        """Write an ``.npz`` file."""
-        np.savez_compressed(
-            path,
-            names=np.array(self.names),
-            tokens=self.tokens,
-            class_ids=self.class_ids,
-            bundled=self.bundled,
-            hypernyms=self.hypernyms,
-        )
+        """Write an ``.npz`` file; raises OutputError."""
+        with whole_file(path) as stream:
+            np.savez_compressed(
+                stream,
+                names=np.array(self.names),
+                tokens=self.tokens,
+                class_ids=self.class_ids,
+                bundled=self.bundled,
+                hypernyms=self.hypernyms,
+            )
 
     @classmethod
     def load(cls, path: Path) -> TrainingPrompts:

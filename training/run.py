@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
-import os
 import pickle
 import time
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.output_files import make_folder, whole_file, write_whole
 from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
 from training.batch import Batch, ImageBatch, StepBatches
@@ -83,7 +84,7 @@ class TrainingRun:
             betas=(0.9, 0.98),
         )
         self.step = 0
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.checkpoint.is_file():
             self._restore()
 
@@ -113,8 +114,7 @@ class TrainingRun:
         self.save()
 
     def save(self) -> None:
-        """Write the checkpoint; if interrupted, the previous one stays."""
-        partial = self.checkpoint.with_name(f".{CHECKPOINT_NAME}.{os.getpid()}")
+        """Write the checkpoint; if interrupted, the previous one stays. Raises OutputError."""
         state = Checkpoint(
             step=self.step,
             told=self._told(),
@@ -122,8 +122,10 @@ class TrainingRun:
             average=self.average,
             optimizer=self.optimizer.state_dict(),
         )
-        torch.save(vars(state), partial)
-        partial.replace(self.checkpoint)
+        content = io.BytesIO()  # torch.save reports a full disk as an internal error
+        torch.save(vars(state), content)
+        with whole_file(self.checkpoint) as stream:
+            stream.write(content.getbuffer())
 
     def _take_step(self, batch: ImageBatch, table: PromptTokens) -> dict[str, Tensor]:
         options = self.options
@@ -176,7 +178,7 @@ class TrainingRun:
             return
         lines = [line for line in curve.read_text(encoding="utf-8").splitlines() if line]
         kept = [line for line in lines if json.loads(line)["step"] <= step]
-        curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_whole(curve, "".join(f"{line}\n" for line in kept))
 
     def _told(self) -> str:
         options = dataclasses.asdict(self.options)

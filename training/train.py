@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.output_files import check_output_folder
 from activesam_ros.sam3.config import Sam3Config
 from training.curve import draw_curve
 from training.export import export
@@ -111,6 +112,9 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value < 1:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {value} is too small; give 1 or more.")
+    check_output_folder(args.output)
+    if args.data is not None:
+        check_output_folder(args.data, "--data")
     checkpoint = args.output / CHECKPOINT_NAME
     if not args.export_only:
         device = training_device(args.device)
@@ -160,7 +164,6 @@ def prepare(
         # Imported here, because prepared data needs neither YAML nor the tokenizer's packages.
         from training.tokens import training_prompts
 
-        data.mkdir(parents=True, exist_ok=True)
         training_prompts(recipe.config.context_length).save(prompts)
     paths = render_shards(data, recipe.config, recipe.drives, recipe.frames_per_drive, workers)
     return paths, TrainingPrompts.load(prompts)

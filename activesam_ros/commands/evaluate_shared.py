@@ -25,6 +25,7 @@ from activesam_ros.evaluation.execution.journaled_run import evaluation_job, jou
 from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
+    RESULTS_NAME,
     about_vocabulary,
     check_output,
     document,
@@ -125,7 +126,10 @@ def options_from(args: argparse.Namespace) -> EvaluationOptions:
     )
     check_output(args.output, "--output", args.overwrite)
     if args.report is not None:
-        check_output(args.report, "--report", args.overwrite)
+        # Imported here, because only a report needs a template engine.
+        from activesam_ros.evaluation.report.write_report import PAGE_NAME
+
+        check_output(args.report, "--report", args.overwrite, (RESULTS_NAME, PAGE_NAME))
     return options
 
 
@@ -171,7 +175,6 @@ def evaluate(
 
 
 def _write_report(folder: Path, content: Content, vocabulary: Vocabulary, tallies: Tallies) -> None:
-    # Imported here, because only a report needs a template engine.
     from activesam_ros.evaluation.report.write_report import Evaluated, write_report
 
     assert tallies.pictures is not None  # a task with a report keeps pictures

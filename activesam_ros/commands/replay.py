@@ -19,6 +19,7 @@ from activesam_ros.commands.options.network import (
 )
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.scoring.measurement import ImageSegmenter
+from activesam_ros.output_files import check_output_file, make_folder
 from activesam_ros.pipeline import load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.recorded_frames import Recording, open_recording
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         "method": method.value,
         "dtype": str(network.dtype),
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(args.output.parent)
     journal = ReplayJournal(args.output.with_name(args.output.name + ".partial"), job)
     try:
         _replay(recording, topics, vocabulary, segmenter, journal, args.output, job)
@@ -135,5 +136,6 @@ def _print_problems(recording: Recording, count: ReplayCount) -> None:
 def _check_output(output: Path) -> None:
     if output.suffix != ".mcap":
         raise UsageError(f"--output {output} must end in .mcap.")
+    check_output_file(output, longest_suffix=".partial-journal")
     if output.exists():
         raise UsageError(f"--output {output} exists already; remove it or give another name.")

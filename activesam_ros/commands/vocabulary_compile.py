@@ -21,6 +21,7 @@ from activesam_ros.commands.options.network import (
     weights_from,
 )
 from activesam_ros.errors import UsageError
+from activesam_ros.output_files import check_output_folder
 from activesam_ros.pipeline import compile_vocabulary, read_config, resolve_device
 from activesam_ros.prompts.cache import cache_path, default_cache_dir
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.cache_dir or default_cache_dir()
     if folder is None:
         raise UsageError("There is no cache folder, as the user has no home; give --cache-dir DIR.")
+    check_output_folder(folder, "--cache-dir")
     method = method_from(args)
     weights = weights_from(args)
     begin_s = time.perf_counter()

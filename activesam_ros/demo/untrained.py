@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import zlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from activesam_ros.output_files import write_whole
 from activesam_ros.sam3.checkpoint import parameter_shapes, unused_shapes
 from activesam_ros.sam3.config import Sam3Config
 
@@ -50,12 +50,9 @@ def write_untrained(folder: Path, seed: int = 0, config: Sam3Config = UNTRAINED_
     """
     shapes = {**parameter_shapes(config), **unused_shapes(config)}
     tensors = {key: _parameter(key, shape, seed) for key, shape in shapes.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_NAME).write_text(config.to_json(), encoding="utf-8")
+    write_whole(folder / CONFIG_NAME, config.to_json())
     weights = folder / WEIGHTS_NAME
-    partial = weights.with_name(f".{WEIGHTS_NAME}.{os.getpid()}")
-    save_file(tensors, partial)
-    partial.replace(weights)
+    write_whole(weights, save(tensors))
     return weights
 
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from activesam_ros.errors import OutputError
+from activesam_ros.output_files import write_whole
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,15 +80,14 @@ def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor])
     stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
     data = save(stored, {"fingerprint": fingerprint, "digest": _digest(stored)})
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(cache_path(folder, fingerprint), data)
+        write_whole(cache_path(folder, fingerprint), data)
         _delete_oldest(folder)
-    except OSError as error:
+    except (OSError, OutputError) as error:
         _LOG.warning(
             "The prompts cannot be cached in %s (%s), so the next start compiles them again. Make "
             "the folder writable, or set ACTIVESAM_CACHE to another one.",
             folder,
-            error.strerror,
+            error,
         )
 
 
@@ -117,26 +118,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Replace ``path`` atomically: after a crash it is either the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".writing")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _delete_oldest(folder: Path) -> None:

@@ -5,7 +5,6 @@ It has the profile ros2, ros2msg schemas and QoS, as Foxglove, RViz and ``ros2 b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from mcap.writer import CompressionType, Writer
 
 from activesam_ros import __version__
+from activesam_ros.output_files import whole_file
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.serialization import (
@@ -141,10 +141,9 @@ def write_mask_bag(
     """Write the recording to ``path``, which exists only once the recording is complete.
 
     Log times equal those of the source, so that both can be played together. ``job`` is stored in
-    a metadata record called activesam.
+    a metadata record called activesam. Raises OutputError when it cannot be written.
     """
-    partial = path.with_name(path.name + ".writing")
-    with partial.open("wb") as stream:
+    with whole_file(path) as stream:
         writer = Writer(stream, compression=CompressionType.ZSTD)
         writer.start(profile="ros2", library=f"activesam_ros {__version__}")
         channels = _channels(writer, topics)
@@ -165,9 +164,6 @@ def write_mask_bag(
                     _write(writer, channels[topic], entry.log_time_ns, sequence, data)
         writer.add_metadata("activesam", dict(job))
         writer.finish()  # type: ignore[no-untyped-call]
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def _channels(writer: Writer, topics: Mapping[str, OutputTopics]) -> dict[str, int]:

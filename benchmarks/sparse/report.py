@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.image_files import write_png
 from benchmarks.sparse.plans import SWITCHES
 
 MIOU_LOSS_GOAL = 0.004
@@ -111,7 +112,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 if points:
                     panel.draw(sorted([*points, (1.0, dense[measure])]), color, MARKERS[way])
     _legend(canvas, [way for way in COLORS if any(row["way"] == way for row in others)])
-    cv2.imwrite(str(path), canvas[..., ::-1])
+    write_png(path, canvas)
 
 
 class _Panel:

@@ -33,6 +33,7 @@ from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, Class
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix, IdMap, agreement
 from activesam_ros.image_files import LabelMap, read_image
+from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
@@ -241,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(arguments)
     try:
+        check_output_folder(args.output)
         print(measure_all(args))
     except ActiveSamError as error:
         print(f"benchmarks.sparse: {error}", file=sys.stderr)
@@ -265,7 +267,6 @@ def measure_all(args: argparse.Namespace) -> str:
 
 def write(args: argparse.Namespace, rows: Sequence[SparseRow], layers: Sequence[LayerRow]) -> str:
     """Write the files; returns the Markdown."""
-    args.output.mkdir(parents=True, exist_ok=True)
     values = {
         "weights": str(args.weights),
         "frames": args.frames,
@@ -276,8 +277,8 @@ def write(args: argparse.Namespace, rows: Sequence[SparseRow], layers: Sequence[
         "full_size_layers": [asdict(row) for row in layers],
     }
     text = report(values)
-    (args.output / "sparse.json").write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    (args.output / "sparse.md").write_text(text, "utf-8")
+    write_whole(args.output / "sparse.json", json.dumps(values, indent=1) + "\n")
+    write_whole(args.output / "sparse.md", text)
     plot([row for row in values["rows"] if row["network"] == "demo"], args.output / "sparse.png")
     return text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import RecordingError
+from activesam_ros.output_files import make_folder, write_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class KeptDrive:
         """Frames are kept in a sub-folder of ``folder`` that no other drive uses."""
         name = f"{options.seed}-{options.width}x{options.height}-{options.rate_hz:g}hz"
         self.folder = folder / f"{name}-{options.frames}"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._drive = Drive(options)
         self.options = options
 
@@ -66,9 +66,7 @@ def decoded(data: bytes) -> NDArray[np.uint8]:
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Write all of the file or nothing; channels keep their order, as only this module reads it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(encoded(pixels))
-    partial.replace(path)
+    write_whole(path, encoded(pixels))
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.image_files import write_png
 from benchmarks.streaming.journal import Record
 
 WIDTH, LEFT, RIGHT = 1200, 150, 20
@@ -64,7 +65,7 @@ def draw(
     for second in range(0, int(frames * period_s) + 1, max(1, round(frames * period_s / 10))):
         at = round(LEFT + (WIDTH - RIGHT - LEFT) * second / (frames * period_s))
         _text(picture, f"{second} s", min(at, WIDTH - 50), height - 12)
-    cv2.imwrite(str(path), picture[..., ::-1])
+    write_png(path, picture)
 
 
 def _counts(

@@ -21,6 +21,7 @@ from activesam_ros.evaluation.scoring.metrics import (
     temporal_flicker,
 )
 from activesam_ros.evaluation.scoring.tally import percentiles
+from activesam_ros.output_files import write_whole
 from benchmarks.streaming.journal import SUFFIX, KeptRun, read_run
 from benchmarks.streaming.kept_drive import decoded
 from benchmarks.streaming.plot import draw
@@ -60,8 +61,8 @@ def write_report(folder: Path) -> str:
         kept = {name: run.records[:frames] for name, run in runs.items()}
         draw(folder / f"{vocabulary}.png", kept, names, truth.visible, period_s)
     text = "\n".join(table(vocabulary, by_name) for vocabulary, by_name in results["runs"].items())
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    (folder / "streaming.md").write_text(text, "utf-8")
+    write_whole(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_whole(folder / "streaming.md", text)
     return text
 
 

@@ -28,6 +28,7 @@ from activesam_ros.commands.options.network import add_set_argument
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.world.classes import CLASS_COUNT
 from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.output_files import check_output_folder, make_folder
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resumable_work import vocabulary_identity
@@ -104,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing, write the figures and print them."""
     try:
         args = _parse(arguments)
-        args.output.mkdir(parents=True, exist_ok=True)
+        check_output_folder(args.output)
+        make_folder(args.output)
         if not args.report_only:
             measure(args)
         print(write_report(args.output))

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     # The method: the network, text, one image, a stream of images.
     "sam3": {"errors"},
-    "prompts": {"errors", "resources", "settings", "sam3"},
+    "prompts": {"errors", "output_files", "resources", "settings", "sam3"},
     "sparsity": {"errors", "settings", "sam3"},
     "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
     "streaming": {"errors", "settings", "prompts", "segmentation"},
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
-        *("resumable_work",),
+        *("resumable_work", "output_files"),
     },
     "reference": {"errors", "sam3"},
     # The ROS node, and the demo that runs it.
@@ -51,12 +51,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "demo": {
         *("errors", "sam3", "prompts", "segmentation", "recordings", "evaluation", "node"),
+        *("image_files", "output_files"),
     },
     # The command line.
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
-        *("resumable_work",),
+        *("resumable_work", "output_files"),
     },
     "cli": {"errors", "allocator", "resources"},
 }

@@ -216,7 +216,8 @@ def test_an_interruption_while_the_output_is_written_redoes_no_frame(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            Path, "replace", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt)
+            "activesam_ros.output_files.os.replace",
+            lambda source, target: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
             replay.run(arguments)

@@ -31,6 +31,7 @@ from activesam_ros.demo.drive.sequence import Drive, DriveFrame, frames_in_order
 from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
 from activesam_ros.errors import UsageError
+from activesam_ros.output_files import check_output_file
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.serialization import (
     COMPRESSED_IMAGE,
@@ -50,6 +51,8 @@ JPEG_QUALITY = 92
 # Humble and all later distributions read metadata of this version.
 METADATA_VERSION: Final = 8
 SINGLE_FILE_SUFFIX = ".mcap"
+# As long as what the name of the hidden folder adds to the output's.
+_PARTIAL_SUFFIX = "." * 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
             f"The output {output.name} must end in {SINGLE_FILE_SUFFIX} (one file) or have no "
             "suffix (a rosbag2 folder)."
         )
+    if not os.path.isdir(output):
+        check_output_file(output, longest_suffix=_PARTIAL_SUFFIX)
     if not output.exists():
         return
     if not overwrite:

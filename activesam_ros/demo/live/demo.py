@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from activesam_ros.demo.live.summary import (
     read_drops,
 )
 from activesam_ros.demo.untrained import write_untrained
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import OutputError, UsageError
+from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import chosen_vocabulary
 from activesam_ros.recordings.recorded_frames import Recording, open_recording
@@ -31,6 +33,10 @@ RECORDING_NAME = "recorded.mcap"
 SUMMARY_NAME = "summary.json"
 ANIMATION_NAME = "demo.webp"
 _FORMER_ANIMATION_NAME = "demo.gif"
+DRIVE_NAME = "drive.mcap"
+STILLS_NAME = "overlays"
+# A folder with this file is a demo's, which the next demo may clear.
+MARKER_NAME = ".activesam_demo"
 LABEL_TOPIC = CameraTopics.of_camera(0).labels
 _LEGEND_ENTRIES = 24
 _LEGEND_MIN_SHARE = 0.0005
@@ -96,12 +102,13 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> Summary:
     arrives.
     """
     vocabulary = chosen_vocabulary(options.vocabulary, options.classes)
-    output = _output_folder(options.output)
+    own = options.source.path if isinstance(options.source, OwnRecording) else None
+    output = _output_folder(options.output, own)
     if options.weights is None:
         progress.say("THERE ARE NO TRAINED WEIGHTS: the network runs with random numbers")
     weights = options.weights or write_untrained(output / "untrained")
     if isinstance(options.source, DriveOptions):
-        played = _write_drive(options.source, output / "drive.mcap", progress)
+        played = _write_drive(options.source, output / DRIVE_NAME, progress)
     else:
         played = choose_topics(options.source)
     live_options = LiveOptions(
@@ -176,14 +183,28 @@ def _write_drive(options: DriveOptions, path: Path, progress: DemoProgress) -> P
     return PlayedRecording(path, topics.image, False, (), topics.labels, sys.maxsize)
 
 
-def _output_folder(path: Path) -> Path:
-    """Make the folder and delete the results of an earlier demo in it."""
+def _output_folder(path: Path, source: Path | None) -> Path:
+    """Make the folder and delete the results of an earlier demo in it.
+
+    source: the recording to play, if it is the user's. Raises OutputError if the folder cannot be
+    written, or holds files that no demo made or that this one plays.
+    """
     path = path.absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output {path} cannot be made: {error.strerror}.") from None
-    for name in (RECORDING_NAME, SUMMARY_NAME, ANIMATION_NAME, _FORMER_ANIMATION_NAME):
+    check_output_folder(path)
+    if source is not None and source.resolve() == (path / RECORDING_NAME).resolve():
+        raise OutputError(
+            f"The demo plays {source} and would replace it; give another --output than {path}."
+        )
+    made_here = (path / MARKER_NAME).is_file()
+    replaced = (RECORDING_NAME, SUMMARY_NAME, ANIMATION_NAME, _FORMER_ANIMATION_NAME)
+    for name in (DRIVE_NAME, STILLS_NAME, *replaced):
+        if os.path.lexists(path / name) and not made_here:
+            raise OutputError(
+                f"--output {path} has {name}, which a demo would replace and no demo made; give "
+                "another folder."
+            )
+    write_whole(path / MARKER_NAME, "")
+    for name in replaced:
         (path / name).unlink(missing_ok=True)
     return path
 
@@ -237,7 +258,7 @@ def _draw(options: LiveOptions, summary: Summary, vocabulary: Vocabulary) -> Non
             captions=captions,
             banner=None if summary.trained else _BANNER,
         ),
-        options.output / "overlays",
+        options.output / STILLS_NAME,
         options.output / ANIMATION_NAME,
     )
 

@@ -15,6 +15,8 @@ from PIL import Image
 from activesam_ros.demo.live.live import MASK_TOPIC
 from activesam_ros.demo.live.summary import joined_by_stamp
 from activesam_ros.errors import ImageError
+from activesam_ros.image_files import write_png
+from activesam_ros.output_files import make_folder, whole_file
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.recorded_frames import Recording
 from activesam_ros.segmentation.overlay import Color, draw_overlay, draw_text, legend, text_width
@@ -76,7 +78,7 @@ def write_pictures(
     masks: the number of masks in the recording; both show masks that are spread evenly over it.
     Returns the paths.
     """
-    stills_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(stills_folder)
     for old in stills_folder.glob("mask_*.png"):
         old.unlink()
     stills = spread(masks, MAX_STILLS)
@@ -87,7 +89,7 @@ def write_pictures(
     for shot in shots(recording, source, image_topic, stills | frames):
         if shot.number in stills:
             path = stills_folder / f"mask_{shot.number:04d}.png"
-            Image.fromarray(picture(shot, style, STILL_PANEL_PX)).save(path)
+            write_png(path, picture(shot, style, STILL_PANEL_PX))
             written.append(path)
         if shot.number in frames:
             pictures.append(picture(shot, style, MOVING_PANEL_PX))
@@ -182,12 +184,14 @@ def write_animation(
         max(_MIN_FRAME_MS, (after - before) // 1_000_000)
         for before, after in itertools.pairwise(stamps_ns)
     ]
-    images[0].save(
-        path,
-        save_all=True,
-        append_images=images[1:],
-        duration=[*gaps_ms, _LAST_FRAME_MS][: len(images)],
-        loop=0,
-        quality=_WEBP_QUALITY,
-        method=4,
-    )
+    with whole_file(path) as stream:
+        images[0].save(
+            stream,
+            "WEBP",
+            save_all=True,
+            append_images=images[1:],
+            duration=[*gaps_ms, _LAST_FRAME_MS][: len(images)],
+            loop=0,
+            quality=_WEBP_QUALITY,
+            method=4,
+        )

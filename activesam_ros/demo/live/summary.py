@@ -19,6 +19,7 @@ from activesam_ros.demo.live.live import (
 from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.scoring.metrics import ConfusionMatrix
 from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
+from activesam_ros.output_files import write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
@@ -220,9 +221,8 @@ class Summary:
         }
 
     def write(self, path: Path) -> None:
-        """Write :meth:`fields` as JSON."""
-        text = json.dumps(self.fields(), indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        """Write :meth:`fields` as JSON; raises OutputError."""
+        write_whole(path, json.dumps(self.fields(), indent=1, allow_nan=False) + "\n")
 
 
 def rate_hz(moments_ns: Sequence[int]) -> float | None:

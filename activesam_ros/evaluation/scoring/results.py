@@ -99,16 +99,23 @@ def write_results(folder: Path, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def check_output(folder: Path, option: str = "--output", overwrite: bool = False) -> None:
+def check_output(
+    folder: Path,
+    option: str = "--output",
+    overwrite: bool = False,
+    names: Sequence[str] = (RESULTS_NAME,),
+) -> None:
     """Refuse, before any work, a folder that cannot be written or has results already.
 
-    overwrite: whether results that are there may be replaced. Raises OutputError.
+    overwrite: whether results that are there may be replaced. names: of the results' files. Raises
+    OutputError.
     """
-    check_output_folder(folder, option, RESULTS_NAME)
-    if os.path.lexists(folder / RESULTS_NAME) and not overwrite:
+    check_output_folder(folder, option, max(names, key=len))
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not overwrite:
         raise OutputError(
-            f"{option} {folder} has the {RESULTS_NAME} of an earlier evaluation; give another "
-            "folder, or --overwrite to replace it."
+            f"{option} {folder} has the {there[0]} of an earlier evaluation; give another folder, "
+            "or --overwrite to replace it."
         )
 
 
