@@ -49,7 +49,7 @@ def test_a_folder_with_files_that_no_demo_made_is_refused(name: str, tmp_path: P
 def test_the_recording_that_is_played_is_not_cleared(tmp_path: Path) -> None:
     bag = tmp_path / "recorded.mcap"
     bag.write_text("mine")
-    with pytest.raises(OutputError, match="plays .* and would replace it"):
+    with pytest.raises(OutputError, match=r"plays .* and would replace it"):
         run_demo(options(tmp_path, OwnRecording(bag)), Progress())
     assert bag.read_text() == "mine"
 
