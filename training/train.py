@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.errors import MissingDependencyError, OutputError, UsageError
 from activesam_ros.output_files import check_output_folder
 from activesam_ros.sam3.config import Sam3Config
 from training.curve import draw_curve
-from training.export import export
+from training.export import CONFIG_NAME, WEIGHTS_NAME, export
 from training.frames import load_frames, render_shards
 from training.options import DEMO_CONFIG, BatchOptions, TrainingOptions
 from training.prompts import TrainingPrompts
@@ -116,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None:
         check_output_folder(args.data, "--data")
     checkpoint = args.output / CHECKPOINT_NAME
+    if not checkpoint.exists():
+        _refuse_other_weights(args.output)
     if not args.export_only:
         device = training_device(args.device)
         recipe = recipe_from(args, CUDA_RECIPE if device.type == "cuda" else CPU_RECIPE)
@@ -133,6 +135,16 @@ def run(args: argparse.Namespace) -> int:
     if curve.is_file():
         draw_curve(curve, curve.with_suffix(".png"))
     return 0
+
+
+def _refuse_other_weights(folder: Path) -> None:
+    """Raise OutputError if the folder has weights that no training in it exported."""
+    for name in (WEIGHTS_NAME, CONFIG_NAME):
+        if (folder / name).exists():
+            raise OutputError(
+                f"--output {folder} has {name} but no {CHECKPOINT_NAME}: the export would replace "
+                "what no training here made. Give another folder."
+            )
 
 
 def training_device(name: str) -> torch.device:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from activesam_ros.demo.drive.options import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS
-from activesam_ros.errors import CheckpointError, UsageError
+from activesam_ros.errors import CheckpointError, OutputError, UsageError
 from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
 from training import train
@@ -350,3 +350,12 @@ def test_training_on_prepared_data_needs_torch_and_numpy_alone(repository: Path)
 def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--steps 0 is too small"):
         train.run(_arguments("--output", str(tmp_path), "--steps", "0"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_weights_that_no_training_there_made_are_kept(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"has {name} but no checkpoint"):
+        train.run(_arguments("--output", str(tmp_path), "--steps", "1"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"

@@ -35,6 +35,7 @@ ANIMATION_NAME = "demo.webp"
 _FORMER_ANIMATION_NAME = "demo.gif"
 DRIVE_NAME = "drive.mcap"
 STILLS_NAME = "overlays"
+UNTRAINED_NAME = "untrained"
 # A folder with this file is a demo's, which the next demo may clear.
 MARKER_NAME = ".activesam_demo"
 LABEL_TOPIC = CameraTopics.of_camera(0).labels
@@ -106,7 +107,7 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> Summary:
     output = _output_folder(options.output, own)
     if options.weights is None:
         progress.say("THERE ARE NO TRAINED WEIGHTS: the network runs with random numbers")
-    weights = options.weights or write_untrained(output / "untrained")
+    weights = options.weights or write_untrained(output / UNTRAINED_NAME)
     if isinstance(options.source, DriveOptions):
         played = _write_drive(options.source, output / DRIVE_NAME, progress)
     else:
@@ -197,7 +198,7 @@ def _output_folder(path: Path, source: Path | None) -> Path:
         )
     made_here = (path / MARKER_NAME).is_file()
     replaced = (RECORDING_NAME, SUMMARY_NAME, ANIMATION_NAME, _FORMER_ANIMATION_NAME)
-    for name in (DRIVE_NAME, STILLS_NAME, *replaced):
+    for name in (DRIVE_NAME, STILLS_NAME, UNTRAINED_NAME, *replaced):
         if os.path.lexists(path / name) and not made_here:
             raise OutputError(
                 f"--output {path} has {name}, which a demo would replace and no demo made; give "
