@@ -1,7 +1,8 @@
 """Check a request to change parameters while the node runs, and answer it.
 
 :class:`LiveParameters` checks the request and hands the new values to the node, where
-node/live_changes.py puts them to use. A request changes all of its parameters or none.
+node/live_changes.py puts them to use. ``set_parameters_atomically`` changes all of its parameters or
+none; ``set_parameters`` is a request for each parameter.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from rclpy.node import Node
 from activesam_ros.errors import ActiveSamError, SettingsError
 from activesam_ros.node.parameters.declare import given_names
 from activesam_ros.node.parameters.options import NodeParameters
-from activesam_ros.settings import OLD_NAMES, Change
+from activesam_ros.segmentation.methods import Method, default_settings
+from activesam_ros.settings import OLD_NAMES, SETTINGS, Change
 
 
 class LiveParameters:
@@ -57,6 +59,8 @@ class LiveParameters:
             self._logger.error("".join(traceback.format_exception(error)).rstrip())
             reason = f"{type(error).__name__}: {error}"
             return SetParametersResult(successful=False, reason=reason)
+        for note in _kept_defaults(self._current, wanted):
+            self._logger.warning(note)
         self._current = wanted
         return SetParametersResult(successful=True)
 
@@ -71,3 +75,15 @@ class LiveParameters:
                     f"{name} is read-only while the node is configured: it needs a restart; start "
                     f"the node with {name}:={value}, or clean it up, set {name} and configure it."
                 )
+
+
+def _kept_defaults(before: NodeParameters, wanted: NodeParameters) -> list[str]:
+    """A sentence for each setting whose default the method has and the node does not take."""
+    old, new = Method(before.options.method), Method(wanted.options.method)
+    return [
+        f"method is {new.value} now, but {row.name} stays {wanted.values[row.name]}; the default "
+        f"of {new.value} is {getattr(default_settings(new), row.name)}."
+        for row in SETTINGS
+        if getattr(default_settings(new), row.name)
+        not in (getattr(default_settings(old), row.name), wanted.values[row.name])
+    ]

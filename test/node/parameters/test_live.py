@@ -62,3 +62,22 @@ def test_the_old_name_of_a_setting_works_at_the_start_and_later(node: Node) -> N
     (result,) = node.set_parameters([Parameter("preview_source", value="")])
     assert result.successful, "as a dump of all parameters has it"
     assert live.current.settings.preview_encoding == "separate"
+
+
+def test_a_method_that_is_set_later_says_which_defaults_it_does_not_bring(
+    node: Node, capfd: pytest.CaptureFixture[str]
+) -> None:
+    live = LiveParameters(node, declare_parameters(node), lambda: False, lambda parameters: None)
+
+    def set_and_read(**values: object) -> str:
+        parameters = [Parameter(name, value=value) for name, value in values.items()]
+        assert node.set_parameters_atomically(parameters).successful
+        return capfd.readouterr().err
+
+    told = set_and_read(method="segearth")
+    assert "confidence_threshold stays 0.3; the default of segearth is 0.5" in told
+    assert live.current.settings.confidence_threshold == 0.3
+    assert set_and_read(max_active=7) == "", "the method has not changed"
+    assert set_and_read(method="sam3", confidence_threshold=0.5) == ""
+    told = set_and_read(method="activesam")
+    assert "confidence_threshold stays 0.5; the default of activesam is 0.3" in told
