@@ -227,8 +227,8 @@ class Settings:
     )
     quantile_alpha: float = setting(
         0.2,
-        "Share of the vocabulary that the preview keeps: the queries with scores at or above the "
-        "(1 - alpha) quantile.",
+        "Share of the vocabulary that the preview keeps: the queries whose presence is at or above "
+        "the (1 - alpha) quantile. With streaming it holds for full previews only.",
         between=(0.0, 1.0),
     )
     max_active: int = setting(
@@ -255,7 +255,10 @@ class Settings:
     )
     background_threshold: float = setting(
         0.0,
-        "A pixel whose score is below this gets background_id; 0 turns background calibration off.",
+        "A pixel with a low score becomes background. activesam and full: where best x sqrt(best - "
+        "second best) is below background_threshold ^ mabc_exponent, so also where two classes "
+        "score alike. segearth and sam3: where the best score is below background_threshold. 0 "
+        "turns both rules off.",
         between=(0.0, 1.0),
     )
     background_id: int = setting(
@@ -276,8 +279,8 @@ class Settings:
     )
     encoder_attention_density: float = setting(
         1.0,
-        "Share of the keys to which every query of the image encoder attends, in addition to the "
-        "keys of its own block; 1 is dense attention.",
+        "Share of the keys to which every image token attends in the image encoder, in addition to "
+        "the keys of its own block; 1 is dense attention.",
         between=(0.1, 1.0),
     )
     encoder_mlp_density: float = setting(
@@ -324,25 +327,27 @@ class Settings:
     )
     preview_interval: int = setting(
         8,
-        "With streaming: every class is previewed at least once in this many frames; 1 previews "
-        "all inactive classes in every frame.",
+        "With streaming: every query is previewed or decoded at least once in this many frames; 1 "
+        "previews all inactive queries in every frame.",
         between=(1, 1000),
         unit="frames",
     )
     enter_threshold: float = setting(
         0.3,
-        "With streaming: a class becomes active if its presence in the preview is at least this.",
+        "With streaming: an inactive query becomes active if its presence in the preview is at "
+        "least this and it is among the max_active strongest. In a full preview quantile_alpha "
+        "decides instead.",
         between=(0.0, 1.0),
     )
     leave_threshold: float = setting(
         0.1,
-        "With streaming: a frame has evidence for an active class if the filtered presence of the "
-        "class is at least this, or its presence in this frame is at least enter_threshold.",
+        "With streaming: a frame has evidence for an active query if the filtered presence of the "
+        "query is at least this, or its presence in this frame is at least enter_threshold.",
         between=(0.0, 1.0),
     )
     hold_frames: int = setting(
         5,
-        "With streaming: a class stops being active after this many consecutive frames without "
+        "With streaming: a query stops being active after this many consecutive frames without "
         "evidence.",
         between=(1, 1000),
         unit="frames",

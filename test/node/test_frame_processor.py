@@ -381,7 +381,7 @@ BUDGET = NodeOptions(max_latency_ms=100e3)
 PREVIEWS = BudgetLevel(
     Step.PREVIEWS,
     Settings(streaming=True, preview_interval=3),
-    ("every class previewed once in 3 frames",),
+    ("every query previewed or decoded once in 3 frames",),
 )
 CLASSES = BudgetLevel(Step.CLASSES, PREVIEWS.settings.replace({"max_active": 2}))
 
@@ -404,7 +404,7 @@ def test_late_frames_take_a_step_after_the_other_and_easy_ones_take_them_back() 
     steps = [value for output, value in rig.published if output == "active_classes"]
     assert steps[LATE_FRAMES] == (1, Step.PREVIEWS)
     warnings = rig.logger.warnings
-    assert "every class previewed once in 3 frames" in warnings[0]
+    assert "every query previewed or decoded once in 3 frames" in warnings[0]
     assert "nothing is left out" in warnings[-1]
     assert len(warnings) == 4
 

@@ -55,13 +55,13 @@ def levels(
     if prunes and options.budget_preview_interval > 1:
         previews = queries > settings.max_active
         settings = _previewing_less(settings, options.budget_preview_interval)
-        left_out = (f"every class previewed once in {settings.preview_interval} frames",)
+        left_out = (f"every query previewed or decoded once in {settings.preview_interval} frames",)
         if previews:
             found.append(BudgetLevel(Step.PREVIEWS, settings, left_out))
     fewer = min(settings.max_active, options.budget_max_active)
     if prunes and fewer < min(queries, settings.max_active):
         settings = settings.replace({"max_active": fewer})
-        left_out += (f"at most {fewer} active classes beside pinned ones",)
+        left_out += (f"at most {fewer} active queries beside pinned ones",)
         found.append(BudgetLevel(Step.CLASSES, settings, left_out))
     wanted = options.budget_resolution or resolution * 2 // 3
     lower = wanted // patch_size * patch_size

@@ -51,12 +51,16 @@ def parameter_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-_CHANGES = {Change.LIVE: "live", Change.UNCONFIGURED: "restart", Change.START: "start"}
+_CHANGES = {Change.LIVE: "live", Change.UNCONFIGURED: "unconfigured", Change.START: "start"}
+_NOTES = {
+    Change.LIVE: "",
+    Change.UNCONFIGURED: "set while unconfigured",
+    Change.START: "set at the start",
+}
 
 
 def _allowed(row: Setting) -> str:
-    restart = "" if row.change is Change.LIVE else "needs a restart"
-    parts = [part for part in (_range(row), restart) if part]
+    parts = [part for part in (_range(row), _NOTES[row.change]) if part]
     return f"[{'; '.join(parts)}]" if parts else ""
 
 

@@ -1,8 +1,8 @@
 """Check a request to change parameters while the node runs, and answer it.
 
 :class:`LiveParameters` checks the request and hands the new values to the node, where
-node/live_changes.py puts them to use. ``set_parameters_atomically`` changes all of its parameters or
-none; ``set_parameters`` is a request for each parameter.
+node/live_changes.py puts them to use. ``set_parameters_atomically`` changes all of its parameters
+or none; ``set_parameters`` is a request for each parameter.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class LiveParameters:
             row = self._current.rows[name]
             if row.change is not Change.LIVE and row.check(value) != self._current.values[name]:
                 raise SettingsError(
-                    f"{name} is read-only while the node is configured: it needs a restart; start "
-                    f"the node with {name}:={value}, or clean it up, set {name} and configure it."
+                    f"{name} may change only while the node is unconfigured; start the node with "
+                    f"{name}:={value}, or clean it up, set {name} and configure it."
                 )
 
 

@@ -70,9 +70,9 @@ class NodeOptions:
     )
     method: str = setting(
         Method.ACTIVESAM.value,
-        "Method of segmentation: activesam decodes an active set of classes, full decodes all "
-        "classes, segearth and sam3 are baselines. The baselines were published with a "
-        "confidence_threshold of 0.5.",
+        "Method of segmentation: activesam decodes the active set of queries, full decodes all "
+        "queries, segearth and sam3 are baselines. If the node starts with a baseline, the default "
+        "of confidence_threshold is 0.5; setting method later does not change it.",
         choices=tuple(method.value for method in Method),
         change=Change.UNCONFIGURED,
     )
@@ -103,7 +103,7 @@ class NodeOptions:
     )
     warm_up: bool = setting(
         True,
-        "Whether to segment a blank image while configuring. Then the first frame is as fast as "
+        "Whether to segment blank images while configuring. Then the first frame is as fast as "
         "later ones, and a lack of memory shows before the robot moves.",
         change=Change.UNCONFIGURED,
     )
@@ -163,15 +163,16 @@ class NodeOptions:
     )
     max_latency_ms: float = setting(
         0.0,
-        "Latency budget, from receiving an image to its mask. When frames take longer, the node "
-        "does less, one step at a time, and goes back to full quality later. 0 sets no budget.",
+        "Latency budget: the target for the time from receiving an image to publishing its mask. "
+        "When frames take longer, the node does less, one step at a time, and goes back to full "
+        "quality later. 0 sets no budget.",
         between=(0.0, 600_000.0),
         unit="ms",
     )
     budget_preview_interval: int = setting(
         8,
-        "First step of the latency budget: each class is previewed only once in this many frames; "
-        "with streaming, preview_interval is multiplied by this. 1 skips the step.",
+        "First step of the latency budget: each query is previewed or decoded only once in this "
+        "many frames; with streaming, preview_interval is multiplied by this. 1 skips the step.",
         between=(1, 1000),
         unit="frames",
     )
@@ -199,7 +200,7 @@ class NodeOptions:
     )
     image_timeout_s: float = setting(
         2.0,
-        "The diagnostics warn if no usable image has come for this long.",
+        "The diagnostics warn if no image has arrived, or no mask was published, for this long.",
         between=(0.05, 3600.0),
         unit="s",
     )

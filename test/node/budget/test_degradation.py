@@ -40,8 +40,8 @@ def test_each_step_comes_on_top_of_those_before() -> None:
     )
     assert nothing.describe() == "nothing is left out"
     assert resolution.describe() == (
-        "every class previewed once in 8 frames, at most 10 active classes beside pinned ones, "
-        "resolution 672"
+        "every query previewed or decoded once in 8 frames, at most 10 active queries beside "
+        "pinned ones, resolution 672"
     )
 
 
@@ -50,7 +50,7 @@ def test_a_stream_previews_a_fraction_of_what_it_did(interval: int, longer: int)
     settings = Settings(streaming=True, preview_interval=interval)
     _, previews, *_ = levels_of(settings=settings, budget_preview_interval=4)
     assert previews.settings == settings.replace({"preview_interval": longer})
-    assert previews.describe() == f"every class previewed once in {longer} frames"
+    assert previews.describe() == f"every query previewed or decoded once in {longer} frames"
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_a_step_that_changes_nothing_is_skipped(fields: dict[str, Any], steps: l
     assert [level.step for level in found] == steps
     assert all(level.settings.resolution % 14 == 0 for level in found)
     assert all(level.settings.preview_resolution <= 1008 for level in found)
-    words = {0: "nothing", 1: "every class previewed", 2: "active classes", 3: "resolution"}
+    words = {0: "nothing", 1: "every query previewed", 2: "active queries", 3: "resolution"}
     assert all(words[level.step] in level.describe() for level in found)

@@ -248,8 +248,8 @@ def test_pictures_come_while_somebody_listens(
         ({"max_active": "many"}, "Wrong parameter type"),
         ({"bucket_size": "many"}, "give an integer from 1 to 1024 queries or auto"),
         ({"pinned": ["unicorn"]}, "unicorn"),
-        ({"device": "cuda"}, "restart"),
-        ({"resolution": 112}, "restart"),
+        ({"device": "cuda"}, "while the node is unconfigured"),
+        ({"resolution": 112}, "while the node is unconfigured"),
         ({"autostart": False}, "read-only"),
     ],
 )

@@ -87,8 +87,8 @@ def active_classes_until(
 @pytest.mark.parametrize(
     ("streaming", "words"),
     [
-        (True, "every class previewed once in 8 frames"),
-        (False, "every class previewed once in 4 frames"),
+        (True, "every query previewed or decoded once in 8 frames"),
+        (False, "every query previewed or decoded once in 4 frames"),
     ],
 )
 def test_steps_are_taken_in_order_and_taken_back(
