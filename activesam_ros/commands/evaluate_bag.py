@@ -27,6 +27,7 @@ from activesam_ros.evaluation.datasets.bag_label_ids import (
 )
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
+from activesam_ros.evaluation.datasets.stamp_join import JOINED_BY_ORDER, labels_are_joined_by_order
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.segmentation.methods import Method
 
@@ -74,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
         None if args.label_topic is None else label_meaning(recording, args.label_topic, vocabulary)
     )
     compare_with_full = Method.FULL not in options.methods and args.agreement_every > 0
-    source = BagSource(args.bag, args.image_topic, args.label_topic)
+    by_order = args.label_topic is not None and labels_are_joined_by_order(
+        recording, args.image_topic, args.label_topic
+    )
+    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order)
     task = options.task(
         source,
         vocabulary,
@@ -104,6 +108,7 @@ def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) 
         "path": str(source.path),
         "image_topic": source.image_topic,
         "label_topic": source.label_topic,
+        "labels_joined_by": ("order" if source.by_order else "stamp") if meaning else None,
         "label_names_from": meaning.source if meaning else None,
         "label_names_not_in_vocabulary": list(meaning.unknown.values()) if meaning else [],
         "label_pixels": sum(
@@ -122,6 +127,8 @@ def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) 
 
 def _report_problems(count: SourceCount, recording: Content) -> None:
     lines: list[str] = [f"{note}." for note in count.notes]
+    if recording["labels_joined_by"] == "order":
+        lines.append(JOINED_BY_ORDER)
     uncounted = uncounted_text(recording)
     if uncounted:
         lines.append(uncounted)

@@ -105,27 +105,28 @@ class Recording:
         )
 
     def image_topic(self, name: str) -> Topic:
-        """The image topic ``name``.
+        """The image topic ``name``; of several types of images, that of most messages.
 
         Raises RecordingError listing the image topics when it is not one, or is empty.
         """
         found = [topic for topic in self.topics if topic.name == name]
         if not found:
             raise RecordingError(f"{self.path} has no topic {name!r}; {self._listing()}.")
-        topic = next((entry for entry in found if entry in self.image_topics), found[0])
-        if topic not in self.image_topics:
+        images = [entry for entry in found if entry in self.image_topics]
+        topic = max(images or found, key=lambda entry: entry.messages or 0)
+        if not images:
             raise RecordingError(
                 f"{name!r} holds {topic.message_type or 'messages without a type'} in "
                 f"{', '.join(topic.encodings)}; only sensor_msgs Image and CompressedImage in "
                 f"{' or '.join(ENCODINGS)} can be read; {self._listing()}."
             )
-        if topic.messages == 0:
+        if all(entry.messages == 0 for entry in images):
             raise RecordingError(f"{name!r} is empty; {self._listing()}.")
         return topic
 
     def message_count(self, topics: Sequence[str]) -> int | None:
-        """The number of messages on ``topics``, None when a file does not tell."""
-        return _sum([topic.messages for topic in self.topics if topic.name in topics])
+        """The number of images on ``topics``, None when a file does not tell."""
+        return _sum([topic.messages for topic in self.image_topics if topic.name in topics])
 
     def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
         """Every image on ``topics`` in order of recording.

@@ -21,7 +21,10 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     """
     if names:
         return tuple(recording.image_topic(name).name for name in dict.fromkeys(names))
-    filled = [topic.name for topic in recording.image_topics if topic.messages != 0]
+    # A topic may have images of two types.
+    filled = list(
+        dict.fromkeys(topic.name for topic in recording.image_topics if topic.messages != 0)
+    )
     if not filled:
         listed = ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
         raise RecordingError(

@@ -18,7 +18,7 @@ from activesam_ros.commands import evaluate_bag as bag_command
 from activesam_ros.errors import OutputError, RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.execution import worker
-from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import VOCABULARY
@@ -108,6 +108,40 @@ def test_labels_are_joined_by_stamp_and_matched_by_name(
     assert "do not count, in % of the labelled pixels: dragon (20.0 %)." in printed.err
     assert "1 images have no labels of the same stamp" in printed.err
     assert printed.out.startswith("method")
+
+
+def test_labels_without_stamps_are_joined_by_order_and_it_is_said(
+    command: Command, bags: BagBuilder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The image topic has another type of messages too."""
+    messages = [bags.vocabulary({0: "road"}, IMAGES)]
+    for place, id in enumerate((0, 1, 7)):
+        time = (place + 2) * 1_000_000_000
+        row = picture(id, id)
+        messages.append(bags.image(place, row, stamp_ns=0, log_time_ns=time))
+        ids = np.array([[id, 7]], np.uint8)
+        late_ns = time + 2_500_000_000
+        messages.append(
+            bags.image(place, ids, LABELS, encoding="mono8", stamp_ns=0, log_time_ns=late_ns)
+        )
+    content = command(bags.mcap(messages), "--label-topic", LABELS)
+    results = content["methods"]["activesam"]
+    assert results["per_class_iou"] == {"road": 0.5, "tree": 0.5, "sky": 0.5}
+    assert results["labelled_frames"] == 3
+    assert content["recording"]["labels_joined_by"] == "order"
+    assert "the n-th labels are taken for the n-th image" in capsys.readouterr().err
+
+
+def test_names_match_however_their_words_are_joined(
+    bags: BagBuilder, vocabulary: Vocabulary
+) -> None:
+    lights = Vocabulary(
+        "lights", (*vocabulary.classes, VocabularyClass(9, ("traffic light",), (1, 2, 3)))
+    )
+    path = bags.mcap([bags.vocabulary({4: "trafficlight", 5: "Road", 6: "dragon"})])
+    meaning = label_meaning(open_recording(path), LABELS, lights)
+    assert meaning.ids.indices(np.array([4, 5, 6], np.uint8)).tolist() == [3, 0, -1]
+    assert meaning.unknown == {6: "dragon"}
 
 
 def test_without_a_label_vocabulary_ids_are_the_vocabularys_own(

@@ -9,6 +9,7 @@ import pytest
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.recorded_frames import open_recording
+from activesam_ros.recordings.serialization import COMPRESSED_IMAGE, IMAGE
 from activesam_ros.recordings.topic_choice import chosen_topics
 
 if TYPE_CHECKING:
@@ -38,6 +39,24 @@ def test_labels_depth_and_compressed_copies_are_not_cameras(bags: BagBuilder) ->
         "/front/image_raw",
         "/rear/image_raw/compressed",
     )
+
+
+def test_a_topic_with_images_of_two_types_is_one_camera(bags: BagBuilder) -> None:
+    path = bags.mcap(
+        [
+            bags.image(0, topic="/camera"),
+            bags.compressed(1, RGB, "/camera"),
+            bags.compressed(2, RGB, "/camera", ".jpg"),
+            bags.vocabulary({0: "road"}, "/camera"),
+        ]
+    )
+    recording = open_recording(path)
+    assert chosen_topics(recording, []) == ("/camera",)
+    assert [frame.message_type for frame in recording.frames(["/camera"])] == [
+        IMAGE, COMPRESSED_IMAGE, COMPRESSED_IMAGE,
+    ]  # fmt: skip
+    assert recording.message_count(["/camera"]) == 3
+    assert recording.image_topic("/camera").message_type == COMPRESSED_IMAGE
 
 
 def test_named_topics_are_taken_once_in_the_order_given(bags: BagBuilder) -> None:

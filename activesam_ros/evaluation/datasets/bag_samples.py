@@ -18,11 +18,16 @@ from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, o
 
 @dataclass(frozen=True)
 class BagSource:
-    """An image topic of a recording. label_topic: None without ground truth."""
+    """An image topic of a recording.
+
+    label_topic: None without ground truth. by_order: join images and labels by their order, since
+    no stamp is set.
+    """
 
     path: Path
     image_topic: str
     label_topic: str | None
+    by_order: bool = False
 
     def open(self) -> BagReader:
         """Raises RecordingError, or MissingDependencyError without an image decoder."""
@@ -74,7 +79,7 @@ class BagReader:
             frames = self._recording.frames([image_topic])
             self._pairs = (LabelledFrame(frame, None) for frame in frames)
         else:
-            self._join = StampJoin(image_topic, label_topic)
+            self._join = StampJoin(image_topic, label_topic, by_order=self._source.by_order)
             self._pairs = self._join.join(self._recording.frames([image_topic, label_topic]))
 
     def _end(self, part: Part, count: SourceCount) -> None:

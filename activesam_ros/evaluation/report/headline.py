@@ -137,8 +137,8 @@ def spread_text(content: Mapping[str, Any]) -> str:
         f"In small type, the difference from the best method with the {spread['level']:.0%} "
         f"interval of a {spread['way']} ({spread['resamples']} resamples of {spread['blocks']} "
         f"{drawn}). "
-        "Bold are the best method and those whose interval holds 0, where another method's does "
-        "not."
+        "A figure is bold if it is the best or its interval contains 0, so that it cannot be told "
+        "from the best, and another method's does not."
     )
 
 

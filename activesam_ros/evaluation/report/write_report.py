@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from activesam_ros.evaluation.datasets.bag_label_ids import uncounted_text
+from activesam_ros.evaluation.datasets.stamp_join import JOINED_BY_ORDER
 from activesam_ros.evaluation.report.bar_charts import (
     activity_strips,
     class_bars,
@@ -232,5 +233,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"{recording['images_without_labels']} images have no labels of the same stamp."
         )
+    if recording.get("labels_joined_by") == "order":
+        notes.append(JOINED_BY_ORDER)
     uncounted = uncounted_text(recording)
     return [*notes, uncounted] if uncounted else notes

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activesam_ros.evaluation.datasets.stamp_join import StampJoin
-from activesam_ros.recordings.recorded_frames import RecordedFrame
+from activesam_ros.errors import RecordingError
+from activesam_ros.evaluation.datasets.stamp_join import StampJoin, labels_are_joined_by_order
+from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
 from activesam_ros.recordings.serialization import IMAGE
+
+if TYPE_CHECKING:
+    from test.fixtures.recording_fixtures import BagBuilder, Recorded
 
 IMAGES, LABELS = "/image", "/labels"
 
@@ -62,3 +69,63 @@ def test_an_image_waits_no_longer_than_the_window() -> None:
 def test_two_images_of_one_stamp_each_take_labels_of_their_own() -> None:
     stream = [(IMAGES, 1), (LABELS, 1), (IMAGES, 1)]
     assert joined(stream) == ([(1, True), (1, False)], 0)
+
+
+def test_without_stamps_the_nth_labels_belong_to_the_nth_image() -> None:
+    stream = [(LABELS, 5), (IMAGES, 1), (IMAGES, 2), (LABELS, 6), (IMAGES, 3)]
+    join = StampJoin(IMAGES, LABELS, by_order=True)
+    pairs = list(join.join(iter([frame(*entry) for entry in stream])))
+    assert [
+        (pair.image.stamp_ns, pair.labels.stamp_ns if pair.labels else None) for pair in pairs
+    ] == [(1, 5), (2, 6), (3, None)]
+    assert join.unmatched_labels == 0
+
+
+SECOND = 1_000_000_000
+
+
+def messages(
+    bags: BagBuilder, topic: str, count: int, late_ns: int, stamped: bool = False
+) -> list[Recorded]:
+    """One message a second; recorded ``late_ns`` after the second, stamped so or with 0."""
+    times = [(place + 1) * SECOND + late_ns for place in range(count)]
+    return [
+        bags.image(place, topic=topic, stamp_ns=time if stamped else 0, log_time_ns=time)
+        for place, time in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "by_order"),
+    [
+        ((5, 0, True), (5, 0, True), False),
+        ((5, 0, False), (5, 0, False), False),  # recorded at one time, which joins them
+        ((5, 0, True), (2, 0, False), False),
+        ((5, 0, False), (5, 300, False), True),
+    ],
+)
+def test_the_order_joins_only_what_has_no_stamps(
+    bags: BagBuilder,
+    images: tuple[int, int, bool],
+    labels: tuple[int, int, bool],
+    by_order: bool,
+) -> None:
+    path = bags.mcap(messages(bags, IMAGES, *images) + messages(bags, LABELS, *labels))
+    assert labels_are_joined_by_order(open_recording(path), IMAGES, LABELS) == by_order
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "reason"),
+    [
+        ((5, 0, False), (4, 300, False), r"/image and /labels is set.*messages \(5 and 4\)"),
+        ((5, 0, True), (5, 300, False), "no stamp on /labels is set, and the times of recording"),
+        ((5, 0, True), (5, 4_000_000, True), r"nearest to the first labels is 0\.004 s away"),
+        ((99, 0, True), (99, 4_000_000, True), r"nearest to the first labels is 0\.004 s away"),
+    ],
+)
+def test_labels_that_no_image_has_are_refused_with_the_way_out(
+    bags: BagBuilder, images: tuple[int, int, bool], labels: tuple[int, int, bool], reason: str
+) -> None:
+    path = bags.mcap(messages(bags, IMAGES, *images) + messages(bags, LABELS, *labels))
+    with pytest.raises(RecordingError, match=rf"{reason}.*give each label image the stamp"):
+        labels_are_joined_by_order(open_recording(path), IMAGES, LABELS)
