@@ -104,14 +104,19 @@ def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
             return _over_white(picture)
         orientation = exif_orientation(picture)
+        transparent = picture.info.get("transparency")
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # [H, W] or [H, W, channels]
     if pixels is None:
         raise ValueError("its pixels are damaged")
+    if transparent is not None:  # one grey level of 16 bits
+        pixels[pixels == transparent] = np.iinfo(pixels.dtype).max
     return upright(_rgb(pixels), orientation)
 
 
 def _has_alpha(picture: Image.Image) -> bool:
-    return picture.mode in _WITH_ALPHA or "transparency" in picture.info
+    """Whether pixels may be transparent; not for 16-bit grey, which Pillow would cut to 8 bits."""
+    transparent = picture.mode in _WITH_ALPHA or "transparency" in picture.info
+    return transparent and not picture.mode.startswith("I")
 
 
 def _over_white(picture: Image.Image) -> NDArray[np.uint8]:

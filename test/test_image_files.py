@@ -131,6 +131,12 @@ def test_a_transparent_color_is_white(
     assert read_image(tmp_path / "a.png").tolist() == [[list(seen), list(WHITE)]]
 
 
+def test_a_transparent_grey_of_sixteen_bits_is_white(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.array([[0, 40_000, 32_896]], np.uint16))
+    grey.save(tmp_path / "a.png", transparency=40_000)
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 255, 128]
+
+
 def test_sixteen_bits_are_scaled_and_grey_becomes_rgb(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 257, 65535, 32896]], np.uint16))
     assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 1, 255, 128]
