@@ -64,8 +64,8 @@ def open_journal(
         _check_job(connection, path, json.dumps(job, sort_keys=True), command)
     except sqlite3.OperationalError as error:
         raise UsageError(
-            f"{path} cannot be written ({error}); wait for the {command} that has it open, free some "
-            "disk space, or give another --output."
+            f"{path} cannot be written ({error}); wait for the {command} that has it open, free "
+            "some disk space, or give another --output."
         ) from error
     except sqlite3.DatabaseError as error:
         raise RecordingError(
