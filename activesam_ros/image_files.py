@@ -109,7 +109,7 @@ def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if pixels is None:
         raise ValueError("its pixels are damaged")
     if transparent is not None:  # one grey level of 16 bits
-        pixels[pixels == transparent] = np.iinfo(pixels.dtype).max
+        pixels[pixels == transparent] = np.iinfo(np.uint16).max
     return upright(_rgb(pixels), orientation)
 
 
