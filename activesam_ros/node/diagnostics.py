@@ -1,9 +1,9 @@
 """What the node reports on /diagnostics, and when it warns.
 
 A camera that deserves a warning is WARN at once, and ERROR when that has lasted ``error_after_s``.
-These are ERROR at once: configuring or activating failed; no image arrives and a publisher's QoS
-profile or message type does not fit; an image is lost in spite of keep_all. A step of the latency
-budget stays a WARN.
+These are ERROR at once: a transition failed; no image arrives and a publisher's QoS profile or
+message type does not fit; an image is lost in spite of keep_all. A step of the latency budget stays
+a WARN.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CameraView:
 class NetworkView:
     """What the diagnostics know about network and vocabulary; None if nothing is loaded.
 
-    failure: why configuring or activating failed. budget_level: the step of the latency budget in
+    failure: why a transition failed. budget_level: the step of the latency budget in
     force. bucket_size: the size in use, which lack of memory makes smaller. frames_waiting: frames
     of all cameras that wait or are being segmented.
     """

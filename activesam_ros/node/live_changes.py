@@ -96,9 +96,13 @@ class LiveChanges:
 
         return _refuse_without_memory(swap)
 
+    def refuse(self) -> None:
+        """Refuse changes from here on; what warms up ends after its pass."""
+        self._closed.set()
+
     def close(self) -> None:
         """Refuse changes from here on; returns when a swap that has begun is done."""
-        self._closed.set()
+        self.refuse()
         with self._swapping:
             pass
 

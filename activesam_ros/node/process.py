@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
@@ -33,6 +33,9 @@ EXECUTOR_THREADS = 4
 SIGNALS_TO_KILL = 4
 # The executor only notices the end between two spins; Executor.wake() does not end a spin.
 SPIN_TIMEOUT_S = 0.1
+# While waiting for the end: how often to look, and how long callbacks have that need not end.
+END_POLL_S = 0.05
+GRACE_S = 1.0
 # How long requests that came during the shutdown are still refused before the process ends.
 REFUSAL_S = 0.3
 
@@ -63,12 +66,31 @@ def _run(make: Callable[[], SegmentNode]) -> int:
     try:
         stop.wait()
         node.get_logger().info("Shutting down when the frames being segmented are done.")
-        node.request_shutdown().wait()
+        ended = _await_end(node, stop)
         time.sleep(REFUSAL_S)
     finally:
         spinner.stop()
     node.destroy_node()
+    if not ended:
+        _leave()
     return 0
+
+
+def _await_end(node: SegmentNode, stop: _Stop) -> bool:
+    """Shut the node down; False if one of its callbacks goes on for long and need not end."""
+    ended = node.request_shutdown()
+    while not ended.wait(END_POLL_S):
+        if node.only_prepares or stop.is_urgent:
+            return ended.wait(GRACE_S)
+    return True
+
+
+def _leave() -> NoReturn:
+    """End the process while a thread still loads, compiles or segments."""
+    rclpy.try_shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class _Stop:
@@ -78,6 +100,8 @@ class _Stop:
         # Unlike threading's locks and events, SimpleQueue.put is safe in a signal handler.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._count = 0
+        self.is_urgent = False
+        """Whether SIGTERM came after another signal, as launch does before it kills."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
@@ -87,6 +111,7 @@ class _Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._signals.put(number)
         self._count += 1
+        self.is_urgent |= self._count > 1 and number == signal.SIGTERM
         if self._count == SIGNALS_TO_KILL:
             os._exit(128 + number)
 

@@ -111,6 +111,8 @@ class SegmentNode(LifecycleNode):
         """Load network and vocabulary; after a failure the diagnostics hold the reason."""
         self._state = "configuring"
         self._failure = None
+        if self._stopping:  # after the state, which only_prepares tells
+            return self._fail("Configuring", "unconfigured", UsageError("the node is ending."))
         try:
             self._session = self._make_session(self._live.current)
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
@@ -138,33 +140,65 @@ class SegmentNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop segmenting; returns when the frames being segmented are published."""
-        if self._session is not None:
-            self._session.deactivate()
-        self._state = "inactive"
-        return super().on_deactivate(state)
+
+        def deactivate() -> TransitionCallbackReturn:
+            if self._session is not None:
+                self._session.deactivate()
+            self._state = "inactive"
+            return super(SegmentNode, self).on_deactivate(state)
+
+        return self._told("Deactivating", deactivate)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the network's memory."""
-        result = super().on_cleanup(state)
-        self._close_session()
-        self._state = "unconfigured"
-        return result
+
+        def clean_up() -> TransitionCallbackReturn:
+            result = super(SegmentNode, self).on_cleanup(state)
+            self._close_session()
+            self._state = "unconfigured"
+            return result
+
+        return self._told("Cleaning up", clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from any state."""
         self._stopping = True
-        self._close_session()
-        self._state = "finalized"
-        return super().on_shutdown(state)
+
+        def shut_down() -> TransitionCallbackReturn:
+            self._close_session()
+            self._state = "finalized"
+            return super(SegmentNode, self).on_shutdown(state)
+
+        return self._told("Shutting down", shut_down)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a transition that raised an error: free everything and be unconfigured."""
-        self._close_session()
-        self._state = "unconfigured"
-        return super().on_error(state)
+
+        def free() -> TransitionCallbackReturn:
+            self._state = "unconfigured"
+            self._close_session()
+            return super(SegmentNode, self).on_error(state)
+
+        return self._told("Freeing everything", free)
+
+    def _told(
+        self, what: str, transition: Callable[[], TransitionCallbackReturn]
+    ) -> TransitionCallbackReturn:
+        """What ``transition`` returns; its errors are told, as rclpy only calls on_error."""
+        try:
+            return transition()
+        except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
+            self._tell_failure(what, error)
+            return TransitionCallbackReturn.ERROR
 
     def _fail(self, what: str, state: str, error: Exception) -> TransitionCallbackReturn:
-        """Log why a transition failed and keep the reason; the node stays in ``state``."""
+        """Tell why a transition failed; the node stays in ``state``."""
+        self._tell_failure(what, error)
+        self._state = state
+        return TransitionCallbackReturn.FAILURE
+
+    def _tell_failure(self, what: str, error: Exception) -> None:
+        """Log why a transition failed and keep the reason for the diagnostics."""
         self._failure = f"{what} failed: {error}"
         expected = isinstance(error, ActiveSamError)
         if is_out_of_memory(error):
@@ -173,10 +207,8 @@ class SegmentNode(LifecycleNode):
                 " There is not enough memory; set bucket_size, resolution or camera_batch lower, "
                 "or free the device, and configure again."
             )
-        self._state = state
         details = "" if expected else "\n" + "".join(traceback.format_exception(error)).rstrip()
         self.get_logger().error(f"{self._failure}{details}")
-        return TransitionCallbackReturn.FAILURE
 
     def _make_session(self, parameters: NodeParameters) -> Session:
         options = parameters.options
@@ -213,7 +245,8 @@ class SegmentNode(LifecycleNode):
     def _autostart(self) -> None:
         if self._stopping or self._state != "unconfigured":
             return
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        if configured and not self._stopping:
             self.trigger_activate()
 
     # Shutting down
@@ -221,8 +254,16 @@ class SegmentNode(LifecycleNode):
     def request_shutdown(self) -> threading.Event:
         """Begin to shut down; the event is set when the last frame is done and all is closed."""
         self._stopping = True
+        session = self._session
+        if session is not None:
+            session.changes.refuse()
         self._one_shot.call(self._shut_down, self.default_callback_group)
         return self._stopped
+
+    @property
+    def only_prepares(self) -> bool:
+        """Whether the node only loads, compiles or warms up, so that nothing has to be finished."""
+        return self._state == "configuring" or self._ending
 
     def _shut_down(self) -> None:
         if self._state != "finalized":

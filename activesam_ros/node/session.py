@@ -86,10 +86,12 @@ class Session:
         Everything that publishes has ended before: live changes, then the worker.
         """
         self.changes.close()
-        self.deactivate()
-        for camera in self._cameras.values():
-            camera.publishers.destroy()
-        self._vocabulary_publishers.destroy()
+        try:
+            self.deactivate()
+        finally:
+            for camera in self._cameras.values():
+                camera.publishers.destroy()
+            self._vocabulary_publishers.destroy()
 
     def follow_publishers(self) -> None:
         """Take the QoS profiles that publishers offer now; log conflicts that are new."""

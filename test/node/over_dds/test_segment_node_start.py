@@ -6,35 +6,41 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from activesam_ros.srv import SetVocabulary
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from activesam_ros.node.playback.command import StopFlag
+from activesam_ros.node.segment_node import main
 
 if TYPE_CHECKING:
-    from test.node.conftest import Peer, StartNode
+    from test.node.conftest import OpenCamera, Peer, StartNode
 
 TIMEOUT_S = 60
 
 
 @pytest.mark.parametrize(
-    ("parameters", "arguments", "reason"),
+    ("arguments", "reason"),
     [
-        ({"confidence_threshold": 2.0}, [], "confidence_threshold=2.0 is out of range"),
-        ({"confidence_treshold": 0.2}, [], "Did you mean confidence_threshold?"),
-        ({"image_transport": "theora"}, [], "give one of raw, compressed"),
-        ({}, ["--params-file", "/no/such.yaml"], "/no/such.yaml"),
-        ({}, ["--log-level", "shouting"], "shouting"),
+        (["-p", "confidence_threshold:=2.0"], "confidence_threshold=2.0 is out of range"),
+        (["-p", "confidence_treshold:=0.2"], "Did you mean confidence_threshold?"),
+        (["-p", "image_transport:=theora"], "give one of raw, compressed"),
+        (["--params-file", "/no/such.yaml"], "/no/such.yaml"),
+        (["--log-level", "shouting"], "shouting"),
     ],
 )
 def test_a_bad_start_is_one_clear_line_and_no_success(
-    start_node: StartNode, parameters: dict[str, Any], arguments: list[str], reason: str
+    arguments: list[str], reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    node = start_node(parameters, arguments)
-    assert node.process.wait(TIMEOUT_S) == 2
-    lines = node.log().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("segment_node: ")
-    assert reason in lines[0]
+    with StopFlag():  # gives the signal handlers back
+        assert main(["--ros-args", *arguments]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("segment_node: ")
+    assert reason in line
 
 
 def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer) -> None:
@@ -44,37 +50,69 @@ def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer) -> None:
     assert node.process.wait(TIMEOUT_S) == 0
 
 
+# A node whose engine takes for ever to do what its first argument says.
 SLOW_NODE = """
-import sys
-from activesam_ros.errors import UsageError
+import sys, threading
+from activesam_ros.node.engine import Engine
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
+slow = sys.argv[1]
+
+def hang(what):
+    if what == slow:
+        print(what, flush=True)
+        threading.Event().wait()
+
+class SlowEngine(Engine):
+    compilations = 0
+
+    def compile(self, vocabulary, parameters):
+        self.compilations += 1
+        hang(f"compilation {self.compilations}")
+        return super().compile(vocabulary, parameters)
+
 class Node(SegmentNode):
     def load_engine(self, options):
-        print("loading", flush=True)
-        sys.stdin.readline()
-        raise UsageError("The weights came too late.")
+        hang("loading")
+        engine = super().load_engine(options)
+        return SlowEngine(engine._network, engine._method)
 
-sys.exit(run_node(Node, sys.argv[1:]))
+sys.exit(run_node(Node, sys.argv[2:]))
 """
 
 
-def test_ctrl_c_while_it_configures(namespace: str) -> None:
-    command = [sys.executable, "-c", SLOW_NODE, "--ros-args", "-r", f"__ns:={namespace}"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "loading\n"
-        process.send_signal(signal.SIGINT)
-        _, log = process.communicate("go on\n", timeout=TIMEOUT_S)
-    assert process.returncode == 0
-    assert "The weights came too late." in log
-    assert "Traceback" not in log
-    assert "never retrieved" not in log
+@pytest.mark.parametrize("slow", ["loading", "compilation 1"])
+def test_ctrl_c_while_it_configures_ends_it_at_once(
+    start_node: StartNode, peer: Peer, slow: str
+) -> None:
+    node = start_node({}, program=["-c", SLOW_NODE, slow])
+    peer.wait_for(lambda: slow in node.log(), slow)
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
+    assert "never retrieved" not in node.log()
 
 
-def test_ctrl_c_while_it_imports(repository: Path) -> None:
+def test_ctrl_c_while_a_vocabulary_compiles_finishes_the_frames_alone(
+    start_node: StartNode, peer: Peer, open_camera: OpenCamera, photo: NDArray[np.uint8]
+) -> None:
+    slow = "compilation 2"
+    node = start_node({}, program=["-c", SLOW_NODE, slow])
+    camera = open_camera(Image, "image")
+    camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
+    client = peer.node.create_client(SetVocabulary, peer.name("activesam/set_vocabulary"))
+    peer.wait_for(client.service_is_ready, "the service")
+    client.call_async(SetVocabulary.Request(names=["car"]))
+    peer.wait_for(lambda: slow in node.log(), slow)
+    camera.mask_of(peer.image(photo, peer.next_stamp()))
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
+    peer.node.destroy_client(client)
+    peer.node.destroy_publisher(camera.publisher)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_imports_is_a_clean_end(repository: Path, number: signal.Signals) -> None:
     # -X importtime tells of every import as it ends: a moment to interrupt that needs no clock.
     command = [sys.executable, "-X", "importtime", str(repository / "bin" / "segment_node")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -82,10 +120,10 @@ def test_ctrl_c_while_it_imports(repository: Path) -> None:
         log = ""
         while "numpy" not in log:
             log += process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             _, rest = process.communicate(timeout=TIMEOUT_S)
         finally:
             process.kill()
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode == 0
     assert "Traceback" not in log + rest
