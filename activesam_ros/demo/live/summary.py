@@ -272,12 +272,12 @@ def _latency_row(
 
 def _accuracy_row(accuracy: Accuracy | None) -> tuple[str, str, str]:
     if accuracy is None:
-        return "mIoU", "-", "the recording has no labels"
+        return "mIoU of labelled classes", "-", "the recording has no labels"
     return (
-        "mIoU",
-        _number(accuracy.miou, ".3f"),
+        "mIoU of labelled classes",
+        _number(accuracy.miou_of_labelled_classes, ".3f"),
         f"of {accuracy.frames} masks against {accuracy.label_topic}; "
-        f"{_number(accuracy.miou_of_labelled_classes, '.3f')} over the labelled classes",
+        f"{_number(accuracy.miou, '.3f')} with those that are only predicted",
     )
 
 

@@ -26,8 +26,7 @@ SHOWN_ACTIVE_CLASSES = 40
 class ClassBars:
     """The IoU of one class: for each method the text and the width of its bar, in per cent.
 
-    widths: None for a class without an IoU: one that is labelled nowhere or a label that does not
-    count, and then the texts say so. share: of all labelled pixels, as text; "" if unknown.
+    widths: None for a label that does not count. share: of all labelled pixels, as text.
     """
 
     name: str
@@ -38,7 +37,7 @@ class ClassBars:
 
 
 def class_bars(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple[ClassBars, ...]:
-    """Bars for the classes that are labelled or predicted, most labelled pixels first.
+    """Bars for the classes that are labelled, most labelled pixels first.
 
     After them come the labels of a recording that are no class of the vocabulary.
     """
@@ -51,29 +50,35 @@ def class_bars(content: Mapping[str, Any], colors: Mapping[str, Color]) -> tuple
     total = recording.get("label_pixels") or pixels.sum()
     bars = []
     for index in np.argsort(-pixels, kind="stable").tolist():
+        if not pixels[index]:
+            break
         name = matrix["classes"][index]
         values = [entry["per_class_iou"][name] for entry in methods]
-        if not pixels[index] and any(value is not None for value in values):
-            texts = tuple(
-                "predicted, labelled nowhere" if value is not None else "" for value in values
+        bars.append(
+            ClassBars(
+                name=name,
+                color=css_color(colors[name]),
+                share=percent(pixels[index] / total),
+                iou=tuple(percent(value) for value in values),
+                widths=tuple(round(value * 100, 2) for value in values),
             )
-            none = (None,) * len(values)
-            bars.append(ClassBars(name, css_color(colors[name]), percent(0.0), texts, none))
-        elif pixels[index]:
-            bars.append(
-                ClassBars(
-                    name=name,
-                    color=css_color(colors[name]),
-                    share=percent(pixels[index] / total),
-                    iou=tuple(percent(value) for value in values),
-                    widths=tuple(round(value * 100, 2) for value in values),
-                )
-            )
+        )
     for label, uncounted in recording.get("uncounted_labels", {}).items():
         texts, none = ("does not count",) * len(methods), (None,) * len(methods)
-        share = percent(uncounted / recording["label_pixels"])
-        bars.append(ClassBars(label, "transparent", share, texts, none))
+        bars.append(ClassBars(label, "transparent", percent(uncounted / total), texts, none))
     return tuple(bars)
+
+
+def labelled_nowhere(content: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By method the classes that it predicts and that are labelled nowhere, in the order of ids."""
+    found = {}
+    for method, entry in content["methods"].items():
+        if entry["per_class_iou"]:
+            counts = np.array(entry["confusion_matrix"]["counts"])
+            names = zip(entry["confusion_matrix"]["classes"], counts.sum(axis=1), strict=False)
+            iou = entry["per_class_iou"]
+            found[method] = tuple(n for n, pixels in names if not pixels and iou[n] is not None)
+    return {method: names for method, names in found.items() if names}
 
 
 @dataclass(frozen=True, slots=True)

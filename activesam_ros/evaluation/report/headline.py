@@ -13,7 +13,7 @@ from activesam_ros.evaluation.scoring.results import number, percent
 class HeadlineRow:
     """A row of the main table. cells, differences, best: by method.
 
-    definition: what the figure is. differences: from the best method with the frames' spread, ""
+    definition: what the figure is. differences: from the best method, and their interval; empty
     where none is known. best: the methods that are not distinguishable from the best one, where
     another one is; none otherwise.
     """
@@ -22,7 +22,7 @@ class HeadlineRow:
     unit: str
     definition: str
     cells: tuple[str, ...]
-    differences: tuple[str, ...]
+    differences: tuple[tuple[str, ...], ...]
     best: tuple[bool, ...]
     published: bool = False
 
@@ -167,7 +167,7 @@ def _published_row(content: Mapping[str, Any], figure: _Figure) -> list[Headline
     title = "published" if key == "miou" else "published, on an RTX 5090"
     cells = tuple(_shown(value, figure) for value in values)
     definition = "As the authors of the methods state it."
-    none = ("",) * len(cells), (False,) * len(cells)
+    none = ((),) * len(cells), (False,) * len(cells)
     return [HeadlineRow(title, figure.unit, definition, cells, *none, published=True)]
 
 
@@ -182,15 +182,16 @@ def _shown(value: float | None, figure: _Figure) -> str:
     return number(None if value is None else value * figure.scale, figure.digits)
 
 
-def _difference(method: str, spread: Mapping[str, Any] | None, figure: _Figure) -> str:
+def _difference(method: str, spread: Mapping[str, Any] | None, figure: _Figure) -> tuple[str, ...]:
+    """The difference from the best method and its interval; empty where it is not known."""
     entry = spread["others"].get(method) if spread else None
     if entry is None:
-        return ""
+        return ()
     signed = f"+.{figure.digits}f"
     value, low, high = (
         format(entry[key] * figure.scale, signed) for key in ("difference", "low", "high")
     )
-    return f"{value} ({low} to {high})"
+    return value, f"({low} to {high})"
 
 
 def _best(methods: Sequence[str], spread: Mapping[str, Any] | None) -> tuple[bool, ...]:

@@ -15,6 +15,7 @@ from activesam_ros.evaluation.report.bar_charts import (
     activity_strips,
     class_bars,
     css_color,
+    labelled_nowhere,
     latency_histogram,
 )
 from activesam_ros.evaluation.report.csv_files import csv_files
@@ -94,6 +95,7 @@ def page(evaluated: Evaluated) -> str:
         weights=_weights(content),
         stages=stage_rows(content),
         class_bars=class_bars(content, colors),
+        labelled_nowhere=labelled_nowhere(content),
         few_classes=FEW_CLASSES,
         corruptions=corruption_figures(content),
         matrices=matrices(content),

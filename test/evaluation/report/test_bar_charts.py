@@ -15,6 +15,7 @@ from activesam_ros.evaluation.report.bar_charts import (
     class_bars,
     frame_edges,
     histogram_path,
+    labelled_nowhere,
 )
 
 BAR = re.compile(r"M([\d.]+) 0H([\d.]+)V100H\1z")
@@ -72,10 +73,10 @@ def test_the_width_of_a_class_bar_is_its_iou() -> None:
         "recording": {"label_pixels": 8, "uncounted_labels": {"dragon": 6}},
     }
     colors = {"road": (255, 0, 16), "sky": (0, 0, 0), "never": (1, 1, 1)}
-    road, sky, dragon = class_bars(content, colors)
+    road, dragon = class_bars(content, colors)
     assert (road.name, road.color, road.share) == ("road", "#ff0010", "25.0")
     assert (road.iou, road.widths) == (("50.0",), (50.0,))
-    # Neither has an IoU of 0: one is labelled nowhere, the other is no class of the vocabulary.
-    assert (sky.name, sky.iou, sky.widths) == ("sky", ("predicted, labelled nowhere",), (None,))
+    # Neither has an IoU of 0: sky is labelled nowhere, and dragon is no class of the vocabulary.
+    assert labelled_nowhere(content) == {"full": ("sky",)}
     assert dragon.share == "75.0"
     assert (dragon.name, dragon.iou, dragon.widths) == ("dragon", ("does not count",), (None,))
