@@ -18,9 +18,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from activesam_ros.errors import ImageError
 from activesam_ros.output_files import write_whole
+from activesam_ros.whole_jpeg import has_all_pixels
 
 #: The class id of each pixel, [H, W].
 LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+FULL_BIT_DEPTH = 16
+"""The bit depth at which 16-bit values use their full range."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
 # OpenCV reads them without turning them; TIFF is turned by both libraries, the rest has no EXIF.
@@ -30,17 +34,18 @@ _READ_BY_PILLOW = ("AVIF", "GIF")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_image(path: Path | str) -> NDArray[np.uint8]:
-    """The image as uint8 RGB [H, W, 3], upright and over white; 16 bits are scaled to 8.
+def read_image(path: Path | str, bit_depth: int = FULL_BIT_DEPTH) -> NDArray[np.uint8]:
+    """The image as uint8 RGB [H, W, 3], upright and over white.
 
-    Raises ImageError if it cannot be read or decoded.
+    16 bits, of which the lowest ``bit_depth`` are used, are scaled to 8. Raises ImageError if it
+    cannot be read or decoded.
     """
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
     try:
-        return _decode(data)
+        return _decode(data, bit_depth)
     except (cv2.error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         known = not isinstance(error, UnidentifiedImageError)
         why = f": {error}" if known else ""
@@ -74,10 +79,14 @@ def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def to_eight_bits(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint16 of either byte order to uint8; the full range is scaled and rounded."""
+def to_eight_bits(words: NDArray[Any], bit_depth: int = FULL_BIT_DEPTH) -> NDArray[np.uint8]:
+    """uint16 of either byte order to uint8: 0 to 2^bit_depth - 1 is scaled, and rounded.
+
+    Larger values become 255.
+    """
     native = words.astype(np.uint16, copy=False)
-    return cv2.convertScaleAbs(native, alpha=255.0 / 65535.0).astype(np.uint8, copy=False)
+    scale = 255.0 / ((1 << bit_depth) - 1)
+    return cv2.convertScaleAbs(native, alpha=scale).astype(np.uint8, copy=False)
 
 
 def write_png(path: Path, pixels: LabelMap) -> None:
@@ -98,19 +107,22 @@ def png_bytes(pixels: LabelMap) -> bytes:
     return data.tobytes()
 
 
-def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _decode(data: NDArray[np.uint8], bit_depth: int) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3], upright and over white; raises errors of both libraries."""
     with Image.open(io.BytesIO(data.data)) as picture:
         if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
             return _over_white(picture)
         orientation = exif_orientation(picture)
         transparent = picture.info.get("transparency")
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # [H, W] or [H, W, channels]
-    if pixels is None:
-        raise ValueError("its pixels are damaged")
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # [H, W] or [H, W, channels]
+        if pixels is None:
+            raise ValueError("its pixels are damaged")
+        is_jpeg = picture.format in ("JPEG", "MPO")
+        if is_jpeg and not has_all_pixels(data.tobytes(), picture, pixels):
+            raise ValueError("a part of it is missing")
     if transparent is not None:  # one grey level of 16 bits
         pixels[pixels == transparent] = np.iinfo(np.uint16).max
-    return upright(_rgb(pixels), orientation)
+    return upright(_rgb(pixels, bit_depth), orientation)
 
 
 def _has_alpha(picture: Image.Image) -> bool:
@@ -125,10 +137,10 @@ def _over_white(picture: Image.Image) -> NDArray[np.uint8]:
     return np.array(Image.alpha_composite(white, rgba).convert("RGB"), np.uint8)
 
 
-def _rgb(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _rgb(pixels: NDArray[Any], bit_depth: int) -> NDArray[np.uint8]:
     """RGB [H, W, 3] of what OpenCV decodes: grey, BGR or BGRA."""
     if pixels.dtype == np.uint16:
-        pixels = to_eight_bits(pixels)
+        pixels = to_eight_bits(pixels, bit_depth)
     if pixels.dtype != np.uint8:
         raise ValueError(f"its pixels are {pixels.dtype}")
     if pixels.ndim == 2:

@@ -198,6 +198,13 @@ class Settings:
         unit="px",
         change=Change.UNCONFIGURED,
     )
+    bit_depth: int = setting(
+        16,
+        "Number of bits that 16-bit images use: cameras often put 10, 12 or 14 bits into the low "
+        "bits of 16. The largest number of that many bits becomes white.",
+        between=(8, 16),
+        unit="bits",
+    )
     bucket_size: int | str = setting(
         AUTO,
         "Number of queries that are decoded at once; a smaller number needs less memory. auto "

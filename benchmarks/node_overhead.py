@@ -31,7 +31,8 @@ from activesam_ros.node.engine import use_cpu_threads
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.publishers import CameraPublishers, active_classes_message
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
-from activesam_ros.recordings.image_encodings import compressed_to_rgb, load_converter, to_rgb
+from activesam_ros.recordings.compressed_images import compressed_to_rgb
+from activesam_ros.recordings.image_encodings import load_converter, to_rgb
 from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.pixels import network_pixels, upload
 from activesam_ros.segmentation.result import ActiveClass, Reason, Segmentation
@@ -109,7 +110,7 @@ def main() -> None:
 
     def convert(message: Any) -> Any:
         if isinstance(message, CompressedImage):
-            return compressed_to_rgb(message)
+            return compressed_to_rgb(message, converter)
         return to_rgb(message, converter)
 
     def resize(image: Any) -> None:

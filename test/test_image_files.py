@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from activesam_ros.errors import ImageError
 from activesam_ros.image_files import LabelMap, png_bytes, read_image, upright, write_png
-from activesam_ros.recordings.image_encodings import compressed_to_rgb
+from activesam_ros.recordings.compressed_images import compressed_to_rgb
+from activesam_ros.recordings.image_encodings import RosbagsConverter
 from activesam_ros.recordings.serialization import new
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -72,8 +73,9 @@ def test_messages_are_turned_as_files_are(kind: str, orientation: int, tmp_path:
         "sensor_msgs/msg/CompressedImage",
         {"header": None, "format": kind, "data": np.frombuffer(data, np.uint8)},
     )
-    np.testing.assert_array_equal(compressed_to_rgb(message), read_image(path))
-    assert compressed_to_rgb(message).shape == turned(orientation).shape
+    pixels = compressed_to_rgb(message, RosbagsConverter())
+    np.testing.assert_array_equal(pixels, read_image(path))
+    assert pixels.shape == turned(orientation).shape
 
 
 def test_upright_moves_what_else_belongs_to_pixels() -> None:
@@ -174,3 +176,16 @@ def test_labels_are_written_as_they_are(kind: type[np.uint8 | np.uint16], tmp_pa
     with pytest.raises(ImageError, match="cannot hold"):
         write_png(tmp_path / "b.png", np.zeros((0, 3), np.uint8))
     assert not (tmp_path / "b.png").exists()
+
+
+def test_a_jpeg_that_is_cut_but_ends_with_an_end_marker_is_refused(tmp_path: Path) -> None:
+    whole = encoded(Image.fromarray(picture()), "jpeg", quality=95)
+    (tmp_path / "a.jpg").write_bytes(whole[:-60] + b"\xff\xd9")
+    with pytest.raises(ImageError, match="a part of it is missing"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_file_of_12_bits_in_16_uses_the_whole_range(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 1024, 4095, 65535]], np.uint16))
+    assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 4, 16, 255]
+    assert read_image(tmp_path / "a.png", bit_depth=12)[0, :, 0].tolist() == [0, 64, 255, 255]

@@ -78,11 +78,13 @@ def run(args: argparse.Namespace) -> int:
     by_order = args.label_topic is not None and labels_are_joined_by_order(
         recording, args.image_topic, args.label_topic
     )
-    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order)
+    settings = {method: settings_from(args, method) for method in options.methods}
+    bit_depth = settings[options.methods[0]].bit_depth  # --set is for all methods
+    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order, bit_depth)
     task = options.task(
         source,
         vocabulary,
-        {method: settings_from(args, method) for method in options.methods},
+        settings,
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compare_with_full else None,
     )

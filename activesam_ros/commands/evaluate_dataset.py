@@ -62,13 +62,15 @@ def run(args: argparse.Namespace) -> int:
     images = found.images
     print(f"activesam: {found}", file=sys.stderr)
     vocabulary = checked_vocabulary(benchmark, vocabulary_from(args, benchmark.name))
+    settings = {
+        method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
+        for method in options.methods
+    }
+    bit_depth = settings[options.methods[0]].bit_depth  # --set is for all methods
     task = options.task(
-        DatasetSource(benchmark, images),
+        DatasetSource(benchmark, images, bit_depth),
         vocabulary,
-        {
-            method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
-            for method in options.methods
-        },
+        settings,
         label_ids(benchmark),
     )
     files = [file for image in images for file in (image.image, image.labels)]

@@ -72,7 +72,16 @@ def run(args: argparse.Namespace) -> int:
     make_folder(args.output.parent)
     journal = ReplayJournal(args.output.with_name(args.output.name + ".partial"), job)
     try:
-        _replay(recording, topics, vocabulary, segmenter, journal, args.output, job)
+        _replay(
+            recording,
+            topics,
+            vocabulary,
+            segmenter,
+            journal,
+            args.output,
+            job,
+            settings.bit_depth,
+        )
     except KeyboardInterrupt:
         print(
             f"activesam: {journal.done} frames are kept in {journal.path}; repeat the command to "
@@ -93,12 +102,15 @@ def _replay(
     journal: ReplayJournal,
     output: Path,
     job: dict[str, str],
+    bit_depth: int,
 ) -> None:
     """Segment what the journal does not have, write the output, and print what was done."""
     kept, started_s = journal.done, time.perf_counter()
     total = recording.message_count(topics)
     with tqdm(total=total, initial=kept, unit="frame", file=sys.stderr, disable=None) as progress:
-        segment_remaining(recording, topics, vocabulary, segmenter, journal, progress.update)
+        segment_remaining(
+            recording, topics, vocabulary, segmenter, journal, progress.update, bit_depth
+        )
     elapsed_s = time.perf_counter() - started_s
     count = ReplayCount.of(journal.outcomes())
     _print_problems(recording, count)

@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         segmenter=segmenter,
         stream=StreamingSegmenter(segmenter) if settings.streaming else None,
         wanted=Wanted(scores=args.save_scores),
+        bit_depth=settings.bit_depth,
         replaceable=replaceable,
     )
     written = failures = 0
@@ -123,11 +124,12 @@ class _Worker:
     segmenter: Segmenter
     stream: StreamingSegmenter | None
     wanted: Wanted
+    bit_depth: int
     replaceable: frozenset[Path]
 
     def image(self, path: Path) -> None:
         """Segment an image and say what was found; raises ImageError if it cannot be read."""
-        image = read_image(path)
+        image = read_image(path, self.bit_depth)
         result = self._segment(image, "", None)  # images, in the order given, are one camera's
         place = image_place(self.output, path)
         self._write(place, image, result, {"image": str(path)})

@@ -23,7 +23,8 @@ from activesam_ros.node.engine import CompiledVocabulary, release_memory
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera, CameraFrame
 from activesam_ros.node.ros.publishers import active_classes_message
-from activesam_ros.recordings.image_encodings import Converter, compressed_to_rgb, to_rgb
+from activesam_ros.recordings.compressed_images import compressed_to_rgb
+from activesam_ros.recordings.image_encodings import Converter, to_rgb
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -95,8 +96,8 @@ class FrameProcessor:
         """Segment and publish frames of different cameras; drop those that cannot be used."""
         with self._between_frames:
             in_use = self._in_use
-            max_age_ms = in_use.parameters.options.max_image_age_ms
-            converted = [one for frame in frames if (one := self._convert(frame, max_age_ms))]
+            parameters = in_use.parameters
+            converted = [one for frame in frames if (one := self._convert(frame, parameters))]
             if converted:
                 self._segment(converted, in_use)
 
@@ -122,14 +123,12 @@ class FrameProcessor:
         place = min(self._budget.level, len(levels) - 1)
         return levels[place], in_use.compiled.segmenters[place]
 
-    def _convert(self, frame: CameraFrame, max_age_ms: float) -> _ConvertedFrame | None:
+    def _convert(self, frame: CameraFrame, parameters: NodeParameters) -> _ConvertedFrame | None:
         started_s = time.monotonic()
+        to_pixels = compressed_to_rgb if frame.compressed else to_rgb
         try:
-            check_age(frame.stamp_ns, self._now_ns(), max_age_ms)
-            if frame.compressed:
-                image = compressed_to_rgb(frame.message)
-            else:
-                image = to_rgb(frame.message, self._converter)
+            check_age(frame.stamp_ns, self._now_ns(), parameters.options.max_image_age_ms)
+            image = to_pixels(frame.message, self._converter, parameters.settings.bit_depth)
         except Exception as error:  # noqa: BLE001 - the other cameras' frames are segmented
             self.drop(frame, error)
             return None

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError
-from activesam_ros.image_files import LabelMap
-from activesam_ros.recordings.image_encodings import compressed_to_rgb, load_converter, to_rgb
+from activesam_ros.image_files import FULL_BIT_DEPTH, LabelMap
+from activesam_ros.recordings.compressed_images import compressed_to_rgb
+from activesam_ros.recordings.image_encodings import load_converter, to_rgb
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.serialization import IMAGE
 
@@ -21,11 +22,11 @@ _PNG_MAGIC = b"\x89PNG\r\n"
 _LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
 
 
-def rgb_decoder() -> RgbDecoder:
+def rgb_decoder(bit_depth: int = FULL_BIT_DEPTH) -> RgbDecoder:
     """A function that decodes a frame to uint8 RGB [H, W, 3], as the node decodes images.
 
-    The decoder raises ImageError for an unusable frame. This function raises
-    MissingDependencyError when no conversion library is installed.
+    ``bit_depth`` is the setting of that name. The decoder raises ImageError for an unusable frame.
+    This function raises MissingDependencyError when no conversion library is installed.
     """
     converter = load_converter()
 
@@ -33,8 +34,8 @@ def rgb_decoder() -> RgbDecoder:
         if frame.message is None:
             raise ImageError(frame.problem or "the message cannot be read")
         if frame.message_type == IMAGE:
-            return to_rgb(frame.message, converter)
-        return compressed_to_rgb(frame.message)
+            return to_rgb(frame.message, converter, bit_depth)
+        return compressed_to_rgb(frame.message, converter, bit_depth)
 
     return decode
 

@@ -9,6 +9,7 @@ from itertools import islice
 
 from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.scoring.measurement import ImageSegmenter, for_frame
+from activesam_ros.image_files import FULL_BIT_DEPTH
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
@@ -47,13 +48,15 @@ def segment_remaining(
     segmenter: ImageSegmenter,
     journal: ReplayJournal,
     advance: Callable[[], object],
+    bit_depth: int = FULL_BIT_DEPTH,
 ) -> None:
     """Segment every frame that is not in the journal, and append one entry for each.
 
     The entry of an unusable frame holds the problem. With streaming, each topic continues from the
     state after its last frame in the journal. ``advance`` is called after each frame.
+    ``bit_depth`` is the setting of that name.
     """
-    decode = rgb_decoder()
+    decode = rgb_decoder(bit_depth)
     streams = segmenter if isinstance(segmenter, StreamingSegmenter) else None
     if streams is not None:
         for topic, text in journal.streams().items():

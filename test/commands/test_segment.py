@@ -349,3 +349,11 @@ def test_a_bad_image_or_video_does_not_stop_the_good_ones(
     assert "b.png (8 bytes) is not an image" in said.err
     assert "c.mp4 cannot be decoded" in said.err
     assert "out: 2 images segmented" in said.out
+
+
+def test_12_bits_in_16_are_segmented_as_8(run: Run, network: Network, tmp_path: Path) -> None:
+    eight = np.array([[0, 1, 7], [128, 200, 255]], np.uint8)
+    twelve = np.round(eight * (4095 / 255)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), twelve)
+    assert run("a.png", "--set=bit_depth=12") == 0
+    np.testing.assert_array_equal(network.images[0], np.repeat(eight[..., None], 3, axis=2))

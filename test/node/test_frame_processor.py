@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from activesam_ros.msg import ActiveClasses
 from numpy.typing import NDArray
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.budget.latency_budget import EASY_FRAMES, LATE_FRAMES
@@ -46,6 +47,7 @@ class FakeSegmenter:
     previewed: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     buckets: list[int] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
     bucket_size: int = 32
     most_buckets: int = 1024
     most_images: int = 8
@@ -57,6 +59,7 @@ class FakeSegmenter:
         choosers: Sequence[Chooser | None],
     ) -> Iterator[Segmentation]:
         self.wanted += wanted
+        self.images += images
         self.previewed += [_previewed(chooser) for chooser in choosers]
         self.batches.append(len(images))
         self.buckets.append(self.bucket_size)
@@ -224,6 +227,35 @@ def test_a_frame_is_segmented_published_and_counted() -> None:
     assert snapshot.segmented == 1
     assert snapshot.latency_ms["latency"].p50 >= 5000.0
     assert {"wait", "convert", "segment", "publish", "segment.total"} < set(snapshot.latency_ms)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_bit_depth_may_change_between_two_frames(compressed: bool) -> None:
+    """12 bits in 16 are nearly black until it is set."""
+    steps = np.array([[0, 1024, 4095]], np.uint16)
+    message = Image(height=1, width=3, encoding="mono16", step=6, data=list(steps.tobytes()))
+    if compressed:
+        png = cv2.imencode(".png", steps)[1].tolist()
+        message = CompressedImage(format="mono16; png compressed ", data=png)
+    active = active_with(label=4)
+    rig = Rig(active)
+    rig.process(CameraFrame("image", message, SECOND_NS, time.monotonic()))
+    parameters = NodeParameters(settings=Settings(bit_depth=12))
+    rig.processor.change(replace(active, parameters=parameters))
+    rig.process(CameraFrame("image", message, SECOND_NS, time.monotonic()))
+    seen = [image[0].tolist() for image in segmenter_of(active).images]
+    assert seen == [[[value] * 3 for value in row] for row in ([0, 4, 16], [0, 64, 255])]
+
+
+def test_an_unknown_format_is_counted_and_named() -> None:
+    rig = Rig(active_with(label=4))
+    message = CompressedImage(format="rgb8; tiff compressed bgr8", data=[1, 2, 3])
+    rig.process(CameraFrame("image", message, SECOND_NS, time.monotonic()))
+    assert rig.drops() == {"unknown_format": 1}
+    assert (
+        "rgb8; tiff compressed bgr8"
+        in rig.statistics["image"].snapshot().problems["unknown_format"]
+    )
 
 
 def test_an_unusable_frame_is_dropped_and_publishes_nothing() -> None:

@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "allocator": set(),
     "resources": {"errors"},
     "output_files": {"errors"},
-    "image_files": {"errors", "output_files"},
+    "whole_jpeg": set(),
+    "image_files": {"errors", "output_files", "whole_jpeg"},
     "settings": {"errors"},
     # The method: the network, text, one image, a stream of images.
     "sam3": {"errors"},
@@ -34,14 +35,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # Offline use.
     "resumable_work": {"errors", "prompts"},
-    "recordings": {"errors", "resources", "image_files", "prompts"},
+    "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
         *("pipeline", "recordings", "resumable_work", "output_files"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
-        *("resumable_work", "output_files"),
+        *("image_files", "resumable_work", "output_files"),
     },
     "reference": {"errors", "sam3"},
     # The ROS node, and the demo that runs it.

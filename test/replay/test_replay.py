@@ -168,6 +168,27 @@ def test_ros_2_reads_what_replay_writes(arguments: argparse.Namespace) -> None:
     assert [entry.id for entry in read["/activesam/vocabulary"].entries] == [0, 1, 7]
 
 
+def test_recorded_images_of_12_bits_and_mosaics_are_read_as_the_node_reads_them(
+    arguments: argparse.Namespace, bags: BagBuilder, fake: FakeSegmenter
+) -> None:
+    steps = np.array([[0, 1024, 4095], [0, 1024, 4095]], np.uint16)
+    mosaic = np.tile(np.array([[200, 100], [100, 50]], np.uint8), (2, 3))
+    topic = f"{TOPIC}/compressed"
+    arguments.bag = bags.mcap(
+        [
+            bags.compressed(0, steps, topic, format_name="mono16; png compressed "),
+            bags.compressed(1, mosaic, topic, format_name="bayer_rggb8; png compressed "),
+            bags.compressed(2, mosaic, topic, format_name="rgb8; qoi compressed bgr8"),
+        ]
+    )
+    arguments.assignments = ["bit_depth=12"]
+    assert replay.run(arguments) == 0
+    grey, colour = fake.images
+    assert grey[0].tolist() == [[0] * 3, [64] * 3, [255] * 3]
+    assert np.array_equal(colour, np.broadcast_to([200, 100, 50], (4, 6, 3)))
+    assert stamps(arguments.output) == [1, 2], "the third has an unknown format"
+
+
 def test_an_interrupted_replay_goes_on_without_redoing_or_losing_a_frame(
     arguments: argparse.Namespace, fake: FakeSegmenter, capsys: pytest.CaptureFixture[str]
 ) -> None:

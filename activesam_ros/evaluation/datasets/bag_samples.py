@@ -11,7 +11,7 @@ import numpy as np
 from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
-from activesam_ros.image_files import LabelMap
+from activesam_ros.image_files import FULL_BIT_DEPTH, LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
 
@@ -21,17 +21,18 @@ class BagSource:
     """An image topic of a recording.
 
     label_topic: None without ground truth. by_order: join images and labels by their order, since
-    no stamp is set.
+    no stamp is set. bit_depth: the setting of that name.
     """
 
     path: Path
     image_topic: str
     label_topic: str | None
     by_order: bool = False
+    bit_depth: int = FULL_BIT_DEPTH
 
     def open(self) -> BagReader:
         """Raises RecordingError, or MissingDependencyError without an image decoder."""
-        return BagReader(self, open_recording(self.path), rgb_decoder())
+        return BagReader(self, open_recording(self.path), rgb_decoder(self.bit_depth))
 
 
 class BagReader:

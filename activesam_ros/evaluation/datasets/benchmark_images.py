@@ -14,7 +14,7 @@ from activesam_ros.errors import ImageError, UsageError
 from activesam_ros.evaluation.datasets.benchmark_rules import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
-from activesam_ros.image_files import read_image
+from activesam_ros.image_files import FULL_BIT_DEPTH, read_image
 
 _LABEL_MODES = ("L", "P")
 # What counts as an image when the files of a folder are counted, in any case.
@@ -97,10 +97,11 @@ def find_images(benchmark: Benchmark, root: Path, count: int | None = None) -> F
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Images of a benchmark, in order."""
+    """Images of a benchmark, in order. bit_depth: the setting of that name."""
 
     benchmark: Benchmark
     images: tuple[DatasetImage, ...]
+    bit_depth: int = FULL_BIT_DEPTH
 
     def open(self) -> DatasetSource:
         """Returns itself; each file is opened when it is read."""
@@ -118,7 +119,7 @@ class DatasetSource:
         count.ended = part.stop is None or part.stop >= len(self.images)
 
     def _sample(self, entry: DatasetImage, place: int) -> Sample:
-        image = _read_image(entry.image)
+        image = _read_image(entry.image, self.bit_depth)
         labels = read_labels(self.benchmark, entry)
         if labels.shape != image.shape[:2]:
             raise UsageError(
@@ -236,10 +237,10 @@ def _with_labels(
     raise UsageError(f"The labels {missing} are missing. {_how(benchmark)}")
 
 
-def _read_image(path: Path) -> NDArray[np.uint8]:
+def _read_image(path: Path, bit_depth: int) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3]; raises UsageError."""
     try:
-        return read_image(path)
+        return read_image(path, bit_depth)
     except ImageError as error:
         raise UsageError(
             f"The image {path} cannot be decoded; unpack the dataset again."

@@ -105,3 +105,14 @@ def test_a_part_tells_which_images_it_has() -> None:
     assert [place for place in range(6) if place in Part(2, 4)] == [2, 3]
     assert [place for place in range(6) if place in Part(4)] == [4, 5]
     assert (str(Part(2, 4)), str(Part(4))) == ("images 2 to 3", "images from 4 on")
+
+
+def test_a_bit_depth_scales_what_is_evaluated(bags: BagBuilder) -> None:
+    steps = np.array([[0, 1024, 4095]], np.uint16)
+    path = bags.mcap([bags.compressed(0, steps, "/camera/image_raw", format_name="png")])
+    for bit_depth, expected in ((16, [0, 4, 16]), (12, [0, 64, 255])):
+        source = pickle.loads(
+            pickle.dumps(BagSource(path, "/camera/image_raw", None, bit_depth=bit_depth))
+        )
+        (sample,) = source.open().samples(Part(0), SourceCount())
+        assert sample.image[0, :, 1].tolist() == expected
