@@ -7,6 +7,7 @@ full disk or Ctrl-C leaves the older file, or none, and never a part of one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import tempfile
@@ -19,6 +20,7 @@ from activesam_ros.errors import OutputError
 
 # What a disk with room takes; a full one refuses it.
 _PROBE_BYTES = 4096
+_USUAL_NAME_BYTES = 255
 
 
 def check_output_file(path: Path, option: str = "--output", longest_suffix: str = "") -> None:
@@ -89,8 +91,7 @@ def whole_path(path: Path, replace: bool = True) -> Iterator[Path]:
         with _refusals(path, temporary):
             make_folder(target.parent)
             yield temporary
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
+            _sync(temporary)
             if not replace and os.path.lexists(target):
                 raise OutputError(f"{path} was written by something else meanwhile; it is kept.")
             os.replace(temporary, target)
@@ -115,6 +116,16 @@ def _refusals(path: Path, written: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {reason(error)}.") from error
 
 
+def _sync(path: Path) -> None:
+    """Wait until the file is on disk, where the file system can tell."""
+    with path.open("rb") as stream:
+        try:
+            os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
+
+
 def _check_place(longest: Path, folder: Path, what: str) -> None:
     """Check that ``folder`` exists or can be made, takes bytes, and takes the longest name."""
     place = folder.absolute()
@@ -124,7 +135,7 @@ def _check_place(longest: Path, folder: Path, what: str) -> None:
     if not os.path.isdir(place):
         raise OutputError(f"{what} cannot be written: {place} is not a folder; give another place.")
     try:
-        limit = os.statvfs(place).f_namemax
+        limit = os.statvfs(place).f_namemax or _USUAL_NAME_BYTES
         with tempfile.TemporaryFile(dir=place) as probe:
             probe.write(bytes(_PROBE_BYTES))
             probe.flush()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,21 @@ def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
         write()
     assert (tmp_path / "a").read_text() == "theirs"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "written"), [(errno.EINVAL, True), (errno.EIO, False), (errno.EDQUOT, False)]
+)
+def test_only_a_file_system_that_cannot_wait_for_the_disk_is_excused(
+    number: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("activesam_ros.output_files.os.fsync", refuse)
+    with nullcontext() if written else pytest.raises(OutputError, match=os.strerror(number)):
+        write_whole(tmp_path / "a", "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"] * written
 
 
 def test_a_library_that_wrote_nothing_is_not_a_success(tmp_path: Path) -> None:
