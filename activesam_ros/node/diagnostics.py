@@ -61,6 +61,7 @@ class CameraView:
     topic: the resolved image topic. publishers: number of its publishers. source_conflicts: a
     sentence for each publisher whose images cannot arrive. reader_conflicts: one for each
     subscriber that the camera's outputs cannot reach. running: whether the node is active.
+    absence_advice: what to do if nobody has published for a while, else empty.
     """
 
     name: str
@@ -71,6 +72,7 @@ class CameraView:
     running: bool
     enabled: bool
     statistics: StatisticsSnapshot
+    absence_advice: str = ""
 
     @property
     def conflicts(self) -> tuple[str, ...]:
@@ -167,6 +169,8 @@ def _judge_silence(view: CameraView, silent_s: float) -> tuple[Severity, CameraS
     state = CameraState.WAITING_IMAGE if first else CameraState.STALE
     if view.source_conflicts:
         return Severity.ERROR, state, view.source_conflicts[0]
+    if view.publishers == 0 and view.absence_advice:
+        return Severity.WARN, state, view.absence_advice
     if view.publishers == 0:
         reason = "nobody publishes it; start the camera or set the image topic"
     else:

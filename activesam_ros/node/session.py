@@ -94,8 +94,13 @@ class Session:
             self._vocabulary_publishers.destroy()
 
     def follow_publishers(self) -> None:
-        """Take the QoS profiles that publishers offer now; log conflicts that are new."""
+        """Take the QoS profiles that publishers offer now; log conflicts and absences that are new.
+
+        An absence is a topic that nobody publishes.
+        """
         for camera in self._cameras.values():
+            if (advice := camera.new_absence()) is not None:
+                self._node.get_logger().warning(advice)
             for conflict in camera.follow():
                 if conflict not in self._logged_conflicts:
                     self._logged_conflicts.add(conflict)

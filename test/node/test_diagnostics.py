@@ -77,6 +77,12 @@ REJECTING = replace(
             "nobody publishes it",
         ),
         (
+            replace(VIEW, publishers=0, statistics=NOTHING, absence_advice="Published are /a."),
+            Severity.WARN,
+            "waiting_image",
+            "Published are /a.",
+        ),
+        (
             replace(VIEW, source_conflicts=("/cam is best_effort",), statistics=NOTHING),
             Severity.ERROR,
             "waiting_image",

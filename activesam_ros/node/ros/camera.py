@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from activesam_ros.node.diagnostics import CameraView
 from activesam_ros.node.dropped_frames import RATE_LIMITED, RateLimiter
 from activesam_ros.node.parameters.cameras import CameraInput
 from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.node.ros.absent_publisher import Absence, absence_advice, offered_topics
 from activesam_ros.node.ros.publishers import CameraPublishers
 from activesam_ros.node.ros.qos import KEEP_ALL_DEPTH
 from activesam_ros.node.ros.subscription import FollowingSubscription, stamp_ns
@@ -68,6 +70,8 @@ class Camera:
         self._images: FollowingSubscription | None = None
         self._info_subscription: FollowingSubscription | None = None
         self._infos: deque[Any] = deque(maxlen=CAMERA_INFO_DEPTH)
+        self._absence = Absence()
+        self._absence_advice = ""
         self._source_conflicts: tuple[str, ...] = ()
         self._reader_conflicts: tuple[str, ...] = ()
 
@@ -101,6 +105,24 @@ class Camera:
         self._reader_conflicts = self.publishers.conflicts()
         return self._source_conflicts + self._reader_conflicts
 
+    def new_absence(self) -> str | None:
+        """What to do about a topic that nobody publishes; None if nobody has to be told now.
+
+        Has to be called periodically.
+        """
+        images = self._images
+        if images is None:
+            self._absence, self._absence_advice = Absence(), ""
+            return None
+        publishers = len(images.publishers())
+        if publishers:
+            self._absence_advice = ""
+        if not self._absence.is_news(publishers):
+            return None
+        offered = offered_topics(self._node)
+        self._absence_advice = absence_advice(images.topic, self._source, offered, os.environ)
+        return self._absence_advice
+
     def view(self) -> CameraView:
         """The camera as the diagnostics see it."""
         images = self._images
@@ -108,6 +130,7 @@ class Camera:
             name=self._source.name,
             topic="" if images is None else images.topic,
             publishers=0 if images is None else len(images.publishers()),
+            absence_advice=self._absence_advice,
             source_conflicts=self._source_conflicts,
             reader_conflicts=self._reader_conflicts,
             running=self._put is not None,
