@@ -12,7 +12,7 @@ from activesam_ros.evaluation.scoring.measurement import ImageSegmenter, for_fra
 from activesam_ros.image_files import FULL_BIT_DEPTH
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
-from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
+from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.mask_recording import active_classes_message, mask_message
 from activesam_ros.streaming.stream import StreamState
@@ -42,8 +42,7 @@ class ReplayCount:
 
 
 def segment_remaining(
-    recording: Recording,
-    topics: tuple[str, ...],
+    frames: Iterable[RecordedFrame],
     vocabulary: Vocabulary,
     segmenter: ImageSegmenter,
     journal: ReplayJournal,
@@ -61,7 +60,7 @@ def segment_remaining(
     if streams is not None:
         for topic, text in journal.streams().items():
             streams.resume(topic, StreamState.from_text(text))
-    for frame in islice(recording.frames(topics), journal.done, None):
+    for frame in islice(frames, journal.done, None):
         entry = _entry(frame, vocabulary, segmenter, decode)
         state = None if streams is None else streams.state(frame.topic)
         journal.append(entry, None if state is None else state.to_text())

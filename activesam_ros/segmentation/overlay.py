@@ -62,13 +62,23 @@ def legend_entries(
 ) -> tuple[tuple[str, Color], ...]:
     """Name and colour of the classes that have a pixel in ``labels`` [H, W], the largest first.
 
+    classes: id, name, colour, as in :func:`legend_of`.
+    """
+    ids, pixels = np.unique(labels, return_counts=True)
+    return legend_of(dict(zip(ids.tolist(), pixels.tolist(), strict=True)), classes)
+
+
+def legend_of(
+    pixels: Mapping[int, int], classes: Iterable[tuple[int, str, Color]]
+) -> tuple[tuple[str, Color], ...]:
+    """Name and colour of the classes in ``pixels``, class id -> their number, the largest first.
+
     classes: id, name, colour. Names lose their accents; a name that the font cannot draw, such as
     one in Chinese, becomes "class ID".
     """
-    ids, pixels = np.unique(labels, return_counts=True)
-    order = np.argsort(-pixels, kind="stable")
     known = {class_id: (_drawable(name, class_id), color) for class_id, name, color in classes}
-    return tuple(known[class_id] for class_id in ids[order].tolist() if class_id in known)
+    largest_first = sorted(pixels, key=lambda class_id: (-pixels[class_id], class_id))
+    return tuple(known[class_id] for class_id in largest_first if class_id in known)
 
 
 def with_legend(

@@ -184,7 +184,7 @@ def test_an_interrupted_replay_goes_on_with_the_same_active_set(
 
             segmenter = network.streaming_if_enabled(vocabulary, settings)
             try:
-                segment_remaining(recording, topics, vocabulary, segmenter, journal, advance)
+                segment_remaining(recording.frames(topics), vocabulary, segmenter, journal, advance)
             except KeyboardInterrupt:
                 journal.close()
         entries = list(journal.entries())

@@ -17,6 +17,7 @@ import pytest
 MAY_IMPORT: dict[str, set[str]] = {
     # Used everywhere.
     "errors": set(),
+    "progress": set(),
     "allocator": set(),
     "resources": {"errors"},
     "output_files": {"errors"},
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
-        *("resumable_work", "output_files"),
+        *("resumable_work", "output_files", "progress"),
     },
     "cli": {"errors", "allocator", "resources"},
 }

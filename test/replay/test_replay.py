@@ -20,10 +20,12 @@ from rosbags.rosbag2 import Reader
 from activesam_ros.cli import main
 from activesam_ros.commands import replay
 from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.image_files import write_png
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import ACTIVE_CLASSES, VOCABULARY, ros2_types
+from activesam_ros.recordings.video_files import open_video
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.mask_recording import output_topics
 from activesam_ros.replay.segment_frames import segment_remaining
@@ -216,7 +218,7 @@ def test_a_killed_replay_goes_on_as_well(
 
     def go_on() -> int:
         journal = ReplayJournal(path, {"job": 1})
-        segment_remaining(recording, (TOPIC,), vocabulary, fake, journal, lambda: None)
+        segment_remaining(recording.frames((TOPIC,)), vocabulary, fake, journal, lambda: None)
         done: int = journal.done
         journal.close()
         return done
@@ -258,7 +260,7 @@ def test_what_another_replay_left_is_not_gone_on_with(
     changed.method, changed.assignments = "full", ["max_active=7"]
     with pytest.raises(UsageError, match="another method and settings"):
         replay.run(changed)
-    file = next(arguments.bag.glob("*.mcap"))
+    file = next(arguments.inputs[0].glob("*.mcap"))
     os.utime(file, ns=(1, 1))
     with pytest.raises(UsageError, match="another recording;"):
         replay.run(arguments)
@@ -274,7 +276,7 @@ def test_bad_frames_are_counted_and_reported_and_the_others_segmented(
     messages[1] = bags.image(1, data=b"short")
     messages[2] = bags.image(2, encoding="pink7")
     messages.append(bags.image(4, stamp_ns=0, log_time_ns=9 * SECOND))
-    arguments.bag = bags.mcap(messages, "bad.mcap")
+    arguments.inputs = [bags.mcap(messages, "bad.mcap")]
     assert replay.run(arguments) == 0
     assert stamps(arguments.output) == [1, 4, 9]
     printed = capsys.readouterr()
@@ -287,7 +289,7 @@ def test_bad_frames_are_counted_and_reported_and_the_others_segmented(
 def test_a_recording_of_bad_frames_alone_is_refused_and_leaves_nothing(
     arguments: argparse.Namespace, bags: BagBuilder
 ) -> None:
-    arguments.bag = bags.mcap([bags.image(0, data=b"short")], "bad.mcap")
+    arguments.inputs = [bags.mcap([bags.image(0, data=b"short")], "bad.mcap")]
     with pytest.raises(RecordingError, match="None of the 1 frames"):
         replay.run(arguments)
     assert list(arguments.output.parent.iterdir()) == []
@@ -307,7 +309,7 @@ def test_a_damaged_tail_is_used_up_to_the_damage_and_reported(
     for _ in range(3):
         third = whole.index(b"camera_optical", third + 1)
     path.write_bytes(whole[:third])
-    arguments.bag = path
+    arguments.inputs = [path]
     assert replay.run(arguments) == 0
     assert stamps(arguments.output) == [1, 2]
     assert "read up to its damage" in capsys.readouterr().err
@@ -344,7 +346,7 @@ def test_several_cameras_are_replayed_together_in_order(
     arguments: argparse.Namespace, bags: BagBuilder
 ) -> None:
     wide = np.zeros((4, 10, 3), np.uint8)
-    arguments.bag = bags.mcap(
+    cameras = bags.mcap(
         [
             bags.image(0, topic="/front/image_raw"),
             bags.image(1, wide, topic="/rear/image_raw"),
@@ -352,6 +354,7 @@ def test_several_cameras_are_replayed_together_in_order(
         ],
         "cameras.mcap",
     )
+    arguments.inputs = [cameras]
     replay.run(arguments)
     assert stamps(arguments.output, "/activesam/front/semantic_mask") == [1, 3]
     assert stamps(arguments.output, "/activesam/rear/semantic_mask") == [2]
@@ -411,3 +414,105 @@ def test_the_command_segments_with_the_real_network(
     missing = str(tmp_path / "nowhere.mcap")
     assert main(["replay", missing, *command[2:-1], str(tmp_path / "b.mcap")]) == 2
     assert f"There is no recording {missing}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"limit": 2}, [1, 2]),
+        ({"start": 1.5, "end": 3.0}, [3, 4]),
+        ({"start": 2.0, "limit": 1}, [3]),
+    ],
+)
+def test_a_part_of_the_recording_can_be_replayed(
+    arguments: argparse.Namespace, options: dict[str, float], expected: list[int]
+) -> None:
+    for name, value in options.items():
+        setattr(arguments, name, value)
+    assert replay.run(arguments) == 0
+    assert stamps(arguments.output) == expected
+
+
+def test_a_part_without_frames_is_refused(arguments: argparse.Namespace) -> None:
+    arguments.start = 60.0
+    with pytest.raises(RecordingError, match="--start and --end"):
+        replay.run(arguments)
+
+
+def test_an_interrupted_replay_of_another_part_is_not_resumed(
+    arguments: argparse.Namespace, fake: FakeSegmenter
+) -> None:
+    fake.before = lambda call: None if call < 2 else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replay.run(arguments)
+    arguments.start = 1.0
+    with pytest.raises(UsageError, match="another part of the recording"):
+        replay.run(arguments)
+
+
+def test_images_are_replayed_into_masks_with_their_names(
+    arguments: argparse.Namespace, bags: BagBuilder
+) -> None:
+    folder = bags.folder / "frames"
+    folder.mkdir()
+    for place in (10, 2):
+        write_png(folder / f"{place}.png", np.full((4, 6, 3), place, np.uint8))
+    arguments.inputs = [folder]
+    assert replay.run(arguments) == 0
+    masks = list(open_recording(arguments.output).frames(["/activesam/semantic_mask"]))
+    assert [mask.frame_id for mask in masks] == ["2.png", "10.png"]
+    assert [label_map(mask).max() for mask in masks] == [2, 10]
+    arguments.topic = ["/image"]
+    arguments.output = bags.folder / "again.mcap"
+    with pytest.raises(UsageError, match="--topic /image is for recordings"):
+        replay.run(arguments)
+
+
+def test_the_video_shows_each_frame_under_its_classes_with_a_legend(
+    arguments: argparse.Namespace, bags: BagBuilder, fake: FakeSegmenter
+) -> None:
+    """Also after an interruption, and without a recording of masks."""
+    picture = np.full((90, 320, 3), 60, np.uint8)
+    picture[:, :160, 0], picture[:, 160:, 0] = 1, 7  # tree and sky, by the fake segmenter
+    messages = [bags.image(place, picture) for place in range(3)]
+    messages.insert(1, bags.image(8, data=b"short", log_time_ns=SECOND))
+    arguments.inputs = [bags.mcap(messages, "wide.mcap")]
+    arguments.output, arguments.video = None, bags.folder / "out" / "v.mp4"
+    fake.before = lambda call: None if call < 2 else (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replay.run(arguments)
+    fake.before = lambda call: None
+    assert replay.run(arguments) == 0
+    assert [path.name for path in arguments.video.parent.iterdir()] == ["v.mp4"]
+    frames = list(open_video(arguments.video).frames())
+    assert [frame.stamp_ns for frame in frames] == [0, SECOND, 2 * SECOND]
+    for frame in frames:
+        height, width = frame.image.shape[:2]
+        assert width == 320
+        assert height > 90
+        for columns, class_id in ((slice(20, 140), 1), (slice(180, 300), 7)):
+            color = np.array(fake.vocabulary.palette[class_id])
+            expected = (color + np.array([class_id, 60, 60])) / 2
+            shown = frame.image[20:70, columns].reshape(-1, 3)
+            assert np.abs(shown.mean(axis=0) - expected).max() <= 8
+            near = np.abs(frame.image[90:].astype(int) - color).max(axis=2) <= 40
+            assert near.sum() > 20  # its colour field in the legend
+
+
+def test_outputs_are_checked_before_any_work(arguments: argparse.Namespace) -> None:
+    arguments.video = arguments.output.with_name("v.gif")
+    with pytest.raises(UsageError, match=r"v\.gif must end in \.mp4 or \.webm"):
+        replay.run(arguments)
+    arguments.output = arguments.video = None
+    with pytest.raises(UsageError, match="Nothing would be written"):
+        replay.run(arguments)
+
+
+def test_a_video_of_several_cameras_is_refused(
+    arguments: argparse.Namespace, bags: BagBuilder
+) -> None:
+    both = [bags.image(place, topic=f"/{place}/image") for place in range(2)]
+    arguments.inputs = [bags.mcap(both, "two.mcap")]
+    arguments.video = bags.folder / "v.mp4"
+    with pytest.raises(UsageError, match="choose one of /0/image, /1/image with --topic"):
+        replay.run(arguments)

@@ -1,0 +1,126 @@
+"""Image files, or a video, read as the frames of one camera, as those of a recording are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from activesam_ros.errors import ImageError, UsageError
+from activesam_ros.image_files import read_image
+from activesam_ros.recordings.input_files import InputKind, expand_inputs
+from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
+from activesam_ros.recordings.serialization import IMAGE, header, new
+from activesam_ros.recordings.video_files import open_video
+
+TOPIC = "/image"
+"""The image topic of files."""
+# Image files have no times; streaming needs some.
+IMAGE_GAP_NS = 100_000_000
+# Videos whose header counts this share of frames too many are said to end early.
+_MISSING_SHARE = 0.02
+
+
+class FrameSource(Protocol):
+    """What has frames: a recording, image files or a video."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def message_count(self, topics: Sequence[str]) -> int | None: ...
+
+    def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]: ...
+
+
+class ImageSequence:
+    """Image files as the frames of one camera, 0.1 s apart, their names as ``frame_id``."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+        self.notes: tuple[str, ...] = ()
+
+    def message_count(self, topics: Sequence[str]) -> int:
+        """The number of files."""
+        return len(self.files)
+
+    def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
+        """Every file in order; one that cannot be read is a frame with a ``problem``."""
+        for place, path in enumerate(self.files):
+            try:
+                yield _frame(path, place * IMAGE_GAP_NS, read_image(path))
+            except ImageError as error:
+                yield _frame(path, place * IMAGE_GAP_NS, None, str(error).rstrip("."))
+
+
+class VideoFrames:
+    """A video as the frames of one camera: stamps from 0, the file's name as ``frame_id``.
+
+    Raises RecordingError if the video cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._video = open_video(path)
+        self.files = (path,)
+        self.notes: tuple[str, ...] = ()
+
+    def message_count(self, topics: Sequence[str]) -> int | None:
+        """The number of frames by the file's header, None if it does not say."""
+        return self._video.frame_count or None
+
+    def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
+        """Every frame; :attr:`notes` then says if there are fewer than the header counts."""
+        read = 0
+        for frame in self._video.frames():
+            yield _frame(self._video.path, frame.stamp_ns, frame.image)
+            read = frame.number + 1
+        if read < self._video.frame_count * (1 - _MISSING_SHARE):
+            self.notes = (
+                f"{self._video.path} says that it has {self._video.frame_count} frames, but only "
+                f"{read} can be read",
+            )
+
+
+def open_frames(given: Sequence[Path]) -> FrameSource:
+    """The recording, the video or the images that ``given`` names, as expand_inputs finds them.
+
+    Raises UsageError for several of them, RecordingError for what cannot be opened.
+    """
+    if len(given) == 1 and not given[0].exists() and not any(c in str(given[0]) for c in "*?["):
+        return open_recording(given[0])  # whose refusal says so
+    inputs = expand_inputs(given)
+    kinds = [file.kind for file in inputs]
+    if set(kinds) == {InputKind.IMAGE}:
+        return ImageSequence([file.path for file in inputs])
+    if len(inputs) > 1:
+        counts = ", ".join(f"{kinds.count(k)} x {k.value}" for k in InputKind if k in kinds)
+        raise UsageError(
+            f"The inputs are {counts}; give one recording, one video, or images alone."
+        )
+    (file,) = inputs
+    return VideoFrames(file.path) if file.kind is InputKind.VIDEO else open_recording(file.path)
+
+
+def _frame(
+    path: Path, stamp_ns: int, image: NDArray[np.uint8] | None, problem: str | None = None
+) -> RecordedFrame:
+    """A frame of the file ``path``; image: uint8 RGB [H, W, 3], None for a ``problem``."""
+    message = None
+    if image is not None:
+        height, width = image.shape[:2]
+        fields = {
+            "header": header(stamp_ns, path.name),
+            "height": height,
+            "width": width,
+            "encoding": "rgb8",
+            "is_bigendian": 0,
+            "step": 3 * width,
+            "data": np.ascontiguousarray(image).reshape(-1),
+        }
+        message = new(IMAGE, fields)
+    return RecordedFrame(TOPIC, IMAGE, stamp_ns, stamp_ns, path.name, False, message, problem)
