@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # (query, key, value, block_mask=...) -> attended values, as FlexAttention.
 Kernel: TypeAlias = Callable[..., Any]
-Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, BarPattern], Tensor]"
+Attend: TypeAlias = "Callable[[Tensor, Tensor, Tensor, SparsePattern], Tensor]"
 
 # The largest block size that gives at least FEWEST_BLOCKS is used. Large blocks are faster, small
 # ones come nearer to the density.
@@ -39,7 +39,7 @@ _SMALLEST_HEAD = 16
 
 
 @dataclass(frozen=True)
-class BarPattern:
+class SparsePattern:
     """A query attends to the first ``bar`` of the ``tokens`` keys and to its own block.
 
     block: size of a block [tokens].
@@ -50,7 +50,7 @@ class BarPattern:
     bar: int
 
     @classmethod
-    def of(cls, tokens: int, density: float) -> BarPattern:
+    def of(cls, tokens: int, density: float) -> SparsePattern:
         """The pattern for this number of tokens at a density of 0 to 1."""
         fitting = (size for size in BLOCK_SIZES if tokens >= size * FEWEST_BLOCKS)
         block = next(fitting, BLOCK_SIZES[-1])
@@ -67,7 +67,7 @@ class BarPattern:
         return (self.tokens * self.bar + own) / self.tokens**2
 
 
-def gathered_attention(query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+def gathered_attention(query: Tensor, key: Tensor, value: Tensor, pattern: SparsePattern) -> Tensor:
     """Attention of tokens in stripe order that gathers the keys of some blocks at a time.
 
     All tensors are [B, heads, N, d]. It forms no mask, and its memory does not grow with N x N.
@@ -101,7 +101,7 @@ def _seen(x: Tensor, span: slice, bar: int) -> Tensor:
 
 
 def _blocks_attention(
-    query: Tensor, key: Tensor, value: Tensor, span: slice, pattern: BarPattern
+    query: Tensor, key: Tensor, value: Tensor, span: slice, pattern: SparsePattern
 ) -> Tensor:
     """Attention of whole blocks outside the bar; to the kernel each block is a head of its own."""
 
@@ -120,7 +120,7 @@ def _blocks_attention(
     return output
 
 
-def block_mask(pattern: BarPattern, device: torch.device) -> BlockMask:
+def block_mask(pattern: SparsePattern, device: torch.device) -> BlockMask:
     """The pattern as FlexAttention's mask, for any batch and number of heads."""
     from torch.nn.attention.flex_attention import create_block_mask
 
@@ -142,7 +142,7 @@ class PatternAttention:
 
     def __init__(self, kernel: Kernel | None = None) -> None:
         """kernel: takes the place of compiled FlexAttention, on any device."""
-        self._masks: dict[tuple[BarPattern, torch.device], BlockMask] = {}
+        self._masks: dict[tuple[SparsePattern, torch.device], BlockMask] = {}
         self._given = kernel
         self._kernel = kernel
         self._fallback = Fallback(
@@ -153,14 +153,14 @@ class PatternAttention:
         self._uncompiled: Attend = torch.compiler.disable(self._attend, recursive=False)
         self._run = torch.compiler.disable(self._fallback.run, recursive=False)
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, pattern: SparsePattern) -> Tensor:
         """query, key and value [B, heads, N, d] -> [B, heads, N, d].
 
         Raises torch.OutOfMemoryError.
         """
         return self._uncompiled(query, key, value, pattern)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, pattern: SparsePattern) -> Tensor:
         tensors = query, key, value
         fits = self._given is not None or (query.is_cuda and query.shape[-1] >= _SMALLEST_HEAD)
         if not fits:
@@ -171,7 +171,9 @@ class PatternAttention:
         )
         return attended
 
-    def _by_kernel(self, query: Tensor, key: Tensor, value: Tensor, pattern: BarPattern) -> Tensor:
+    def _by_kernel(
+        self, query: Tensor, key: Tensor, value: Tensor, pattern: SparsePattern
+    ) -> Tensor:
         if self._kernel is None:
             from torch.nn.attention.flex_attention import flex_attention
 

@@ -15,8 +15,8 @@ from activesam_ros.errors import SettingsError
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
 from activesam_ros.settings import Settings
-from activesam_ros.sparsity.attention import BarPattern, PatternAttention, take
-from activesam_ros.sparsity.stripe_sort import content_order, ranks, static_order
+from activesam_ros.sparsity.attention import PatternAttention, SparsePattern, take
+from activesam_ros.sparsity.token_order import content_order, ranks, static_order
 from activesam_ros.sparsity.z_order import Curves
 
 # From tokens [..., width] to their update, which is added to them.
@@ -152,7 +152,7 @@ class SparsePlan:
     def _attend(
         self, grid: tuple[int, int], query: Tensor, key: Tensor, value: Tensor, content: Tensor
     ) -> Tensor:
-        pattern = BarPattern.of(grid[0] * grid[1], self.densities.encoder_attention)
+        pattern = SparsePattern.of(grid[0] * grid[1], self.densities.encoder_attention)
         # [B, heads, N]
         order = self.order_of(content, self.curves.of(*grid, content.device), pattern.bar)
         attended = self.attention(take(query, order), take(key, order), take(value, order), pattern)
@@ -171,7 +171,7 @@ class SparsePlan:
         if not self.densities.sparse_fusion:
             return None
         tokens = height * width
-        pattern = BarPattern.of(tokens, self.densities.fusion)
+        pattern = SparsePattern.of(tokens, self.densities.fusion)
         fed = token_count(self.densities.fusion_mlp, tokens)
         # A static order spreads evenly for the attention, or for the MLP if that alone is sparse.
         first = pattern.bar if self.densities.fusion < 1 else fed

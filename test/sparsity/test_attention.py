@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from activesam_ros.sparsity.attention import (
-    BarPattern,
     PatternAttention,
+    SparsePattern,
     block_mask,
     gathered_attention,
     take,
@@ -46,7 +46,7 @@ def projections(tokens: int, *, batch: int = 2, heads: int = 3, width: int = 16)
 @pytest.mark.parametrize("density", DENSITIES)
 def test_gathering_equals_the_dense_mask(tokens: int, density: float) -> None:
     query, key, value = projections(tokens)
-    pattern = BarPattern.of(tokens, density)
+    pattern = SparsePattern.of(tokens, density)
     mask = dense_mask(tokens, pattern.block, density)
     expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     ours = gathered_attention(query, key, value, pattern)
@@ -64,7 +64,7 @@ def test_gathering_equals_the_dense_mask(tokens: int, density: float) -> None:
 )
 def test_any_pattern_equals_its_mask(tokens: int, block: int, kept: int, width: int) -> None:
     query, key, value = projections(tokens, width=width)
-    pattern = BarPattern(tokens, block, min(kept * block, tokens))
+    pattern = SparsePattern(tokens, block, min(kept * block, tokens))
     own = torch.arange(tokens) // block
     mask = (own[None] < kept) | (own[None] == own[:, None])
     expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -76,20 +76,20 @@ def test_any_pattern_equals_its_mask(tokens: int, block: int, kept: int, width: 
     [(5184, 128, 2048), (2304, 128, 896), (576, 64, 192), (256, 32, 96), (64, 8, 24), (36, 8, 16)],
 )
 def test_patterns_at_density_0_4(tokens: int, block: int, bar: int) -> None:
-    pattern = BarPattern.of(tokens, 0.4)
+    pattern = SparsePattern.of(tokens, 0.4)
     assert (pattern.block, pattern.bar) == (block, bar)
     assert 0.38 < pattern.density < 0.56
 
 
 def test_a_density_means_what_it_says() -> None:
-    assert BarPattern.of(12800, 0.29).bar == 29 * 128
+    assert SparsePattern.of(12800, 0.29).bar == 29 * 128
 
 
 @pytest.mark.parametrize(("tokens", "density"), [(36, 0.4), (576, 0.1), (576, 0.4), (1030, 0.7)])
 def test_the_kernels_mask_is_the_same(tokens: int, density: float) -> None:
     from torch.nn.attention.flex_attention import create_mask, flex_attention
 
-    pattern = BarPattern.of(tokens, density)
+    pattern = SparsePattern.of(tokens, density)
     mask = dense_mask(tokens, pattern.block, density)
     built = block_mask(pattern, CPU)
     assert torch.equal(create_mask(built.mask_mod, None, None, tokens, tokens, "cpu")[0, 0], mask)
@@ -107,7 +107,7 @@ def test_the_kernels_mask_is_the_same(tokens: int, density: float) -> None:
 
 def test_on_a_cpu_keys_are_gathered() -> None:
     query, key, value = projections(144)
-    pattern = BarPattern.of(144, 0.4)
+    pattern = SparsePattern.of(144, 0.4)
     ours = PatternAttention()(query, key, value, pattern)
     assert torch.equal(ours, gathered_attention(query, key, value, pattern))
 
@@ -125,7 +125,7 @@ def test_a_patterns_mask_is_built_once_and_given_to_the_kernel() -> None:
     attention = PatternAttention(kernel)
     for tokens in (169, 144, 169):
         query, key, value = projections(tokens)
-        pattern = BarPattern.of(tokens, 0.4)
+        pattern = SparsePattern.of(tokens, 0.4)
         expected = gathered_attention(query, key, value, pattern)
         assert (attention(query, key, value, pattern) - expected).abs().max() < TOLERANCE
     assert masks[0] is masks[2]
@@ -143,7 +143,7 @@ def test_without_kernels_keys_are_gathered_and_the_log_says_so_once(
 
     attention = PatternAttention(broken)
     query, key, value = projections(144)
-    pattern = BarPattern.of(144, 0.4)
+    pattern = SparsePattern.of(144, 0.4)
     for _ in range(2):
         attended = attention(query, key, value, pattern)
         assert torch.equal(attended, gathered_attention(query, key, value, pattern))
@@ -158,7 +158,7 @@ def test_a_kernel_that_runs_out_of_memory_is_no_reason_for_another_way() -> None
 
     query, key, value = projections(144)
     with pytest.raises(torch.OutOfMemoryError):
-        PatternAttention(full)(query, key, value, BarPattern.of(144, 0.4))
+        PatternAttention(full)(query, key, value, SparsePattern.of(144, 0.4))
 
 
 @given(tokens=st.integers(1, 20), seed=st.integers(0, 9))
@@ -174,14 +174,14 @@ def test_tokens_are_taken_in_each_heads_order(tokens: int, seed: int) -> None:
 MEMORY_SCRIPT = """
 import resource
 import torch
-from activesam_ros.sparsity.attention import BarPattern, gathered_attention
+from activesam_ros.sparsity.attention import SparsePattern, gathered_attention
 
 tokens = 12_000
 query, key, value = torch.randn(3, 1, 2, tokens, 16).unbind()
-pattern = BarPattern.of(tokens, 0.3)
+pattern = SparsePattern.of(tokens, 0.3)
 with torch.inference_mode():
     gathered_attention(query[..., :2000, :], key[..., :2000, :], value[..., :2000, :],
-                       BarPattern.of(2000, 0.3))
+                       SparsePattern.of(2000, 0.3))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     gathered_attention(query, key, value, pattern)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)

@@ -23,7 +23,7 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import DENSE, BlockPlan, FusionPlan, ImagePlan
 from activesam_ros.settings import Settings
-from activesam_ros.sparsity.attention import BarPattern, PatternAttention
+from activesam_ros.sparsity.attention import PatternAttention, SparsePattern
 from activesam_ros.sparsity.plan import (
     Densities,
     OrderOf,
@@ -37,7 +37,7 @@ from activesam_ros.sparsity.plan import (
     image_plan,
     token_count,
 )
-from activesam_ros.sparsity.stripe_sort import ranks
+from activesam_ros.sparsity.token_order import ranks
 from activesam_ros.sparsity.z_order import z_order
 
 TOLERANCE = 1e-4
@@ -98,7 +98,7 @@ class MaskedPlan:
         return [block(index) for index in range(self.config.vision_layers)]
 
     def _mask(self, content: Tensor, curve: Tensor, density: float) -> Tensor:
-        pattern = BarPattern.of(len(curve), density)
+        pattern = SparsePattern.of(len(curve), density)
         rank = ranks(self.order_of(content, curve, pattern.bar))
         own = rank // pattern.block
         return (rank < pattern.bar)[..., None, :] | (own[..., None, :] == own[..., None])
@@ -107,7 +107,7 @@ class MaskedPlan:
         """In grid order, masks instead."""
         curve, count = z_order(height, width, keys.device), height * width
         mask = self._mask(keys[:, None], curve, self.densities.fusion)
-        bar = BarPattern.of(count, self.densities.fusion).bar
+        bar = SparsePattern.of(count, self.densities.fusion).bar
         fed = token_count(self.densities.fusion_mlp, count)
         order = self.order_of(keys[:, None], curve, bar if self.densities.fusion < 1 else fed)
         chosen = (ranks(order)[:, 0] < fed).float()

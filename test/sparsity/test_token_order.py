@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from activesam_ros.sparsity.stripe_sort import (
+from activesam_ros.sparsity.token_order import (
     content_order,
     group_scores,
     ranks,
