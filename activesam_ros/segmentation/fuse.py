@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.background import Background
-from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import TILE, Axis, highest, resized
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 

@@ -19,7 +19,7 @@ from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Wanted
-from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
 from benchmarks.oracles.plain_segmenter import PlainSegmenter

@@ -29,7 +29,7 @@ from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation, Wanted
-from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import Axis
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 from activesam_ros.segmentation.segmenter import Segmenter

@@ -9,7 +9,7 @@ import torch
 
 from activesam_ros.segmentation.device.bucket_size import FreeMemory, free_memory
 from activesam_ros.segmentation.device.transfer import Transfer
-from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.sparsity.attention import PatternAttention
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.fuse import ClassScores
-from activesam_ros.segmentation.score_maps.merge import ScoreMerge
+from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import Axis
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 
