@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from activesam_ros.errors import ActiveSamError
-from activesam_ros.node.budget.memory_retry import FrameMemoryError, is_out_of_memory
+from activesam_ros.node.budget.out_of_memory import FrameMemoryError, is_out_of_memory
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.recordings.image_encodings import RejectedImageError
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.node.budget.degradation import BudgetLevel
 from activesam_ros.node.budget.latency_budget import BudgetState, observe
-from activesam_ros.node.budget.memory_retry import BucketSizes, FrameMemoryError, is_out_of_memory
+from activesam_ros.node.budget.out_of_memory import BucketSizes, FrameMemoryError, is_out_of_memory
 from activesam_ros.node.dropped_frames import FrameReporter, check_age
 from activesam_ros.node.engine import CompiledVocabulary, release_memory
 from activesam_ros.node.parameters.options import NodeParameters

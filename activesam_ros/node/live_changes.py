@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from activesam_ros.errors import UsageError
-from activesam_ros.node.budget.memory_retry import is_out_of_memory
+from activesam_ros.node.budget.out_of_memory import is_out_of_memory
 from activesam_ros.node.dropped_frames import FrameReporter
 from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory, warm_up_passes
 from activesam_ros.node.frame_processor import FrameProcessor, VocabularyInUse

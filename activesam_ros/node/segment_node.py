@@ -24,7 +24,7 @@ from rclpy.time import Time
 from std_srvs.srv import SetBool
 
 from activesam_ros.errors import ActiveSamError, UsageError
-from activesam_ros.node.budget.memory_retry import is_out_of_memory
+from activesam_ros.node.budget.out_of_memory import is_out_of_memory
 from activesam_ros.node.diagnostics import (
     Escalation,
     NetworkView,

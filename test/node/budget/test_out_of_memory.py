@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from activesam_ros.node.budget.memory_retry import KEPT_FRAMES, BucketSizes, is_out_of_memory
+from activesam_ros.node.budget.out_of_memory import KEPT_FRAMES, BucketSizes, is_out_of_memory
 
 CPU_ERROR = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
