@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule
 
-from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
-from activesam_ros.sam3.acceleration.recorded import (
+from activesam_ros.sam3.acceleration.cuda_graphs import (
     Recorder,
     Recordings,
     cuda_recorder,
     leaves,
     mapped,
 )
+from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
     DecodedPairs,

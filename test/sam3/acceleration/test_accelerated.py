@@ -24,8 +24,8 @@ from activesam_ros.sam3.acceleration.accelerated import (
     compare_outputs,
     prompt_counts,
 )
+from activesam_ros.sam3.acceleration.cuda_graphs import leaves
 from activesam_ros.sam3.acceleration.fallback import DisagreementError
-from activesam_ros.sam3.acceleration.recorded import leaves
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageNetwork, Prompts, Sam3ImageModel
 from activesam_ros.settings import Settings

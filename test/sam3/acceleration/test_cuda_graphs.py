@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from activesam_ros.sam3.acceleration import recorded
-from activesam_ros.sam3.acceleration.recorded import Recordings, leaves, mapped, signature
+from activesam_ros.sam3.acceleration.cuda_graphs import Recordings, leaves, mapped, signature
 from activesam_ros.sam3.model import Prompts
 
 
