@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from activesam_ros.errors import CheckpointError, MissingDependencyError
-from activesam_ros.sam3.checkpoint import is_ignored, open_weights, unused_shapes
+from activesam_ros.sam3.checkpoint import is_ignored, checked_weights, unused_shapes
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.tokenizer import MERGES_FILE
 
@@ -300,7 +300,7 @@ def load(model: Any, weights: Path, config: Sam3Config) -> None:
 
     Parameters that text prompts do not use may be missing in the file, and stay random.
     """
-    with open_weights(weights, config) as tensors:
+    with checked_weights(weights, config) as tensors:
         state = {key.removeprefix(KEY_PREFIX): read().float() for key, (_, read) in tensors.items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
     unused = unused_shapes(config)

@@ -82,7 +82,7 @@ def load_image_model(
     """
     with shapes_only():
         model = Sam3ImageModel(config)
-    with open_weights(path, config) as tensors:
+    with checked_weights(path, config) as tensors:
         for attribute, prefix in IMAGE_STAGES.items():
             _fill(getattr(model, attribute), prefix, tensors, device, dtype)
     return model.eval()
@@ -94,14 +94,14 @@ def load_text_encoder(
     """The text encoder; see :func:`load_image_model` for the errors."""
     with shapes_only():
         encoder = TextEncoder(config)
-    with open_weights(path, config) as tensors:
+    with checked_weights(path, config) as tensors:
         _fill(encoder, TEXT_STAGE, tensors, device, dtype)
     return encoder.eval()
 
 
 def check_weights(path: Path, config: Sam3Config) -> None:
     """Check the file's keys and shapes without reading its tensors; raises CheckpointError."""
-    with open_weights(path, config):
+    with checked_weights(path, config):
         pass
 
 
@@ -139,7 +139,7 @@ def text_fingerprint(path: Path, config: Sam3Config) -> str:
 @functools.lru_cache(maxsize=4)
 def _text_fingerprint(path: Path, version: tuple[int, ...], config: Sam3Config) -> str:
     unused = unused_shapes(config)
-    with open_weights(path, config) as tensors, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with checked_weights(path, config) as tensors, ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = sorted(key for key in tensors if key.startswith(TEXT_STAGE) and key not in unused)
         digests = pool.map(lambda key: _tensor_digest(tensors[key][1]()), keys)
         lines = [f"{key} {digest}" for key, digest in zip(keys, digests, strict=True)]
@@ -219,7 +219,7 @@ def _fill(
 
 
 @contextlib.contextmanager
-def open_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
+def checked_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Entry]]:
     """The file's tensors by official key, once their keys and shapes are checked.
 
     Raises CheckpointError.
