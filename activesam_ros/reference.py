@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from activesam_ros.errors import CheckpointError, MissingDependencyError
-from activesam_ros.sam3.checkpoint import is_ignored, checked_weights, unused_shapes
+from activesam_ros.sam3.checkpoint import checked_weights, is_ignored, unused_shapes
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.tokenizer import MERGES_FILE
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from activesam_ros.sam3.acceleration import recorded
+from activesam_ros.sam3.acceleration import cuda_graphs
 from activesam_ros.sam3.acceleration.cuda_graphs import Recordings, leaves, mapped, signature
 from activesam_ros.sam3.model import Prompts
 
@@ -109,7 +109,7 @@ def test_the_same_shape_under_another_name_is_another_recording() -> None:
 
 
 def test_the_recording_longest_unused_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded, "MOST_RECORDINGS", 2)
+    monkeypatch.setattr(cuda_graphs, "MOST_RECORDINGS", 2)
     recordings = Recordings(CpuRecorder())
     scale = torch.tensor(2.0)
     for count in (1, 2, 1, 3):
