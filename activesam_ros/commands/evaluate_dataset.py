@@ -18,7 +18,7 @@ from activesam_ros.commands.evaluate_shared import (
 from activesam_ros.commands.options.network import add_network_arguments, vocabulary_from
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.datasets.benchmark_images import DatasetSource, find_images, label_ids
-from activesam_ros.evaluation.datasets.benchmark_rules import (
+from activesam_ros.evaluation.datasets.dataset_table import (
     BENCHMARK_NAMES,
     Benchmark,
     Published,

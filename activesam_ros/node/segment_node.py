@@ -42,8 +42,8 @@ from activesam_ros.node.engine import (
 )
 from activesam_ros.node.frame_processor import VocabularyInUse
 from activesam_ros.node.node_status import network_status_name
+from activesam_ros.node.parameters.change_requests import LiveParameters
 from activesam_ros.node.parameters.declare import declare_parameters
-from activesam_ros.node.parameters.live import LiveParameters
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.node.process import run_node
 from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_transition

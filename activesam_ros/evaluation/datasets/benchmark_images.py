@@ -1,4 +1,4 @@
-"""Find and read the images and labels of a benchmark, by the rules of benchmark_rules."""
+"""Find and read the images and labels of a benchmark, by the rules of dataset_table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from activesam_ros.errors import ImageError, UsageError
-from activesam_ros.evaluation.datasets.benchmark_rules import Benchmark
+from activesam_ros.evaluation.datasets.dataset_table import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
 from activesam_ros.image_files import FULL_BIT_DEPTH, read_image

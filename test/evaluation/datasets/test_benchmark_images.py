@@ -29,7 +29,7 @@ from activesam_ros.evaluation.datasets.benchmark_images import (
     read_labels,
     without_zero,
 )
-from activesam_ros.evaluation.datasets.benchmark_rules import (
+from activesam_ros.evaluation.datasets.dataset_table import (
     BENCHMARK_NAMES,
     BENCHMARKS,
     Benchmark,

@@ -11,8 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from activesam_ros.errors import SettingsError
+from activesam_ros.node.parameters.change_requests import LiveParameters
 from activesam_ros.node.parameters.declare import declare_parameters
-from activesam_ros.node.parameters.live import LiveParameters
 from activesam_ros.node.parameters.options import NodeParameters
 
 
