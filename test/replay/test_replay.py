@@ -176,13 +176,14 @@ def test_recorded_images_of_12_bits_and_mosaics_are_read_as_the_node_reads_them(
     steps = np.array([[0, 1024, 4095], [0, 1024, 4095]], np.uint16)
     mosaic = np.tile(np.array([[200, 100], [100, 50]], np.uint8), (2, 3))
     topic = f"{TOPIC}/compressed"
-    arguments.bag = bags.mcap(
+    deep = bags.mcap(
         [
             bags.compressed(0, steps, topic, format_name="mono16; png compressed "),
             bags.compressed(1, mosaic, topic, format_name="bayer_rggb8; png compressed "),
             bags.compressed(2, mosaic, topic, format_name="rgb8; qoi compressed bgr8"),
         ]
     )
+    arguments.inputs = [deep]
     arguments.assignments = ["bit_depth=12"]
     assert replay.run(arguments) == 0
     grey, colour = fake.images
