@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -281,6 +282,14 @@ class SegmentNode(LifecycleNode):
             self._stopped.set()
 
     # Services and parameters
+
+    def set_parameters_atomically(self, parameter_list: Sequence[Parameter]) -> Any:
+        """What every request for parameters calls; it may use old names and other types."""
+        try:
+            declared = self._live.as_declared(parameter_list)
+        except ActiveSamError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return super().set_parameters_atomically(declared)
 
     def _apply_live(self, parameters: NodeParameters) -> None:
         if self._stopping:

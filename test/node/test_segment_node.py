@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 
 from activesam_ros.node.diagnostics import Severity, network_health
 from activesam_ros.node.parameters.options import NodeParameters
@@ -79,3 +80,44 @@ def test_after_a_failure_the_node_can_be_configured_again(node: BrokenNode) -> N
     assert node.trigger_cleanup() == TransitionCallbackReturn.ERROR
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node._failure is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown_as", "shown"),
+    [
+        ("preview_source", "shared", "preview_encoding", "shared"),
+        ("preview_source", "own", "preview_encoding", "separate"),
+        ("confidence_threshold", 1, "confidence_threshold", 1.0),
+        ("max_active", 7.0, "max_active", 7),
+        ("pinned", [], "pinned", [""]),
+        ("pinned", ["car", " "], "pinned", ["car"]),
+        ("max_latency_ms", 5, "max_latency_ms", 5.0),
+    ],
+)
+def test_ros_shows_what_was_set_by_its_name_and_type(
+    node: BrokenNode, name: str, value: Any, shown_as: str, shown: object
+) -> None:
+    result = node.set_parameters_atomically([Parameter(name, value=value)])
+    assert result.successful, result.reason
+    assert node.get_parameter(shown_as).value == shown
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"preview_source": "own", "preview_encoding": "shared"}, "give preview_encoding alone"),
+        ({"resolutoin": 0}, "no parameter resolutoin. Did you mean resolution?"),
+        ({"max_active": 0}, "max_active out of range"),
+        ({"preview_source": "none"}, "preview_encoding='none' is unknown"),
+    ],
+)
+def test_what_cannot_be_set_changes_nothing(
+    node: BrokenNode, values: dict[str, Any], reason: str
+) -> None:
+    before = node._live.current
+    changes = [Parameter(name, value=value) for name, value in values.items()]
+    result = node.set_parameters_atomically([Parameter("enabled", value=False), *changes])
+    assert not result.successful
+    assert reason in result.reason
+    assert node._live.current is before
+    assert node.get_parameter("enabled").value is True

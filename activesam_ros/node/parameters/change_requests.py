@@ -7,15 +7,17 @@ or none; ``set_parameters`` is a request for each parameter.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from activesam_ros.errors import ActiveSamError, SettingsError
-from activesam_ros.node.parameters.declare import given_names
+from activesam_ros.node.parameters.declare import given_names, refuse_unknown, to_ros
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.settings import OLD_NAMES, SETTINGS, Change
@@ -42,6 +44,24 @@ class LiveParameters:
     def current(self) -> NodeParameters:
         """The values in force."""
         return self._current
+
+    def as_declared(self, changes: Iterable[Parameter]) -> list[Parameter]:
+        """``changes`` by current names, with values in the types that the parameters have.
+
+        So ROS shows a value under its current name, 1 may stand for 1.0, and [] for no names. A
+        value that cannot be used stays as it is, and is refused when it is set. Raises
+        SettingsError for a parameter that does not exist or is given by two names.
+        """
+        values = {change.name: change.value for change in changes}
+        refuse_unknown(values, self._current.rows.keys() | OLD_NAMES.keys())
+        return [self._declared(name, value) for name, value in given_names(values).items()]
+
+    def _declared(self, name: str, value: object) -> Parameter:
+        row = self._current.rows.get(name)
+        if row is not None:
+            with contextlib.suppress(SettingsError):
+                value = to_ros(row.check([] if value is None else value))
+        return Parameter(name, value=value)
 
     def _on_set(self, changes: Iterable[Any]) -> SetParametersResult:
         known = self._current.rows.keys() | OLD_NAMES.keys()

@@ -29,7 +29,7 @@ def declare_parameters(node: Node) -> NodeParameters:
     # The names of the cameras decide which parameters there are.
     cameras = {"cameras": given["cameras"]} if "cameras" in given else {}
     rows = NodeParameters.from_mapping(cameras).rows
-    _refuse_unknown(given, rows.keys() | OLD_NAMES.keys())
+    refuse_unknown(given, rows.keys() | OLD_NAMES.keys())
     parameters = NodeParameters.from_mapping(
         {name: value for name, value in given_names(given).items() if name in rows}
     )
@@ -93,7 +93,8 @@ def to_ros(value: object) -> object:
     return (list(value) or list(_NO_NAMES)) if isinstance(value, tuple) else value
 
 
-def _refuse_unknown(names: Iterable[str], known: set[str]) -> None:
+def refuse_unknown(names: Iterable[str], known: set[str]) -> None:
+    """Raise SettingsError for the names that are neither ``known`` nor ROS's own."""
     camera_fields = [row.name for row in CAMERA_ROWS]
     refusals = []
     for name in names:

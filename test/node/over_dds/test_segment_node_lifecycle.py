@@ -105,7 +105,7 @@ def test_transitions(
     assert subscriptions(peer) == 0
     (refused,) = peer.set_parameters({"vocabulary": "driving"})
     assert not refused.successful
-    assert "restart" in refused.reason
+    assert "unconfigured" in refused.reason
     assert change(peer, ACTIVATE)
     camera: Camera = open_camera(Image, "image")
     camera.first_mask(lambda stamp_ns: peer.image(photo, stamp_ns))
