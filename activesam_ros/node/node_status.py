@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+if TYPE_CHECKING:  # the command line reads reports without ROS
+    from diagnostic_msgs.msg import DiagnosticArray
 
 STATE = "state"
 FRAMES_WAITING = "frames_waiting"
@@ -84,7 +85,7 @@ def node_statuses(message: DiagnosticArray) -> list[NodeStatus]:
         NodeStatus(
             node="/" + status.name.removesuffix(_NETWORK),
             state=values[status.name][STATE],
-            failure=status.message if status.level == DiagnosticStatus.ERROR else "",
+            failure=status.message if status.level == status.ERROR else "",
             frames_waiting=int(values[status.name][FRAMES_WAITING]),
             cameras=tuple(
                 _camera_status(name.removeprefix(prefix), entries)

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,14 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(repository: Path, tmp_path: Path, ros_domain_id: int) -> Iterator[Start]:
+def start(activesam: str, repository: Path, tmp_path: Path, ros_domain_id: int) -> Iterator[Start]:
     """Starts a small demo that writes to ``tmp_path``/out."""
     started: list[subprocess.Popen[str]] = []
 
     def launch(*options: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "activesam_ros.cli", "demo", "run"),
+                *(activesam, "demo", "run"),
                 *("--output", str(tmp_path / "out"), "--frames", str(FRAMES)),
                 *("--size", "128x96", "--rate", "5", "--domain-id", str(ros_domain_id)),
                 *options,
@@ -269,7 +268,7 @@ def test_of_a_recording_of_one_s_own_only_the_camera_is_played(tmp_path: Path) -
         (("--domain-id", "300"), "--domain-id 300 is out of range"),
         (("--image-topic", "/a"), "--image-topic is for a recording of your own"),
         (("--size", "large"), "'large' is not WIDTHxHEIGHT"),
-        (("--output", __file__), "cannot be made"),
+        (("--output", __file__), "is a file; give a folder"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_starts(
