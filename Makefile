@@ -22,7 +22,7 @@ setup: ## make .venv and build the ROS package into install/ (PYTHON=..., TORCH=
 	@scripts/setup.sh
 
 kernels: setup ## Triton, so that `make test` tests the GPU kernels too (1 GB; no GPU needed)
-	@$(IN_ENV) python -m pip install --quiet --requirement requirements/kernels.txt
+	@$(IN_ENV) python -m pip install --requirement requirements/kernels.txt
 
 test: setup ## every test but the slow and full-size ones (PYTEST_ARGS=... for options, TEST_WORKERS=2)
 	@$(IN_ENV) OMP_NUM_THREADS=1 $(PYTEST) -n $(TEST_WORKERS) --dist loadfile \

@@ -13,6 +13,9 @@ python=$venv/bin/python
 lock=$root/requirements/lock.txt
 frost=$root/requirements/frost.txt
 
+# shellcheck source=scripts/progress.sh
+. "$root/scripts/progress.sh"
+
 say() { printf 'setup: %s\n' "$*"; }
 
 fail() {
@@ -24,6 +27,14 @@ fail() {
 unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH \
   LD_LIBRARY_PATH ROS_DISTRO _ROS_WHEELS_BOOTSTRAP_COMPLETE
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONNOUSERSITE=1
+
+# pip ARGUMENT...: let pip install, with its output in a log
+pip() {
+  local log=$root/log/setup_pip.log
+  step "setup: pip" "$log" "$python" -m pip install --progress-bar off "$@" && return
+  tail -n 40 "$log" >&2
+  fail "pip failed; its output is in log/setup_pip.log"
+}
 
 digest() { sha256sum | cut -d ' ' -f 1; }
 
@@ -77,7 +88,7 @@ install_packages() {
   key=$(cat "$lock" "$frost" | digest)
   is_fresh packages "$key" && return
   say "installing the locked packages"
-  "$python" -m pip install --quiet --no-deps --requirement "$lock" --requirement "$frost"
+  pip --no-deps --requirement "$lock" --requirement "$frost"
   stamp packages "$key"
 }
 
@@ -89,13 +100,13 @@ install_torch() {
     say "installing $TORCH"
     # Split into words on purpose: TORCH may hold options of pip.
     # shellcheck disable=SC2086
-    "$python" -m pip install --quiet $TORCH
+    pip $TORCH
   else
     # A PyTorch chosen earlier with TORCH=... stays until torch.txt changes.
     key=$(digest <"$root/requirements/torch.txt")
     is_fresh torch_default "$key" && return
-    say "installing PyTorch"
-    "$python" -m pip install --quiet --requirement "$root/requirements/torch.txt"
+    say "installing PyTorch (200 MB; with CUDA 3 GB)"
+    pip --requirement "$root/requirements/torch.txt"
   fi
   stamp torch "$key"
   stamp torch_default "$(digest <"$root/requirements/torch.txt")"
@@ -104,7 +115,7 @@ install_torch() {
 install_cmake() {
   command -v cmake >/dev/null || [ -x "$venv/bin/cmake" ] && return
   say "no cmake on the PATH: installing one into .venv"
-  "$python" -m pip install --quiet --requirement "$root/requirements/cmake.txt"
+  pip --requirement "$root/requirements/cmake.txt"
 }
 
 # The ROS wheels' CMake files name two folders of the machine they were built on.
@@ -124,7 +135,8 @@ relocate_ros() {
 
 install_wordnet() {
   [ -d "$venv/nltk_data/corpora/wordnet" ] && return
-  if "$root/scripts/wordnet.sh" "$venv/nltk_data"; then
+  if step "setup: WordNet" "$root/log/setup_wordnet.log" "$root/scripts/wordnet.sh" \
+    "$venv/nltk_data"; then
     say "WordNet 3.0 is in .venv/nltk_data"
   else
     say "WordNet is not available here, so your own vocabularies get no hypernyms;" \
@@ -146,6 +158,16 @@ linked_names() {
   ) | LC_ALL=C sort
 }
 
+run_colcon() (
+  cd "$1"
+  export PATH=$venv/bin:$PATH AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+  export LD_LIBRARY_PATH=$venv/lib
+  colcon --log-base "$root/log" --log-level error build --symlink-install \
+    --build-base "$root/build" --install-base "$root/install" \
+    --event-handlers console_direct+ summary- \
+    --cmake-args -DCMAKE_BUILD_TYPE=Release "-DPython3_EXECUTABLE=$venv/bin/python3"
+)
+
 build_overlay() {
   local interfaces key workspace=$venv/workspace
   interfaces=$(interface_inputs | digest)
@@ -158,17 +180,9 @@ build_overlay() {
   say "building the ROS package into install/"
   # CMake does not export an include folder below the source folder, as NumPy's in .venv is.
   # So the source is a package of a workspace, through a link.
-  mkdir -p "$workspace/src" "$root/log"
+  mkdir -p "$workspace/src"
   ln -sfn "$root" "$workspace/src/activesam_ros"
-  (
-    cd "$workspace"
-    export PATH=$venv/bin:$PATH AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
-    export LD_LIBRARY_PATH=$venv/lib
-    colcon --log-base "$root/log" --log-level error build --symlink-install \
-      --build-base "$root/build" --install-base "$root/install" \
-      --event-handlers console_cohesion+ summary- \
-      --cmake-args -DCMAKE_BUILD_TYPE=Release "-DPython3_EXECUTABLE=$venv/bin/python3"
-  ) >"$root/log/setup_build.log" 2>&1 || {
+  step "setup: colcon" "$root/log/setup_build.log" run_colcon "$workspace" || {
     tail -n 60 "$root/log/setup_build.log" >&2
     fail "the colcon build failed; its output is in log/setup_build.log"
   }

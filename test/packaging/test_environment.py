@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -133,3 +134,33 @@ def test_importing_a_script_runs_no_command(repository: Path) -> None:
             if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
         }
         assert not called & {"main", "run", "sys.exit", "exit"}, script
+
+
+STEPS = """
+set -euo pipefail
+. scripts/progress.sh
+STEP_FIRST_S=1 STEP_INTERVAL_S=1
+work() { for item in 1 2 3; do echo "item $item"; sleep 1; done; }
+fails() { echo why; return 3; }
+step "slow work" "$1/slow.log" work
+status=0
+step "quick work" "$1/quick.log" fails || status=$?
+echo "status $status"
+"""
+
+
+def test_a_long_step_of_the_setup_shows_that_it_goes_on(repository: Path, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", STEPS, "bash", str(tmp_path)],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "status 3\n"
+    lines = ran.stderr.splitlines()
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"slow work \(\d s\) item [123]", line)
+    assert (tmp_path / "slow.log").read_text() == "item 1\nitem 2\nitem 3\n"
+    assert (tmp_path / "quick.log").read_text() == "why\n"
