@@ -63,9 +63,9 @@ class RateLimiter:
 
 
 def check_age(stamp_ns: int, now_ns: int, max_age_ms: float) -> None:
-    """Raise TooOldError for a stamp older than ``max_age_ms``, of which 0 allows any age.
+    """Raise TooOldError for a stamp older than ``max_age_ms``. 0 allows any age.
 
-    A stamp in the future has age zero.
+    A stamp in the future counts as age 0.
     """
     age_ms = max(now_ns - stamp_ns, 0) / 1e6
     if 0 < max_age_ms < age_ms:

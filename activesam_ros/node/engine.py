@@ -128,7 +128,10 @@ def use_cpu_threads(count: int) -> None:
 
 
 def warm_up(compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
-    """Segment blank images in every shape that frames can have, so that no real one compiles."""
+    """Segment blank images with every budget level and batch size.
+
+    So later frames need no torch compilation.
+    """
     for warm_up_pass in warm_up_passes(compiled, parameters):
         warm_up_pass()
 
@@ -157,7 +160,7 @@ def _segment_blank(segmenter: Segmenter, choosers: Sequence[Chooser | None]) -> 
 def _warm_up_choosers(
     vocabulary: Vocabulary, settings: Settings, images: int
 ) -> Iterator[Sequence[Chooser | None]]:
-    """The choosers of each pass: a stream previews every class first and a slice after that."""
+    """The choosers of each pass: with streaming, one with a full preview and one with a slice."""
     if not settings.streaming or len(vocabulary.query_class) <= settings.max_active:
         yield [None] * images
         return
@@ -169,9 +172,9 @@ def _warm_up_choosers(
 def settle_memory() -> None:
     """Collect garbage, and exclude the objects that remain from later collections.
 
-    Modules, weights and prompts stay for long. Python runs a full collection only when the number
-    of objects has grown by a quarter, and the libraries have 300,000. Without this, dead cycles
-    pile up for thousands of frames, until one frame waits for the full collection.
+    Modules, weights and prompts live long, so later collections skip them. Otherwise unreachable
+    cycles pile up until a full collection delays one frame: Python runs one only when the number of
+    objects has grown by a quarter, and the libraries have 300,000.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,8 +1,8 @@
 """What happens to a frame between the worker and its mask: convert, segment, publish, count.
 
-Frames and changes of the vocabulary or the parameters exclude each other: a change takes effect
-between two frames. So no mask mixes two vocabularies, and once a new vocabulary is published no
-mask of the old one follows.
+A lock keeps changes and frames apart: a change of vocabulary or parameters waits for the current
+batch, which is one frame unless ``camera_batch`` is above 1. So no mask mixes two vocabularies, and
+once a new vocabulary is published no mask of the old one follows.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ class FrameProcessor:
     def _chooser(
         self, frame: CameraFrame, in_use: VocabularyInUse, level: BudgetLevel
     ) -> Chooser | None:
-        """What chooses the frame's active set; None for a preview of this frame alone."""
+        """The frame's chooser; None to preview the whole vocabulary for this frame."""
         if not level.settings.streaming:
-            self._streams.reset()  # a stream does not go on past frames that it has not seen
+            self._streams.reset()  # later frames must not continue a stream that missed this frame
             return None
         rules = rules_of(in_use.compiled.vocabulary, level.settings)
         return self._streams.chooser(frame.camera, frame.stamp_ns, rules)

@@ -1,11 +1,12 @@
 """What changes while frames are segmented: live parameters and the vocabulary.
 
 A request for live parameters comes through LiveParameters, which checks it, to
-:meth:`LiveChanges.apply_parameters`. Where it changes what segmenters are made from, they are made
-anew on the same network and prompts. A request for a vocabulary compiles and warms up its prompts
+:meth:`LiveChanges.apply_parameters`. If the new values affect segmenters, new segmenters are made
+on the same network and prompts. A request for a vocabulary compiles and warms up its prompts
 while frames are segmented with the one in use.
 
-Both end in FrameProcessor.change, between two frames. A change that fails changes nothing.
+Both end in FrameProcessor.change, between two batches of frames. A change that fails changes
+nothing.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class LiveChanges:
             self._warm_up(compiled, before.parameters)
             with self._swapping:
                 now = self._processor.in_use
-                # Parameters may have been changed meanwhile: frames and requests did not wait.
+                # Parameters may have changed while the vocabulary was compiled.
                 if _segmenter_parameters(now.parameters) != _segmenter_parameters(
                     before.parameters
                 ):
@@ -120,7 +121,7 @@ class LiveChanges:
     def _warm_up(self, compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
         """Warm up what is to be used next, while frames are segmented with what is in use.
 
-        Where memory does not suffice for both, it stays cold and the log says so.
+        Without memory for both, the vocabulary is used without warm-up and the log says so.
         """
         if not parameters.options.warm_up:
             return

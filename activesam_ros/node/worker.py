@@ -14,7 +14,8 @@ T = TypeVar("T")
 class FrameWorker(Generic[T]):
     """A thread that hands waiting frames to ``process``, up to ``batch`` at a time.
 
-    No frame ends it: whatever ``process`` raises goes to ``failed``, once for each of its frames.
+    An error in ``process`` does not end the thread: ``failed`` gets each frame of the batch with
+    the error.
     """
 
     def __init__(
@@ -26,7 +27,8 @@ class FrameWorker(Generic[T]):
         discarded: Callable[[T], None],
         batch: int = 1,
     ) -> None:
-        """``displaced`` gets each frame that ``frames`` has no place for.
+        """``displaced`` gets the frame that gives way: the older one (NewestFrames) or the new one
+        (AllFrames).
 
         ``discarded`` gets each frame that waits, or comes, when the worker stops.
         """

@@ -32,7 +32,8 @@ class ImageTokens:
 
     height, width: the grid of N coarse tokens; position: [N, d] their sine positions; geometry:
     keys and values for each geometry layer; prepared: the prompt-independent part of the fusion
-    encoder; fusion: the plan for the rest of it, in whose order ``prepared`` is; None for dense.
+    encoder; fusion: the sparse plan of the fusion encoder, None for dense; ``prepared`` has its
+    token order.
     """
 
     height: int
@@ -98,11 +99,12 @@ class Prompts:
 
 
 class DecodedPairs(NamedTuple):
-    """P decoded pairs of image and prompt, Q queries each, before their pixels are made.
+    """P pairs of image and prompt after the decoder, each with Q object queries.
 
-    memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: the parts of the scene that
-    the mask head reads; hidden: [P, Q, d] queries after the last layer; logits: [P, Q] prompt
-    match; boxes: float32 or float64 [P, Q, 4]; presence_logits: [P].
+    Their mask pixels are not made yet. memory [P, N, d], prompt [P, T, d], prompt_mask bool
+    [P, 1, 1, T]: the parts of the scene that the mask head reads; hidden: [P, Q, d] object queries
+    after the last layer; logits: [P, Q] prompt match; boxes: float32 or float64 [P, Q, 4];
+    presence_logits: [P].
     """
 
     memory: Tensor
@@ -127,7 +129,7 @@ def joined(parts: Sequence[DecodedPairs]) -> DecodedPairs:
 
 @dataclass(frozen=True)
 class Detections:
-    """The model's output for every pair of B images and K prompts, with Q queries each.
+    """The model's output for every pair of B images and K prompts, with Q object queries each.
 
     logits: [B, K, Q] prompt match; boxes: float32 or float64 [B, K, Q, 4] (cx, cy, w, h in units of
     the image); presence_logits: [B, K]; semantic: [B, K, Hm, Wm] logits on the mask grid; pixels:
@@ -143,9 +145,9 @@ class Detections:
     offsets: Tensor
 
     def masks(self, image: int, prompt: int, queries: Tensor | slice) -> Tensor:
-        """Mask logits [selected queries, Hm, Wm] of one image and prompt.
+        """Mask logits [selected object queries, Hm, Wm] of one image and prompt.
 
-        Masks are formed on request, since most queries stay below any threshold.
+        Masks are formed on request, since most object queries stay below any threshold.
         """
         return instance_masks(
             self.pixels[image, prompt],

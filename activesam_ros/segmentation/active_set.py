@@ -1,4 +1,4 @@
-"""Step 2: which queries to decode (ActiveSAM)."""
+"""Step 2: which queries to preview and decode in one image (ActiveSAM). Over time: streaming/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from activesam_ros.settings import Settings
 
 
 class Chooser(Protocol):
-    """Chooses the active set of one frame; each method is called once, in this order."""
+    """Chooses the queries of one frame.
+
+    The methods are called at most once, in this order; none is called where nothing is pruned, and
+    ``finish`` only if the frame succeeds.
+    """
 
     def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
         """Queries to preview, ascending; image: uint8 RGB [H, W, 3]."""
@@ -51,7 +55,7 @@ class PreviewAll:
             max_active=self._settings.max_active,
         )
         reasons = dict.fromkeys(with_pinned(selected, self._pinned), Reason.PINNED)
-        return reasons | dict.fromkeys(selected, Reason.PREVIEWED)  # which outranks a pin
+        return reasons | dict.fromkeys(selected, Reason.PREVIEWED)  # PREVIEWED replaces PINNED
 
     def finish(self, presence: Mapping[int, float]) -> None:
         pass

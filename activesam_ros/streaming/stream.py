@@ -6,10 +6,10 @@ Nothing else changes the state, so a frame that fails on the way leaves no trace
 
 A *query* is one name of a class; a class is active while one of its queries is.
 
-No query waits longer than ``preview_interval`` frames for a preview. ``order`` is a queue of all
-queries, longest unseen first: a query that was previewed or decoded goes to its end, so nobody
-passes a query that waits. Of Q queries that are not pinned at most Q - 1 are ahead of it, and every
-frame takes ceil(Q / preview_interval) from the front.
+Every query is previewed or decoded at least once in ``preview_interval`` frames. ``order`` lists
+all queries, longest unseen first. A previewed or decoded query moves to the end. So of Q queries
+that are not pinned, at most Q - 1 are before a waiting one, and each frame takes
+ceil(Q / preview_interval) from the front.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from activesam_ros.streaming.tracker import Track
 
 
 class Restart(enum.Enum):
-    """Why a frame is previewed in full and carries nothing over."""
+    """Why the whole vocabulary is previewed and no query is carried over."""
 
     BEGIN = "first frame"
     EARLIER = "stamp before the last one"
@@ -52,8 +52,9 @@ class Rules:
 class StreamState:
     """What is known of a camera after its last frame.
 
-    tracks: active queries, ascending. order: all queries, longest unseen first. stamp_ns and
-    thumbnail: of the last frame; stamp_ns is None where frames have no stamps.
+    tracks: the queries that stay active without a pin, ascending. order: all queries, longest
+    unseen first. stamp_ns and thumbnail: of the last frame; stamp_ns is None where frames have no
+    stamps.
     """
 
     tracks: tuple[Track, ...]
