@@ -321,19 +321,19 @@ class SegmentNode(LifecycleNode):
                     "it before you set its vocabulary."
                 )
             names = list(request.names)
-            active, first_stamp_ns = session.changes.swap_vocabulary(request.preset, names)
+            in_use, first_stamp_ns = session.changes.swap_vocabulary(request.preset, names)
         except ActiveSamError as error:
             response.success, response.message = False, str(error)
         except Exception as error:  # noqa: BLE001 - if it escaped, there would be no answer
             self.get_logger().error(traceback.format_exc())
             response.success, response.message = False, f"{type(error).__name__}: {error}"
         else:
-            vocabulary = active.compiled.vocabulary
-            self._version = active.version
+            vocabulary = in_use.compiled.vocabulary
+            self._version = in_use.version
             response.success = True
             response.message = (
                 f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is "
-                f"active as version {active.version}."
+                f"in use as version {in_use.version}."
             )
             response.effective_from = Time(nanoseconds=first_stamp_ns).to_msg()
             self.get_logger().info(response.message)

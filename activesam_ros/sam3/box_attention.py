@@ -1,4 +1,4 @@
-"""The decoder's attention to the image, with an additive bias that draws each query to its box.
+"""The decoder's attention to the image, with a bias that draws each object query to its box.
 
 On a GPU a Triton kernel computes the bias inside the attention. Elsewhere the bias is formed for a
 few pairs of image and prompt at a time. Both take softmax and sums in float32.

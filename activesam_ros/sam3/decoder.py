@@ -1,4 +1,4 @@
-"""The DETR decoder: learned queries and a presence token read the fused image."""
+"""The DETR decoder: learned object queries and a presence token read the fused image."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class DecoderLayer(nn.Module):
 
 
 class FusedScene(NamedTuple):
-    """The context of the decoder's queries: K pairs of image and prompt after their fusion.
+    """The context of the object queries: K pairs of image and prompt after their fusion.
 
     memory: [K, N, d] fused image tokens; located_memory: the same plus position; prompt: [K, T, d];
     prompt_mask: bool [K, 1, 1, T], True = attend; height, width: the token grid.
@@ -111,7 +111,7 @@ class FusedScene(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Learned queries refine boxes layer by layer; a presence token scores the prompt."""
+    """Object queries refine boxes layer by layer; a presence token scores the prompt."""
 
     def __init__(self, config: Sam3Config, attend_image: Attention = box_attention) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.bbox_embed.layers[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, scene: FusedScene) -> DecoderOutput:
-        """Run all layers for every query."""
+        """Run all layers for every object query."""
         x, boxes = self._start(scene)
         hidden, references, presence = [], [boxes], []
         for layer in self.layers:

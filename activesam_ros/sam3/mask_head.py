@@ -1,4 +1,4 @@
-"""The heads: prompt match of every query, semantic map and instance masks."""
+"""The heads: prompt match of every object query, semantic map and instance masks."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class PixelDecoder(nn.Module):
 
 
 class MaskPredictor(nn.Module):
-    """Mask embeddings of the decoder's queries."""
+    """Mask embeddings of the object queries."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
@@ -177,9 +177,9 @@ class MaskHead(nn.Module):
         return logits[:, 0]
 
     def instance_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """A 1x1 kernel and an offset per query, with the instance convolution folded in.
+        """A 1x1 kernel and an offset per object query, with the instance convolution folded in.
 
-        hidden: [..., d] -> kernels [..., d], offsets [...]. A query's mask logits are
+        hidden: [..., d] -> kernels [..., d], offsets [...]. An object query's mask logits are
         ``kernel . pixel embedding + offset``. Both steps are linear, so folding them is exact.
         """
         embedded = self.mask_predictor(hidden)  # [..., d]
@@ -226,7 +226,7 @@ class PromptMlp(nn.Module):
 
 
 class DotProductScoring(nn.Module):
-    """Scores how well each query matches the whole prompt."""
+    """Scores how well each object query matches the whole prompt."""
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__()
