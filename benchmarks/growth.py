@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import resource
 import statistics
 import sys
@@ -31,7 +30,7 @@ from activesam_ros.segmentation.result import Wanted
 from activesam_ros.settings import Settings
 from benchmarks.engines import network
 from benchmarks.growth_plot import plot
-from benchmarks.measure import images
+from benchmarks.measure import images, in_new_process
 from benchmarks.options import BenchmarkOptions
 
 EXIT_BAD_INPUT = 2
@@ -97,8 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _alone(options: BenchmarkOptions, load: Load) -> Point:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        point = pool.apply(measure, (options, load))
+    point = in_new_process(measure, options, load)
     print(
         f"{load}: preview {point.preview_s:.3f} s, other {point.other_s:.3f} s, "
         f"{point.peak_memory_mib:.0f} MiB"

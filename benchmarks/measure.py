@@ -5,9 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
+from activesam_ros.errors import ExecutorError
 from activesam_ros.pipeline import Network
 from benchmarks.engines import (
     STREAM_RATE_HZ,
@@ -31,6 +35,7 @@ from benchmarks.engines import (
 from benchmarks.options import OURS, BenchmarkOptions
 from training.frames import SECONDS_BETWEEN_FRAMES
 
+T = TypeVar("T")
 MEMORY_FRAMES = 2
 
 
@@ -162,8 +167,21 @@ def _peak_memory_mib(
         torch.cuda.reset_peak_memory_stats()
         run(picture)
         return torch.cuda.max_memory_allocated() / 2**20
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_process_peak_mib, (asdict(options), choice, folder))
+    return in_new_process(_process_peak_mib, asdict(options), choice, folder)
+
+
+def in_new_process(work: Callable[..., T], *arguments: object) -> T:
+    """The result of ``work`` in a process that does nothing else.
+
+    Raises ExecutorError if the process ends early, as one does that the system kills for memory.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, *arguments).result()
+        except BrokenProcessPool as error:
+            raise ExecutorError(
+                "The process that measures ended early; it may have run out of memory."
+            ) from error
 
 
 def _process_peak_mib(values: dict[str, object], choice: EngineChoice, folder: Path) -> float:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +12,12 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.errors import ExecutorError
 from activesam_ros.segmentation.methods import Method
 from benchmarks import camera_batch
 from benchmarks.__main__ import main
 from benchmarks.engines import choices, engine, network
-from benchmarks.measure import images
+from benchmarks.measure import images, in_new_process
 from benchmarks.options import BenchmarkOptions
 from benchmarks.sparse import run as sparse
 
@@ -168,3 +170,9 @@ def test_what_cannot_be_measured_is_one_line(
     assert written.startswith("benchmarks")
     assert len(written.strip().splitlines()) == 1
     assert message in written
+
+
+def test_a_measuring_process_that_dies_is_an_error_and_no_hang() -> None:
+    assert in_new_process(abs, -3) == 3
+    with pytest.raises(ExecutorError, match="ended early"):
+        in_new_process(os._exit, 3)
