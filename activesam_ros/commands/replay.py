@@ -235,7 +235,7 @@ def _print_problems(source: FrameSource, count: ReplayCount) -> None:
 
 
 def _frames(args: argparse.Namespace, bit_depth: int) -> Frames:
-    source = open_frames(args.inputs)
+    source = open_frames(args.inputs, bit_depth)
     if isinstance(source, Recording):
         return Frames(source, chosen_topics(source, args.topic), range_from(args), bit_depth)
     if args.topic:

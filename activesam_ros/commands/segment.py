@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from activesam_ros.commands.options.frames import add_range_arguments, range_from
 from activesam_ros.commands.options.network import (
     add_method_argument,
     add_network_arguments,
@@ -34,19 +36,20 @@ from activesam_ros.commands.segment_outputs import (
     remove,
     write_result,
 )
-from activesam_ros.errors import ImageError, RecordingError
+from activesam_ros.errors import ImageError, RecordingError, UsageError
 from activesam_ros.image_files import png_bytes, read_image
 from activesam_ros.pipeline import load_network
-from activesam_ros.recordings.input_files import InputKind, expand_inputs
-from activesam_ros.recordings.video_files import open_video
+from activesam_ros.progress import Progress, working
+from activesam_ros.recordings.frame_range import FrameRange
+from activesam_ros.recordings.input_files import InputFile, InputKind, expand_inputs
+from activesam_ros.recordings.recorded_frames import RecordedFrame
+from activesam_ros.recordings.video_files import VideoFrame, open_video
 from activesam_ros.segmentation.overlay import draw_overlay, legend_entries, with_legend
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import StreamingSegmenter
 
 SHOWN_CLASSES = 5
-# Videos whose header counts this share of frames too many are said to end early.
-_MISSING_SHARE = 0.02
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="an image, a video, a folder of them, or a pattern such as 'photos/*.jpg'",
     )
+    add_range_arguments(parser)
     add_network_arguments(parser)
     add_method_argument(parser)
     parser.add_argument(
@@ -82,20 +86,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment every input. Reports those that cannot be read, and returns 2 if there are any."""
-    inputs = expand_inputs(args.images)
+    chosen = range_from(args)
+    inputs = _limited(expand_inputs(args.images), chosen)
     suffixes = (LABELS, OVERLAY, SUMMARY, *((SCORES,) if args.save_scores else ()))
     replaceable = check_outputs(args.output, inputs, suffixes, args.overwrite)
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
     per_image = settings.replace({"streaming": False})
-    segmenter = load_network(network_options(args)).segmenter(vocabulary, per_image, method)
+    options = network_options(args)
+    with working(f"loading {options.weights}"):
+        network = load_network(options)
+    with working(f"compiling the vocabulary {vocabulary.name}"):
+        segmenter = network.segmenter(vocabulary, per_image, method)
     worker = _Worker(
         output=args.output,
         segmenter=segmenter,
         stream=StreamingSegmenter(segmenter) if settings.streaming else None,
         wanted=Wanted(scores=args.save_scores),
         bit_depth=settings.bit_depth,
+        range=chosen,
         replaceable=replaceable,
     )
     written = failures = 0
@@ -125,6 +135,7 @@ class _Worker:
     stream: StreamingSegmenter | None
     wanted: Wanted
     bit_depth: int
+    range: FrameRange
     replaceable: frozenset[Path]
 
     def image(self, path: Path) -> None:
@@ -147,11 +158,11 @@ class _Worker:
         Raises RecordingError if none can be read.
         """
         video = open_video(path)
+        first: Place | None = None
         total, pixels, count = 0, dict[str, int](), 0
-        with tqdm(
-            total=video.frame_count or None, desc=path.name, unit="frame", disable=None
-        ) as progress:
-            for frame in video.frames():
+        expected = self.range.expected(video.frame_count or None)
+        with Progress(expected, "frame", f"segmenting {path.name}") as progress:
+            for frame in self.range.select(video.frames(), partial(_stamped, path), (str(path),)):
                 result = self._segment(frame.image, str(path), frame.stamp_ns)
                 about = {"image": str(path), "frame": frame.number, "stamp_ns": frame.stamp_ns}
                 self._write(
@@ -162,15 +173,20 @@ class _Worker:
                 total += result.labels.size
                 count += 1
                 progress.update()
-        remove(p for p in later_frames(self.output, path, count) if p in self.replaceable)
-        if count < video.frame_count * (1 - _MISSING_SHARE):
-            print(
-                f"activesam: {path} says that it has {video.frame_count} frames, but only {count} "
-                "can be read.",
-                file=sys.stderr,
+                first = first or frame_place(self.output, path, frame.number)
+        if first is None:
+            raise RecordingError(
+                f"No frame of {path} lies in the part that --start and --end choose."
             )
-        first = frame_place(self.output, path, 0).file(OVERLAY)
-        print(f"{path}: {_shares(pixels, total)}; {count} frames; {first} and on", flush=True)
+        if self.range.is_whole:
+            remove(p for p in later_frames(self.output, path, count) if p in self.replaceable)
+            missing = video.missing_frames(count)
+            if missing is not None:
+                print(f"activesam: {missing}.", file=sys.stderr)
+        print(
+            f"{path}: {_shares(pixels, total)}; {count} frames; {first.file(OVERLAY)} and on",
+            flush=True,
+        )
         return count
 
     def _segment(self, image: NDArray[np.uint8], camera: str, stamp_ns: int | None) -> Segmentation:
@@ -206,6 +222,22 @@ class _Worker:
         }
         pictures = {LABELS: png_bytes(result.labels), OVERLAY: png_bytes(overlay)}
         write_result(place, pictures, result.scores, summary, self.replaceable)
+
+
+def _limited(inputs: Sequence[InputFile], chosen: FrameRange) -> tuple[InputFile, ...]:
+    """The inputs, with at most as many images as --limit says; raises UsageError."""
+    images = [file for file in inputs if file.kind is not InputKind.VIDEO]
+    if len(images) == len(inputs) and dataclasses.replace(chosen, limit=None) != FrameRange():
+        raise UsageError("--start and --end choose a part of a video, and no input is one.")
+    kept = set(images[: chosen.limit])
+    return tuple(file for file in inputs if file.kind is InputKind.VIDEO or file in kept)
+
+
+def _stamped(path: Path, frame: VideoFrame) -> RecordedFrame:
+    """When the frame is shown, in the terms of a recording."""
+    return RecordedFrame(
+        str(path), "", frame.stamp_ns, frame.stamp_ns, "", stamp_is_log_time=False, message=None
+    )
 
 
 def _shares(pixels: Mapping[str, int], total: int) -> str:

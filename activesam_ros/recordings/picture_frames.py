@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, UsageError
-from activesam_ros.image_files import read_image
+from activesam_ros.image_files import FULL_BIT_DEPTH, read_image
 from activesam_ros.recordings.input_files import InputKind, expand_inputs
 from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
 from activesam_ros.recordings.serialization import IMAGE, header, new
@@ -20,8 +20,6 @@ TOPIC = "/image"
 """The image topic of files."""
 # Image files have no times; streaming needs some.
 IMAGE_GAP_NS = 100_000_000
-# Videos whose header counts this share of frames too many are said to end early.
-_MISSING_SHARE = 0.02
 
 
 class FrameSource(Protocol):
@@ -39,10 +37,14 @@ class FrameSource(Protocol):
 
 
 class ImageSequence:
-    """Image files as the frames of one camera, 0.1 s apart, their names as ``frame_id``."""
+    """Image files as the frames of one camera, 0.1 s apart, their names as ``frame_id``.
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    bit_depth: as in Settings.
+    """
+
+    def __init__(self, files: Sequence[Path], bit_depth: int = FULL_BIT_DEPTH) -> None:
         self.files = tuple(files)
+        self._bit_depth = bit_depth
         self.notes: tuple[str, ...] = ()
 
     def message_count(self, topics: Sequence[str]) -> int:
@@ -53,7 +55,7 @@ class ImageSequence:
         """Every file in order; one that cannot be read is a frame with a ``problem``."""
         for place, path in enumerate(self.files):
             try:
-                yield _frame(path, place * IMAGE_GAP_NS, read_image(path))
+                yield _frame(path, place * IMAGE_GAP_NS, read_image(path, self._bit_depth))
             except ImageError as error:
                 yield _frame(path, place * IMAGE_GAP_NS, None, str(error).rstrip("."))
 
@@ -79,15 +81,14 @@ class VideoFrames:
         for frame in self._video.frames():
             yield _frame(self._video.path, frame.stamp_ns, frame.image)
             read = frame.number + 1
-        if read < self._video.frame_count * (1 - _MISSING_SHARE):
-            self.notes = (
-                f"{self._video.path} says that it has {self._video.frame_count} frames, but only "
-                f"{read} can be read",
-            )
+        missing = self._video.missing_frames(read)
+        self.notes = () if missing is None else (missing,)
 
 
-def open_frames(given: Sequence[Path]) -> FrameSource:
+def open_frames(given: Sequence[Path], bit_depth: int = FULL_BIT_DEPTH) -> FrameSource:
     """The recording, the video or the images that ``given`` names, as expand_inputs finds them.
+
+    bit_depth: of image files, as in Settings; messages are decoded later.
 
     Raises UsageError for several of them, RecordingError for what cannot be opened.
     """
@@ -96,7 +97,7 @@ def open_frames(given: Sequence[Path]) -> FrameSource:
     inputs = expand_inputs(given)
     kinds = [file.kind for file in inputs]
     if set(kinds) == {InputKind.IMAGE}:
-        return ImageSequence([file.path for file in inputs])
+        return ImageSequence([file.path for file in inputs], bit_depth)
     if len(inputs) > 1:
         counts = ", ".join(f"{kinds.count(k)} x {k.value}" for k in InputKind if k in kinds)
         raise UsageError(

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import RecordingError
 
+# Headers may count a few frames too many; this share of them is not mentioned.
+_MISSING_SHARE = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class VideoFrame:
@@ -33,6 +36,14 @@ class VideoFile:
     path: Path
     frame_count: int
     rate_hz: float
+
+    def missing_frames(self, read: int) -> str | None:
+        """Says that fewer frames were ``read`` than the file's header counts; None if not."""
+        if read >= self.frame_count * (1 - _MISSING_SHARE):
+            return None
+        return (
+            f"{self.path} says that it has {self.frame_count} frames, but only {read} can be read"
+        )
 
     def frames(self) -> Iterator[VideoFrame]:
         """Every frame, upright as the file's rotation says; raises RecordingError if there is none.

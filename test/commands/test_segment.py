@@ -165,6 +165,33 @@ def test_a_video_becomes_numbered_frames(
     assert not list(folder.glob("000002*"))
 
 
+def test_a_part_of_a_video_keeps_its_frame_numbers(
+    run: Run, write_video: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "drive.mp4", [np.zeros((48, 64, 3), np.uint8)] * 6)
+    assert run("drive.mp4", "--start=0.2", "--end=0.45", "--limit=2") == 0
+    folder = tmp_path / "out" / "drive"
+    assert sorted(path.stem for path in folder.glob("*.json")) == ["000002", "000003"]
+    assert run("drive.mp4", "--start=0.4", "--overwrite") == 0  # what lies before it stays
+    assert sorted(path.stem for path in folder.glob("*.json")) == [
+        f"00000{number}" for number in (2, 3, 4, 5)
+    ]
+    assert run("drive.mp4", "--start=9", output="none") == 2
+    assert "No frame of drive.mp4 lies in the part" in capsys.readouterr().err
+
+
+def test_a_limit_counts_images_and_times_need_a_video(
+    run: Run, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / name)
+    assert run("a.png", "b.png", "c.png", "--limit=2") == 0
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.json")) == ["a", "b"]
+    assert run("c.png", "--end=3") == 2
+    assert "no input is one" in capsys.readouterr().err
+    assert network.loads == 1
+
+
 def test_a_recording_is_sent_to_replay(
     run: Run, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

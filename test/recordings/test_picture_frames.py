@@ -90,3 +90,11 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     broken.write_bytes(b"no video")
     with pytest.raises(RecordingError, match="cannot be decoded"):
         open_frames([broken])
+
+
+def test_images_of_twelve_bits_are_as_bright_as_their_bit_depth_says(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((2, 2), 4095, np.uint16))
+    (dark,) = open_frames([tmp_path / "a.png"]).frames([TOPIC])
+    (bright,) = open_frames([tmp_path / "a.png"], 12).frames([TOPIC])
+    assert (rgb_decoder()(dark) == 16).all()
+    assert (rgb_decoder()(bright) == 255).all()

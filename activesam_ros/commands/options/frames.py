@@ -23,7 +23,10 @@ def add_range_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out the frames after S seconds after the first (default: none)",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="at most N frames of each topic (default: all)"
+        "--limit",
+        type=int,
+        metavar="N",
+        help="at most N frames of each topic or video, or N images (default: all)",
     )
 
 
