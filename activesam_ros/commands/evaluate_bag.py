@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from activesam_ros.commands.evaluate_shared import (
     evaluate,
     options_from,
 )
+from activesam_ros.commands.options.frames import add_range_arguments, range_from
 from activesam_ros.commands.options.network import (
     add_network_arguments,
     settings_from,
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="L",
         help="ground truth: images of class ids, with the stamps of the images",
     )
+    add_range_arguments(parser)
     add_network_arguments(parser)
     parser.add_argument(
         "--agreement-every",
@@ -80,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     )
     settings = {method: settings_from(args, method) for method in options.methods}
     bit_depth = settings[options.methods[0]].bit_depth  # --set is for all methods
-    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order, bit_depth)
+    frames = range_from(args)
+    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order, bit_depth, frames)
     task = options.task(
         source,
         vocabulary,
@@ -88,12 +92,18 @@ def run(args: argparse.Namespace) -> int:
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compare_with_full else None,
     )
-    images = recording.message_count(topics[:1])
-    read = EvaluationInput(recording.files, {"topics": ", ".join(topics)}, images, "frame")
+    images = frames.expected(recording.message_count(topics[:1]))
+    identity = {"topics": ", ".join(topics), "part of the recording": repr(frames)}
+    read = EvaluationInput(recording.files, identity, images, "frame")
 
     def about(count: SourceCount) -> Content:
         recording = _about(source, count, meaning)
         _report_problems(count, recording)
+        if not count.images and not frames.is_whole:
+            raise RecordingError(
+                f"No image on {args.image_topic} lies in the part that --start and --end choose; "
+                "no results were written."
+            )
         if count.images == count.unusable_images:
             raise RecordingError(
                 f"None of the {count.images} images on {args.image_topic} can be used; no results "
@@ -110,6 +120,7 @@ def _about(source: BagSource, count: SourceCount, meaning: LabelMeaning | None) 
         "path": str(source.path),
         "image_topic": source.image_topic,
         "label_topic": source.label_topic,
+        "range": dataclasses.asdict(source.range),
         "labels_joined_by": ("order" if source.by_order else "stamp") if meaning else None,
         "label_names_from": meaning.source if meaning else None,
         "label_names_not_in_vocabulary": list(meaning.unknown.values()) if meaning else [],

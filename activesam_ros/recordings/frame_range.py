@@ -40,7 +40,7 @@ class FrameRange:
     @property
     def is_whole(self) -> bool:
         """Whether it takes every frame."""
-        return self == FrameRange()
+        return self == WHOLE
 
     def expected(self, count: int | None, topics: int = 1) -> int | None:
         """How many of ``count`` frames of so many topics it takes; None when that is unknown."""
@@ -73,3 +73,7 @@ class FrameRange:
             yield item
             if all(taken[topic] == self.limit for topic in topics):
                 return
+
+
+WHOLE = FrameRange()
+"""Every frame."""

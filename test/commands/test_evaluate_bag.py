@@ -387,3 +387,27 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
     assert capsys.readouterr().err.startswith("activesam: --output")
     assert main([*command.split(), "--overwrite", "--report", str(bag)]) == 2
     assert capsys.readouterr().err.startswith("activesam: --report")
+
+
+def test_a_part_of_the_recording_is_evaluated(command: Command, bags: BagBuilder) -> None:
+    """Labels are joined as in the whole, and those outside are not called lonely."""
+    right, wrong = (0, 7), (7, 0)
+    messages = []
+    for place in range(8):
+        messages.append(labels(bags, place, *(right if place in (2, 3) else wrong)))
+        messages.append(bags.image(place, picture(*right)))
+    path = bags.mcap(messages)
+    content = command(path, "--label-topic", LABELS, "--start", "1.5", "--end", "3")
+    results = content["methods"]["activesam"]
+    assert (results["frames"], results["labelled_frames"]) == (2, 2)
+    assert results["pixel_accuracy"] == 1.0
+    assert content["recording"]["range"] == {"start_s": 1.5, "end_s": 3.0, "limit": None}
+    assert content["recording"]["labels_without_image"] == 0
+    command.output = command.output.with_name("limited")
+    results = command(path, "--label-topic", LABELS, "--limit", "4")["methods"]["activesam"]
+    assert (results["frames"], results["pixel_accuracy"]) == (4, 0.5)
+
+
+def test_a_part_without_images_is_refused(command: Command, bags: BagBuilder) -> None:
+    with pytest.raises(RecordingError, match="--start and --end"):
+        command(bags.mcap([bags.image(0)]), "--start", "9")

@@ -13,6 +13,7 @@ from activesam_ros.evaluation.datasets.sample_source import Part, Sample, Source
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
 from activesam_ros.image_files import FULL_BIT_DEPTH, LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
+from activesam_ros.recordings.frame_range import WHOLE, FrameRange
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
 
 
@@ -21,7 +22,7 @@ class BagSource:
     """An image topic of a recording.
 
     label_topic: None without ground truth. by_order: join images and labels by their order, since
-    no stamp is set. bit_depth: the setting of that name.
+    no stamp is set. bit_depth: the setting of that name. range: the images to evaluate.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class BagSource:
     label_topic: str | None
     by_order: bool = False
     bit_depth: int = FULL_BIT_DEPTH
+    range: FrameRange = WHOLE
 
     def open(self) -> BagReader:
         """Raises RecordingError, or MissingDependencyError without an image decoder."""
@@ -78,10 +80,11 @@ class BagReader:
         self._join = None
         if label_topic is None:
             frames = self._recording.frames([image_topic])
-            self._pairs = (LabelledFrame(frame, None) for frame in frames)
+            pairs: Iterator[LabelledFrame] = (LabelledFrame(frame, None) for frame in frames)
         else:
             self._join = StampJoin(image_topic, label_topic, by_order=self._source.by_order)
-            self._pairs = self._join.join(self._recording.frames([image_topic, label_topic]))
+            pairs = self._join.join(self._recording.frames([image_topic, label_topic]))
+        self._pairs = self._source.range.select(pairs, lambda pair: pair.image, [image_topic])
 
     def _end(self, part: Part, count: SourceCount) -> None:
         count.ended = True
