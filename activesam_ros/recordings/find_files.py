@@ -156,11 +156,13 @@ def _listed(folder: Path) -> tuple[Path, ...]:
 
 
 def _is_zstd(path: Path) -> bool:
-    return path.suffix == _ZSTD
+    return path.suffix.lower() == _ZSTD
 
 
 def _suffix(path: Path) -> str:
-    return path.with_suffix("").suffix if path.suffix in (_ZSTD, _ACTIVE) else path.suffix
+    """The suffix of a file's format, in lower case."""
+    outer = path.suffix.lower()
+    return path.with_suffix("").suffix.lower() if outer in (_ZSTD, _ACTIVE) else outer
 
 
 def _kind(path: Path) -> str:

@@ -168,6 +168,19 @@ def test_without_metadata_files_are_read_by_number_and_it_is_said(bags: BagBuild
     assert "no metadata.yaml" in recording.notes[0]
 
 
+@pytest.mark.parametrize("suffix", [".MCAP", ".Mcap.ZSTD"])
+def test_suffixes_count_in_any_case(suffix: str, bags: BagBuilder) -> None:
+    folder = bags.folder / "mixed"
+    folder.mkdir()
+    bags.mcap([bags.image(0)], "mixed/a.mcap")
+    second = bags.mcap([bags.image(1)], "second.mcap").read_bytes()
+    zstd = suffix.lower().endswith(".zstd")
+    data = zstandard.ZstdCompressor().compress(second) if zstd else second
+    (folder / f"b{suffix}").write_bytes(data)
+    assert stamps(folder) == [1, 2]
+    assert stamps(folder / f"b{suffix}") == [2]
+
+
 def test_missing_files_of_the_metadata_are_reported_and_the_others_read(bags: BagBuilder) -> None:
     folder = bags.rosbag2(images(bags))
     metadata = yaml.safe_load((folder / "metadata.yaml").read_text())

@@ -15,10 +15,9 @@ from activesam_ros.evaluation.datasets.dataset_table import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
 from activesam_ros.image_files import FULL_BIT_DEPTH, read_image
+from activesam_ros.recordings.input_files import IMAGE_SUFFIXES
 
 _LABEL_MODES = ("L", "P")
-# What counts as an image when the files of a folder are counted, in any case.
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif")
 _SHOWN_NAMES = 3
 
 
@@ -67,7 +66,7 @@ def find_images(benchmark: Benchmark, root: Path, count: int | None = None) -> F
     """
     folder = _dataset_folder(benchmark, root)
     images = folder / benchmark.images
-    present = sorted(path for path in images.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
+    present = sorted(path for path in images.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     stems = _stems_of(benchmark, images, present)
     if benchmark.image_list is None:
         set_by = f"files *{benchmark.image_suffix}"
