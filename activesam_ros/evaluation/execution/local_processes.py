@@ -21,11 +21,11 @@ from activesam_ros.evaluation.execution.executors import (
     EventKind,
     Outcome,
     WorkerEvent,
-    part_queue,
     run_pool,
     worker_count,
 )
 from activesam_ros.evaluation.execution.part_journal import PartJournal
+from activesam_ros.evaluation.execution.part_queue import part_queue
 from activesam_ros.evaluation.execution.worker import Task, Worker
 
 EXIT_TIMEOUT_S = 5.0

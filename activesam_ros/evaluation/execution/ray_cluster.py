@@ -14,12 +14,12 @@ from activesam_ros.evaluation.execution.executors import (
     EventKind,
     Outcome,
     WorkerEvent,
-    part_queue,
     run_pool,
     worker_count,
 )
 from activesam_ros.evaluation.execution.local_processes import sentence
 from activesam_ros.evaluation.execution.part_journal import PartJournal
+from activesam_ros.evaluation.execution.part_queue import part_queue
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
 
 START_TIMEOUT_S = 600.0

@@ -33,9 +33,7 @@ from activesam_ros.evaluation.execution.executors import (
     EventKind,
     InProcess,
     Outcome,
-    PartQueue,
     WorkerEvent,
-    part_size,
     run_pool,
 )
 from activesam_ros.evaluation.execution.journaled_run import journaled_run
@@ -45,6 +43,7 @@ from activesam_ros.evaluation.execution.part_journal import (
     RESULT_CLASSES,
     PartJournal,
 )
+from activesam_ros.evaluation.execution.part_queue import PartQueue, part_size
 from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.scoring.tally import prediction_ids
 from activesam_ros.pipeline import NetworkOptions
