@@ -15,9 +15,11 @@ Color = tuple[int, int, int]
 _LEVELS = 16
 _LIGHTNESS = (0.5, 0.92)
 _MIN_CHROMA = 0.1
-# Distances in OKLab that two colours may have, the widest first. At 0.02 a trained eye sees a
-# difference between fields side by side; below the last, colours are merely different.
-_DISTANCES = (0.24, 0.2, 0.17, 0.14, 0.12, 0.1, 0.085, 0.07, 0.06, 0.05, 0.04, 0.03)
+# Over a photo, the photo's own light and shade hide a difference in lightness, so it counts half.
+_LIGHTNESS_WEIGHT = 0.5
+# Distances that two colours may have, the widest first. At 0.02 a trained eye sees a difference
+# between fields side by side; below the last, colours are merely different.
+_DISTANCES = tuple(0.3 * 0.92**step for step in range(28))
 
 
 def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple[Color, ...]:
@@ -31,6 +33,12 @@ def automatic_colors(names: Sequence[str], taken: Iterable[Color] = ()) -> tuple
     for index in sorted(range(len(names)), key=lambda index: names[index]):
         chosen[index] = occupied.take(names[index])
     return tuple(chosen[index] for index in range(len(names)))
+
+
+def overlay_distances(colors: Sequence[Color]) -> NDArray[np.float64]:
+    """How different each pair of colours [N] looks over a photo, in units of OKLab: [N, N]."""
+    places = _places(colors)
+    return np.asarray(np.linalg.norm(places[:, None] - places[None], axis=-1))
 
 
 def oklab(colors: Sequence[Color] | NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -58,23 +66,29 @@ _TO_LAB = np.array(
 )
 
 
-def _visible() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The colours of the lattice that show on a photo: RGB [N, 3] and OKLab [N, 3]."""
+def _places(colors: Sequence[Color] | NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Points [N, 3] whose distances say how different colours look over a photo."""
+    return oklab(colors) * (_LIGHTNESS_WEIGHT, 1.0, 1.0)
+
+
+def _visible() -> NDArray[np.uint8]:
+    """The colours of the lattice that show on a photo, RGB [N, 3]."""
     steps = np.linspace(0, 255, _LEVELS).round().astype(np.uint8)
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = oklab(rgb)
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     low, high = _LIGHTNESS
     shows = (lab[:, 0] >= low) & (lab[:, 0] <= high) & (chroma >= _MIN_CHROMA)
-    return rgb[shows], lab[shows]
+    return rgb[shows]
 
 
 class _Occupied:
     """The colours in use, and how far each candidate is from the nearest of them."""
 
     def __init__(self, colors: Iterable[Color]) -> None:
-        self._rgb, self._lab = _visible()  # [N, 3] each
-        self._nearest = np.full(len(self._rgb), np.inf)  # OKLab distance, [N]
+        self._rgb = _visible()  # [N, 3]
+        self._places = _places(self._rgb)  # [N, 3]
+        self._nearest = np.full(len(self._rgb), np.inf)  # distance, [N]
         self._used: set[Color] = set()
         for color in colors:
             self._add(color)
@@ -83,7 +97,7 @@ class _Occupied:
         self._used.add(color)
         if self._nearest.max() < _DISTANCES[-1]:
             return
-        distance = np.linalg.norm(self._lab - oklab([color]), axis=1)
+        distance = np.linalg.norm(self._places - _places([color]), axis=1)
         np.minimum(self._nearest, distance, out=self._nearest)
 
     def take(self, name: str) -> Color:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from activesam_ros.prompts.colors import oklab
+from activesam_ros.prompts.colors import overlay_distances
 from activesam_ros.prompts.hypernyms import HypernymLookup
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.prompts.vocabulary_files import load_vocabulary, preset_names
@@ -99,13 +99,12 @@ def test_driving_pins_people_and_cars() -> None:
     assert len({entry.color for entry in driving.classes}) == len(driving.classes)
 
 
-@pytest.mark.parametrize(("name", "least"), [("cityscapes", 0.11), ("driving", 0.06)])
+@pytest.mark.parametrize(("name", "least"), [("cityscapes", 0.1), ("driving", 0.05)])
 def test_colors_of_traffic_can_be_told_apart(name: str, least: float) -> None:
-    """In OKLab, 0.02 is the least that people see; the data set's bus and train differ by 0.066."""
+    """0.02 is the least that people see; the data set's bus and train differ by 0.05."""
     vocabulary = load_vocabulary(name)
-    colors = oklab([entry.color for entry in vocabulary.classes])
-    apart = np.linalg.norm(colors[:, None] - colors[None], axis=-1)  # [N, N]
-    apart += np.eye(len(colors))
+    apart = overlay_distances([entry.color for entry in vocabulary.classes])
+    apart += np.eye(len(apart))
     assert apart.min() >= least
     vehicles = [vocabulary.classes.index(vocabulary.class_named(name)) for name in VEHICLES]
     assert apart[np.ix_(vehicles, vehicles)].min() >= 0.14
