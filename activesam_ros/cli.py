@@ -88,8 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _find(arguments)
     if command is None:
         return _overview(arguments)
-    module = importlib.import_module(f"activesam_ros.commands.{command.module}")
     program = " ".join(("activesam", *command.words))
+    try:
+        module = importlib.import_module(f"activesam_ros.commands.{command.module}")
+    except KeyboardInterrupt:  # importing PyTorch takes seconds
+        return _interrupted()
     return run_command(module, program, arguments[len(command.words) :])
 
 
@@ -106,8 +109,7 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         print(f"activesam: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("activesam: interrupted.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output has ended, as `head` does
         _leave_stdout()
         return EXIT_BROKEN_PIPE
@@ -117,6 +119,11 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         _leave_stdout()
         return EXIT_BAD_INPUT
     return code
+
+
+def _interrupted() -> int:
+    print("activesam: interrupted.", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def _leave_stdout() -> None:

@@ -73,8 +73,8 @@ def end_of_playback(event: ProcessExited, context: LaunchContext) -> Shutdown | 
     return Shutdown(reason="the recording has ended")
 
 
-def end_of_anything(event: ProcessExited, context: LaunchContext) -> None:
-    """Raise RuntimeError if the node ends before the playback."""
+def end_of_process(event: ProcessExited, context: LaunchContext) -> None:
+    """Raise RuntimeError if it is the node that ends, before the playback."""
     if event.process_name.startswith("segment_node") and not context.is_shutdown:
         raise RuntimeError(
             f"the node ended with exit status {event.returncode} before the recording was segmented"
@@ -102,6 +102,6 @@ def generate_launch_description() -> LaunchDescription:
         ],
     )
     chosen, played = (OpaqueFunction(function=make) for make in (choose_camera, playback_action))
-    watch = RegisterEventHandler(OnProcessExit(on_exit=end_of_anything))
+    watch = RegisterEventHandler(OnProcessExit(on_exit=end_of_process))
     # The node comes first, because the playback waits for it by name, which is its argument.
     return LaunchDescription([*declared, chosen, watch, node, played])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -252,6 +253,17 @@ def test_a_moved_command_says_where_it_is(
     assert (repository / f"{module}.py").is_file() or (
         repository / module / "__main__.py"
     ).is_file()
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(name: str) -> types.ModuleType:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupt)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "activesam: interrupted.\n"
 
 
 def test_a_path_may_begin_with_the_home_folder(

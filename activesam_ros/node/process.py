@@ -22,6 +22,7 @@ from rclpy.utilities import remove_ros_args
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
+from activesam_ros.node.parameters.params_files import files_without_parameters
 
 if TYPE_CHECKING:
     from activesam_ros.node.segment_node import SegmentNode
@@ -50,17 +51,19 @@ def run_node(make: Callable[[], SegmentNode], arguments: Sequence[str] | None) -
     except (RuntimeError, ValueError) as error:  # rclpy has no narrower one for bad arguments
         return _refuse(str(error))
     try:
-        return _run(make)
+        return _run(make, command_line)
     finally:
         rclpy.try_shutdown()
 
 
-def _run(make: Callable[[], SegmentNode]) -> int:
+def _run(make: Callable[[], SegmentNode], command_line: Sequence[str]) -> int:
     stop = _Stop()
     try:
         node = make()
     except ActiveSamError as error:
         return _refuse(str(error))
+    for sentence in files_without_parameters(command_line, node.get_fully_qualified_name()):
+        node.get_logger().warning(sentence)
     spinner = _Spinner(node)
     spinner.start()
     try:

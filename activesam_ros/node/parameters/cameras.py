@@ -17,6 +17,8 @@ UNNAMED = "image"
 """The camera of a node without named cameras; its topics are ``image``, ``~/semantic_mask``, ..."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")
+# What ROS takes as a topic: absolute, relative or private, with substitutions such as {ns}.
+_TOPIC = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class CameraOptions:
         for row in self.rows:
             field = row.name.removeprefix(f"{self.name}.")
             object.__setattr__(self, field, row.check(getattr(self, field)))
+        if self.topic and not _TOPIC.fullmatch(self.topic):
+            raise SettingsError(
+                f"{self.name}.topic={self.topic!r} is no topic; use letters, digits, underscores "
+                "and slashes, and begin no part with a digit."
+            )
 
     @property
     def rows(self) -> tuple[Setting, ...]:

@@ -70,7 +70,7 @@ def _range(row: Setting) -> str:
 
 def _yaml(value: SettingValue) -> str:
     if isinstance(value, tuple):
-        # ROS cannot read an empty list of texts; blank names do not count.
+        # [] has no type in ROS, so not every tool reads it; blank names do not count.
         return json.dumps(list(value) or [""])
     return json.dumps(value)
 

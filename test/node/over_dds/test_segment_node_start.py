@@ -43,9 +43,13 @@ def test_a_bad_start_is_one_clear_line_and_no_success(
     assert reason in line
 
 
-def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer) -> None:
-    node = start_node({"autostart": False, "max_image_age_ms": 5, "pinned": []})
+def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer, tmp_path: Path) -> None:
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text("activesam: {ros__parameters: {max_active: 3}}")  # no namespace
+    values = {"autostart": False, "max_image_age_ms": 5, "pinned": []}
+    node = start_node(values, ["--params-file", str(params_file)])
     peer.status("network", lambda _, values: values["state"] == "unconfigured", "life")
+    assert f"{params_file} has parameters only for activesam, so none is used" in node.log()
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(TIMEOUT_S) == 0
 
@@ -112,10 +116,13 @@ def test_ctrl_c_while_a_vocabulary_compiles_finishes_the_frames_alone(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_it_imports_is_a_clean_end(repository: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("program", [["bin/segment_node"], ["-m", "activesam_ros.node.playback"]])
+def test_a_signal_while_it_imports_is_a_clean_end(
+    repository: Path, program: list[str], number: signal.Signals
+) -> None:
     # -X importtime tells of every import as it ends: a moment to interrupt that needs no clock.
-    command = [sys.executable, "-X", "importtime", str(repository / "bin" / "segment_node")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-X", "importtime", *program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=repository) as process:
         assert process.stderr is not None
         log = ""
         while "numpy" not in log:

@@ -50,6 +50,9 @@ def test_every_parameter_is_described_and_its_default_is_valid(row: Setting) -> 
         ({"cameras": ["front/left"]}, "'front/left', which cannot be part of a topic"),
         ({"cameras": ["front__left"]}, "single underscores"),
         ({"cameras": [f"camera{number}" for number in range(9)]}, "9 names; one node serves up to"),
+        ({"cameras": ["front"], "front.topic": "/a b"}, "front.topic='/a b' is no topic"),
+        ({"cameras": ["front"], "front.topic": "a//b"}, "is no topic; use letters"),
+        ({"cameras": ["front"], "front.topic": "/cam/0"}, "begin no part with a digit"),
         ({"cameras": ["front"], "front.max_rate_hz": -1.0}, r"front\.max_rate_hz=-1.0 is out of"),
         ({"cameras": ["front"], "front.transport": "theora"}, 'give one of "", raw, compressed'),
         ({"cameras": ["front"], "rear.topic": "rear"}, r"rear\.topic"),
@@ -104,6 +107,12 @@ def test_named_cameras_have_parameters_of_their_own() -> None:
     with pytest.raises(SettingsError, match=r"front\.topic"):
         NodeParameters().replace({"front.topic": "x"})
     assert CameraOptions("front").rows[0].name == "front.topic"
+
+
+@pytest.mark.parametrize("topic", ["", "image", "/a_1/image_raw", "~/image", "{node}/b", "a/_b"])
+def test_topics_of_ros_are_topics_of_cameras(topic: str) -> None:
+    values = {"cameras": ["front"], "front.topic": topic}
+    assert NodeParameters.from_mapping(values).inputs[0].topic == (topic or "front/image")
 
 
 def test_a_baseline_begins_with_its_published_threshold() -> None:
