@@ -33,6 +33,10 @@ class VocabularyError(ActiveSamError):
     """A vocabulary, class name or prompt cannot be used."""
 
 
+class SignaturesError(ActiveSamError):
+    """A file of signatures cannot be used, or belongs to another vocabulary."""
+
+
 class ImageError(ActiveSamError):
     """An image or image message cannot be used."""
 

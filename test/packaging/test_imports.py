@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "resources", "settings", "sam3", "prompts", "segmentation", "streaming"),
     },
     # Offline use.
+    "calibration": {"segmentation"},
     "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
     "evaluation": {

@@ -1,0 +1,1 @@
+"""Signatures of a vocabulary's classes, estimated from images without labels (ActiveSAM 2)."""
