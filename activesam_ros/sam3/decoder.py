@@ -37,6 +37,16 @@ class DecoderOutput(NamedTuple):
     boxes: Tensor
 
 
+class DecoderPart(NamedTuple):
+    """The first layers and the first object queries of the decoder; at least one of each.
+
+    More than the decoder has stands for all of them.
+    """
+
+    layers: int
+    queries: int
+
+
 class DecoderLayer(nn.Module):
     """Post-norm layer: attention to itself, text and image, then a ReLU MLP.
 
@@ -152,13 +162,15 @@ class Decoder(nn.Module):
             torch.stack(hidden), torch.stack(references[:-1]), torch.stack(presence), boxes
         )
 
-    def presence(self, scene: FusedScene) -> Tensor:
-        """Presence logits [K] of the last layer; equal to forward's within rounding.
+    def presence(self, scene: FusedScene, part: DecoderPart | None = None) -> Tensor:
+        """Presence logits [K] of the last layer of ``part``, None for the whole decoder.
 
-        The last layer runs for the presence token only, since nothing reads its other tokens.
+        For the whole decoder they equal forward's within rounding. The last layer runs for the
+        presence token only, since nothing reads its other tokens.
         """
-        x, boxes = self._start(scene)
-        *earlier, last = self.layers
+        layers, queries = part or DecoderPart(len(self.layers), self.query_embed.num_embeddings)
+        x, boxes = self._start(scene, queries)
+        *earlier, last = self.layers[:layers]
         for layer in earlier:
             x = layer(
                 x, self._position(boxes), scene, self._box_bias(boxes, scene), kept=x.shape[1]
@@ -166,11 +178,15 @@ class Decoder(nn.Module):
             boxes = self._refined(boxes, self.norm(x[:, 1:]))
         return self._presence_logit(last(x, self._position(boxes), scene, None, kept=1))
 
-    def _start(self, scene: FusedScene) -> tuple[Tensor, Tensor]:
-        """Tokens [K, 1 + Q, d] and boxes [K, Q, 4] before the first layer."""
+    def _start(self, scene: FusedScene, queries: int | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens [K, 1 + Q, d] and boxes [K, Q, 4] before the first layer.
+
+        queries: Q, None for all.
+        """
         pairs = scene.memory.shape[0]
-        x = torch.cat((self.presence_token.weight, self.query_embed.weight))  # [1 + Q, d]
-        boxes = at_least_float32(self.reference_points.weight).repeat(pairs, 1, 1).sigmoid()
+        learned, points = self.query_embed.weight[:queries], self.reference_points.weight[:queries]
+        x = torch.cat((self.presence_token.weight, learned))  # [1 + Q, d]
+        boxes = at_least_float32(points).repeat(pairs, 1, 1).sigmoid()  # [K, Q, 4]
         # repeat, not expand: with strides as after a layer, one compiled layer serves all.
         return x.repeat(pairs, 1, 1), boxes
 

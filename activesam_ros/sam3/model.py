@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from activesam_ros.errors import ImageError
 from activesam_ros.sam3.attention import sine_position_grid
 from activesam_ros.sam3.config import Sam3Config
-from activesam_ros.sam3.decoder import Decoder, DecoderOutput, FusedScene
+from activesam_ros.sam3.decoder import Decoder, DecoderOutput, DecoderPart, FusedScene
 from activesam_ros.sam3.fusion_encoder import (
     Context,
     FusionEncoder,
@@ -98,6 +98,23 @@ class Prompts:
         return Prompts(self.tokens[index], self.padding[index])
 
 
+class ScreenedPairs(NamedTuple):
+    """P fused pairs of image and prompt, before the decoder but for its presence after one layer.
+
+    memory [P, N, d], prompt [P, T, d], prompt_mask bool [P, 1, 1, T]: as in FusedScene;
+    presence_logits: [P].
+    """
+
+    memory: Tensor
+    prompt: Tensor
+    prompt_mask: Tensor
+    presence_logits: Tensor
+
+    def of(self, pairs: Tensor) -> ScreenedPairs:
+        """The pairs with these indices, int64 [n], as copies."""
+        return ScreenedPairs(*(part[pairs] for part in self))
+
+
 class DecodedPairs(NamedTuple):
     """P pairs of image and prompt after the decoder, each with Q object queries.
 
@@ -167,7 +184,11 @@ class ImageNetwork(Protocol):
     def dtype(self) -> torch.dtype: ...
     def encode_image(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageFeatures: ...
     def encode_tokens(self, pixels: Tensor, plan: ImagePlan | None = None) -> ImageTokens: ...
-    def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor: ...
+    def presence(
+        self, features: ImageTokens, prompts: Prompts, part: DecoderPart | None = None
+    ) -> Tensor: ...
+    def screen(self, features: ImageTokens, prompts: Prompts) -> ScreenedPairs: ...
+    def decode_screened(self, features: ImageTokens, screened: ScreenedPairs) -> DecodedPairs: ...
     def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs: ...
     def pixels(self, decoded: DecodedPairs, skips: Skips) -> Tensor: ...
     def mask_kernels(self, hidden: Tensor) -> tuple[Tensor, Tensor]: ...
@@ -248,15 +269,47 @@ class Sam3ImageModel(nn.Module):
             fusion=fusion,
         )
 
-    def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
-        """Presence logits [B, K], without computing scores, boxes or masks."""
+    def presence(
+        self, features: ImageTokens, prompts: Prompts, part: DecoderPart | None = None
+    ) -> Tensor:
+        """Presence logits [B, K], without computing scores, boxes or masks.
+
+        part: run this much of the decoder only, None for all of it.
+        """
         scene, _ = self.fuse(features, prompts)
-        logits: Tensor = self.decoder.presence(scene).unflatten(0, (-1, len(prompts)))
+        logits: Tensor = self.decoder.presence(scene, part).unflatten(0, (-1, len(prompts)))
         return logits
+
+    def screen(self, features: ImageTokens, prompts: Prompts) -> ScreenedPairs:
+        """Fuse every pair, images outermost, and find its presence after one decoder layer.
+
+        Only the presence token goes through that layer. Pairs that are worth it go on with
+        :meth:`decode_screened` (ActiveSAM 2).
+        """
+        scene, _ = self.fuse(features, prompts)
+        one_layer = DecoderPart(1, self.config.num_queries)
+        return ScreenedPairs(
+            scene.memory, scene.prompt, scene.prompt_mask, self.decoder.presence(scene, one_layer)
+        )
+
+    def decode_screened(self, features: ImageTokens, screened: ScreenedPairs) -> DecodedPairs:
+        """As :meth:`decode`, for P pairs of one image that :meth:`screen` has fused."""
+        scene = FusedScene(
+            memory=screened.memory,
+            located_memory=screened.memory + features.position,  # [P, N, d]
+            prompt=screened.prompt,
+            prompt_mask=screened.prompt_mask,
+            height=features.height,
+            width=features.width,
+        )
+        return self._decode(scene)
 
     def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
         """Decode every pair of image and prompt, images outermost; :meth:`pixels` comes after."""
-        scene, valid = self.fuse(features, prompts)
+        scene, _ = self.fuse(features, prompts)
+        return self._decode(scene)
+
+    def _decode(self, scene: FusedScene) -> DecodedPairs:
         output: DecoderOutput = self.decoder(scene)
         hidden = output.hidden[-1]  # [P, Q, d]
         return DecodedPairs(
@@ -264,7 +317,7 @@ class Sam3ImageModel(nn.Module):
             prompt=scene.prompt,
             prompt_mask=scene.prompt_mask,
             hidden=hidden,
-            logits=self.scoring(hidden, scene.prompt, valid),
+            logits=self.scoring(hidden, scene.prompt, scene.prompt_mask[:, 0, 0]),
             boxes=output.boxes,
             presence_logits=output.presence_logits[-1],
         )

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import GraphModule
 
@@ -27,6 +26,7 @@ from activesam_ros.sam3.acceleration.cuda_graphs import (
     mapped,
 )
 from activesam_ros.sam3.acceleration.fallback import DisagreementError, Fallback
+from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import (
     DecodedPairs,
@@ -34,6 +34,7 @@ from activesam_ros.sam3.model import (
     ImageTokens,
     Prompts,
     Sam3ImageModel,
+    ScreenedPairs,
 )
 from activesam_ros.sam3.plan import ImagePlan
 
@@ -137,15 +138,41 @@ class AcceleratedModel:
 
         return self._run("encode_tokens", stage, pixels, recorded=plan is None)
 
-    def presence(self, features: ImageTokens, prompts: Prompts) -> Tensor:
+    def presence(
+        self, features: ImageTokens, prompts: Prompts, part: DecoderPart | None = None
+    ) -> Tensor:
         """See Sam3ImageModel.presence."""
 
         def stage(network: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> Tensor:
-            return network.presence(*inputs).flatten()
+            return network.presence(*inputs, part).flatten()
 
-        rows = self._run_prompts("presence", stage, features, prompts)  # [B * K]
+        name = "presence" if part is None else f"presence of {part}"
+        rows = self._run_prompts(name, stage, features, prompts)  # [B * K]
         logits: Tensor = rows.unflatten(0, (-1, len(prompts)))  # [B, K]
         return logits
+
+    def screen(self, features: ImageTokens, prompts: Prompts) -> ScreenedPairs:
+        """See Sam3ImageModel.screen."""
+
+        def stage(network: Sam3ImageModel, inputs: tuple[ImageTokens, Prompts]) -> ScreenedPairs:
+            return network.screen(*inputs)
+
+        return self._run_prompts("screen", stage, features, prompts)
+
+    def decode_screened(self, features: ImageTokens, screened: ScreenedPairs) -> DecodedPairs:
+        """See Sam3ImageModel.decode_screened."""
+
+        def stage(
+            network: Sam3ImageModel, inputs: tuple[ImageTokens, ScreenedPairs]
+        ) -> DecodedPairs:
+            return network.decode_screened(*inputs)
+
+        pairs = screened.memory.shape[0]
+        *_, count = prompt_counts(pairs)  # few numbers of pairs, so that few are recorded
+        filled = mapped(screened, lambda part: _padded(part, count))
+        inputs = _tokens_only(features), filled
+        rows = self._run("decode_screened", stage, inputs, recorded=features.fusion is None)
+        return mapped(rows, lambda part: part[:pairs])
 
     def decode(self, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
         """See Sam3ImageModel.decode."""
@@ -205,8 +232,8 @@ class AcceleratedModel:
     ) -> Output:
         """As :meth:`_run` for a stage whose outputs have a row for each prompt.
 
-        A recording has a fixed number of prompts: zeros pad them, and their rows are cut off. The
-        first call of a shape records the smaller numbers too.
+        A recording has a fixed number of prompts: copies of the first pad them, and their rows are
+        cut off. The first call of a shape records the smaller numbers too.
         """
         recordings = self._recordings
         if recordings is None or features.fusion is not None or features.images > 1:
@@ -268,11 +295,14 @@ def _tokens_only(features: ImageTokens) -> ImageTokens:
 
 
 def _filled(prompts: Prompts, count: int) -> Prompts:
-    """The prompts, padded with zeros to ``count``."""
-    missing = count - len(prompts)
-    if not missing:
-        return prompts
-    return Prompts(
-        F.pad(prompts.tokens, (0, 0, 0, 0, 0, missing)),  # [count, T, d]
-        F.pad(prompts.padding, (0, 0, 0, missing)),  # [count, T]
-    )
+    """``count`` prompts: these, and copies of the first."""
+    return Prompts(_padded(prompts.tokens, count), _padded(prompts.padding, count))
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    """[count, ...]: ``rows`` [n, ...] and copies of the first.
+
+    Zeros would not do: a prompt without tokens gives results that are not finite.
+    """
+    missing = count - rows.shape[0]
+    return torch.cat((rows, rows[:1].expand(missing, *rows.shape[1:]))) if missing else rows
