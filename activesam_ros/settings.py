@@ -192,8 +192,8 @@ class Settings:
     )
     preview_resolution: int = setting(
         0,
-        "Side length of the square to which an image is resized for the preview; 0 takes two "
-        "thirds of resolution.",
+        "Side length of the square to which an image is resized for the preview; 0 takes a third "
+        "of resolution for activesam2, two thirds for activesam.",
         between=(0, 4032),
         unit="px",
         change=Change.UNCONFIGURED,
@@ -240,10 +240,62 @@ class Settings:
     )
     max_active: int = setting(
         40,
-        "Largest number of queries that are decoded in a frame, not counting pinned ones. A "
-        "vocabulary with no more queries than this is decoded whole, without a preview.",
+        "Largest number of queries that are decoded in a frame, not counting pinned ones; 0 is no "
+        "limit. With activesam, a vocabulary with no more queries than this is decoded whole, "
+        "without a preview.",
+        between=(0, 65535),
+        unit="queries",
+    )
+    tau: float = setting(
+        0.1,
+        "With activesam2: presence that a query needs in the preview to be admitted, and again "
+        "after one decoder layer at full resolution to be decoded. 0 decodes every query.",
+        between=(0.0, 1.0),
+    )
+    preview_layers: int = setting(
+        2,
+        "With activesam2: number of decoder layers that the preview runs; at most the network's.",
+        between=(1, 64),
+        unit="layers",
+        change=Change.UNCONFIGURED,
+    )
+    preview_queries: int = setting(
+        50,
+        "With activesam2: number of the decoder's object queries that the preview uses; at most "
+        "the network's.",
+        between=(1, 4096),
+        unit="object queries",
+        change=Change.UNCONFIGURED,
+    )
+    screening_chunk: int = setting(
+        32,
+        "With activesam2: of so many admitted queries at least one is decoded, the one with the "
+        "highest presence if none reaches tau. Results do not depend on bucket_size.",
         between=(1, 65535),
         unit="queries",
+    )
+    signatures: str = setting(
+        "",
+        "With activesam2: path of a file of signatures, which activesam calibrate writes for a "
+        "vocabulary. A pixel gets the class whose signature its scores fit best; without a file it "
+        "gets the class with the highest score.",
+    )
+    sigma: float = setting(
+        0.15,
+        "With signatures: how far the scores of a pixel may be from the signature of its class; a "
+        "larger value gives the presence of the classes more weight.",
+        between=(0.01, 10.0),
+    )
+    background_class: str = setting(
+        "",
+        "With signatures: name of the class of the vocabulary that means background; empty for "
+        "none. A pixel that scores too little for its class becomes background.",
+    )
+    background_offset: float = setting(
+        1.0,
+        "With signatures and a background_class: what is added to the fit of background; a larger "
+        "value gives more background.",
+        between=(-100.0, 100.0),
     )
     neighbor_tokens: int = setting(
         2,

@@ -90,9 +90,10 @@ class Engine:
         found = levels(
             parameters.options,
             parameters.settings,
-            prunes=METHODS[self._method].previews,
+            steps=METHODS[self._method],
             queries=len(vocabulary.query_class),
             resolution=segmenter.resolution,
+            preview_resolution=segmenter.preview_resolution,
             patch_size=segmenter.model.config.patch_size,
         )
         further = (segmenter.with_settings(level.settings.per_image()) for level in found[1:])
@@ -143,10 +144,11 @@ def warm_up_passes(
 
     A batch has at most ``camera_batch`` images, of different cameras.
     """
+    method = Method(parameters.options.method)
     largest_batch = min(parameters.options.camera_batch, len(parameters.inputs))
     for level, segmenter in zip(compiled.levels, compiled.segmenters, strict=True):
         for images in range(1, largest_batch + 1):
-            for choosers in _warm_up_choosers(compiled.vocabulary, level.settings, images):
+            for choosers in _warm_up_choosers(compiled.vocabulary, level.settings, method, images):
                 yield functools.partial(_segment_blank, segmenter, choosers)
 
 
@@ -158,13 +160,13 @@ def _segment_blank(segmenter: Segmenter, choosers: Sequence[Chooser | None]) -> 
 
 
 def _warm_up_choosers(
-    vocabulary: Vocabulary, settings: Settings, images: int
+    vocabulary: Vocabulary, settings: Settings, method: Method, images: int
 ) -> Iterator[Sequence[Chooser | None]]:
     """The choosers of each pass: with streaming, one with a full preview and one with a slice."""
-    if not settings.streaming or len(vocabulary.query_class) <= settings.max_active:
+    if not (settings.streaming and METHODS[method].prunes(settings, len(vocabulary.queries))):
         yield [None] * images
         return
-    streams, rules = Streams(), rules_of(vocabulary, settings)
+    streams, rules = Streams(), rules_of(vocabulary, settings, method)
     for _ in range(2):
         yield [streams.chooser(str(camera), None, rules) for camera in range(images)]
 

@@ -26,6 +26,7 @@ from activesam_ros.node.ros.publishers import active_classes_message
 from activesam_ros.recordings.compressed_images import compressed_to_rgb
 from activesam_ros.recordings.image_encodings import Converter, to_rgb
 from activesam_ros.segmentation.active_set import Chooser
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import Streams, rules_of
@@ -191,7 +192,8 @@ class FrameProcessor:
         if not level.settings.streaming:
             self._streams.reset()  # later frames must not continue a stream that missed this frame
             return None
-        rules = rules_of(in_use.compiled.vocabulary, level.settings)
+        method = Method(in_use.parameters.options.method)
+        rules = rules_of(in_use.compiled.vocabulary, level.settings, method)
         return self._streams.chooser(frame.camera, frame.stamp_ns, rules)
 
     def _publish(

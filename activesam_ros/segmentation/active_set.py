@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,11 +37,30 @@ class Chooser(Protocol):
         ...
 
 
-class PreviewAll:
-    """ActiveSAM's own choice: each image alone, from a preview of the whole vocabulary."""
+class Selection(NamedTuple):
+    """The rule by which a preview of the whole vocabulary keeps queries.
 
-    def __init__(self, settings: Settings, queries: int, pinned: Collection[int]) -> None:
-        self._settings = settings
+    by_presence: ActiveSAM 2's rule (admit), else ActiveSAM's (select). settings: their limits.
+    """
+
+    by_presence: bool
+    settings: Settings
+
+    def __call__(self, presence: Tensor) -> tuple[int, ...]:
+        """Ascending indices of the queries to keep, of float32 [K]; never empty."""
+        settings = self.settings
+        if self.by_presence:
+            return admit(presence, tau=settings.tau, max_active=settings.max_active)
+        return select(
+            presence, quantile_alpha=settings.quantile_alpha, max_active=settings.max_active
+        )
+
+
+class PreviewAll:
+    """The methods' own choice: each image alone, from a preview of the whole vocabulary."""
+
+    def __init__(self, selection: Selection, queries: int, pinned: Collection[int]) -> None:
+        self._selection = selection
         self._queries = queries
         self._pinned = pinned
 
@@ -49,11 +68,7 @@ class PreviewAll:
         return tuple(range(self._queries))
 
     def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
-        selected = select(
-            presence,
-            quantile_alpha=self._settings.quantile_alpha,
-            max_active=self._settings.max_active,
-        )
+        selected = self._selection(presence)
         reasons = dict.fromkeys(with_pinned(selected, self._pinned), Reason.PINNED)
         return reasons | dict.fromkeys(selected, Reason.PREVIEWED)  # PREVIEWED replaces PINNED
 
@@ -62,17 +77,31 @@ class PreviewAll:
 
 
 def select(presence: Tensor, *, quantile_alpha: float, max_active: int) -> tuple[int, ...]:
-    """Ascending indices of the queries to keep; never empty.
+    """ActiveSAM: ascending indices of the queries to keep; never empty.
 
     presence: float32 [K]. Keeps scores at or above the (1 - quantile_alpha) quantile (linear
-    interpolation), and of those at most the ``max_active`` highest.
+    interpolation), and of those at most the ``max_active`` highest; 0 is no limit.
     """
     threshold = torch.quantile(presence, 1 - quantile_alpha)
-    kept = (presence >= threshold).nonzero()[:, 0]
-    if len(kept) == 0:  # every comparison with NaN is false
+    return _highest(presence, presence >= threshold, max_active)
+
+
+def admit(presence: Tensor, *, tau: float, max_active: int) -> tuple[int, ...]:
+    """ActiveSAM 2: ascending indices of the queries to admit; never empty.
+
+    presence: float32 [K]. Admits those of at least ``tau``, or the highest one if there are none,
+    and of those at most the ``max_active`` highest; 0 is no limit.
+    """
+    return _highest(presence, presence >= tau, max_active)
+
+
+def _highest(presence: Tensor, keeps: Tensor, most: int) -> tuple[int, ...]:
+    """Ascending indices where bool [K] ``keeps``, at most ``most`` of the highest; never empty."""
+    kept = keeps.nonzero()[:, 0]
+    if len(kept) == 0:  # also with NaN, with which every comparison is false
         kept = presence.nan_to_num(-1.0).argmax()[None]
-    if len(kept) > max_active:
-        order = presence[kept].sort(descending=True, stable=True).indices[:max_active]
+    if 0 < most < len(kept):
+        order = presence[kept].sort(descending=True, stable=True).indices[:most]
         kept = kept[order]
     return tuple(sorted(kept.tolist()))
 

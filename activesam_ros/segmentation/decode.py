@@ -8,7 +8,8 @@ further query can change the result.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,14 @@ from torch import Tensor
 
 from activesam_ros.sam3.attention import at_least_float32
 from activesam_ros.sam3.mask_head import instance_masks
-from activesam_ros.sam3.model import DecodedPairs, ImageFeatures, ImageNetwork, Prompts, joined
+from activesam_ros.sam3.model import (
+    DecodedPairs,
+    ImageFeatures,
+    ImageNetwork,
+    Prompts,
+    ScreenedPairs,
+    joined,
+)
 from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.fuse import Evidence
 from activesam_ros.segmentation.score_maps.weighted_maps import WeightedMaps
@@ -32,10 +40,24 @@ KEPT_QUERIES = 64
 Weigh = Callable[[Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Screening:
+    """Which admitted queries are decoded (ActiveSAM 2).
+
+    A query is decoded if its presence after one decoder layer is at least ``tau``. Of every
+    ``chunk`` consecutive queries at least the one with the highest presence is. always: queries
+    that are decoded anyway.
+    """
+
+    tau: float
+    chunk: int
+    always: Collection[int]
+
+
 class Decoding:
     """The decoded queries of one image, whose maps are made on request, in groups.
 
-    A query's *place* is its index in the list of active queries. Its *rank* is its place in
+    A query's *place* is its index in the list of decoded queries. Its *rank* is its place in
     descending order of its bound. Groups have consecutive ranks. Methods are asynchronous unless
     they say that they synchronise.
     """
@@ -51,36 +73,47 @@ class Decoding:
         confidence_threshold: float,
         weigh: Weigh,
         transfer: Transfer,
+        screening: Screening | None = None,
     ) -> None:
-        """Decode ``queries``, at least one, for one image; asynchronous.
+        """Decode ``queries``, at least one, ascending, for one image.
 
-        An object's probability is sigmoid(logit) x sigmoid(presence logit) (SAM 3).
+        screening: leaves queries out, None to decode all; asynchronous without it. An object's
+        probability is sigmoid(logit) x sigmoid(presence logit) (SAM 3).
         """
         self._model = model
         self._features = features
         self._prompts = prompts
-        self._queries = queries
         self._confidence_threshold = confidence_threshold
         self._weigh = weigh
         self._transfer = transfer
         self._group = min(MAP_GROUP, bucket_size)
-        self._index = transfer.send(torch.tensor(queries))  # [K]
+        self.screened: dict[int, float] = {}
+        """Presence of each query after one decoder layer; empty without screening."""
         presences, weights, bounds = [], [], []
+        decoded_queries: list[int] = []
         parts: list[DecodedPairs] = []
         places: list[Tensor] = []
-        for start in range(0, len(queries), bucket_size):
-            stop = min(start + bucket_size, len(queries))
-            decoded = self._decode(self._index[start:stop])
+        buckets = (
+            self._buckets(queries, bucket_size)
+            if screening is None
+            else self._screened_buckets(queries, bucket_size, screening)
+        )
+        for bucket, decoded in buckets:
+            start = len(decoded_queries)
+            decoded_queries += bucket
             presence, weight = self._weights_of(decoded)  # [bucket], [bucket, 1 + Q]
             presences.append(presence)
             weights.append(weight)
             bounds.append(weight.amax(dim=1))
             parts.append(decoded)
-            places.append(torch.arange(start, stop, device=presence.device))
+            places.append(torch.arange(start, len(decoded_queries), device=presence.device))
             if sum(map(len, places)) > KEPT_QUERIES + bucket_size:
                 kept = torch.cat(places)
                 best = torch.cat(bounds)[kept].topk(KEPT_QUERIES).indices
                 parts, places = [joined(parts).of(best)], [kept[best]]
+        self.queries = tuple(decoded_queries)
+        """The decoded queries, in any order."""
+        self._index = transfer.send(torch.tensor(decoded_queries))  # [K]
         self._kept = joined(parts)
         self._kept_places = torch.cat(places)  # [kept]
         self._weights = torch.cat(weights)  # [K, 1 + Q]
@@ -90,8 +123,18 @@ class Decoding:
 
     def groups(self) -> Iterator[slice]:
         """The ranks of each group."""
-        for start in range(0, len(self._queries), self._group):
-            yield slice(start, min(start + self._group, len(self._queries)))
+        for start in range(0, len(self.queries), self._group):
+            yield slice(start, min(start + self._group, len(self.queries)))
+
+    @property
+    def admitted_presence(self) -> Tensor:
+        """[admitted]: of decoded queries their presence, of the others that of the screening."""
+        if not self.screened:
+            return self.presence
+        presence = self.presence.new_tensor(list(self.screened.values()))  # [admitted]
+        row = {query: place for place, query in enumerate(self.screened)}
+        rows = self._transfer.send(torch.tensor([row[query] for query in self.queries]))
+        return presence.index_copy_(0, rows, self.presence)
 
     def bound(self, ranks: slice) -> float:
         """The highest score that this and all later groups can reach at any pixel; synchronises."""
@@ -117,7 +160,7 @@ class Decoding:
         )
         for place, embeddings, kernels, offsets, weights in parts:
             maps = at_least_float32(instance_masks(embeddings, kernels, offsets))  # [n, Hm, Wm]
-            yield self._queries[place], Evidence(maps, weights)
+            yield self.queries[place], Evidence(maps, weights)
 
     def weighted_maps(self, ranks: slice) -> tuple[Tensor, WeightedMaps]:
         """The queries of a group, int64 [P], with all their maps, also those that do not count.
@@ -137,7 +180,7 @@ class Decoding:
 
     @property
     def _all_kept(self) -> bool:
-        return len(self._kept_places) == len(self._queries)
+        return len(self._kept_places) == len(self.queries)
 
     @functools.cached_property
     def _all_sources(self) -> _MapSources:
@@ -155,6 +198,51 @@ class Decoding:
         """The row of each kept place in the decoder's output; synchronises."""
         (places,) = self._transfer.receive(self._kept_places)
         return {place: row for row, place in enumerate(places.tolist())}
+
+    def _buckets(
+        self, queries: Sequence[int], bucket_size: int
+    ) -> Iterator[tuple[Sequence[int], DecodedPairs]]:
+        """Queries and the decoder's output for them, bucket by bucket."""
+        index = self._transfer.send(torch.tensor(queries))  # [K]
+        for start in range(0, len(queries), bucket_size):
+            stop = start + bucket_size
+            yield queries[start:stop], self._decode(index[start:stop])
+
+    def _screened_buckets(
+        self, queries: Sequence[int], bucket_size: int, screening: Screening
+    ) -> Iterator[tuple[Sequence[int], DecodedPairs]]:
+        """As _buckets, for the queries that pass the screening; synchronises once per bucket.
+
+        The bucket size does not change which queries pass.
+        """
+        for start in range(0, len(queries), screening.chunk):
+            chunk = queries[start : start + screening.chunk]
+            best: tuple[float, int, ScreenedPairs] | None = None  # while none has passed
+            passed = False
+            for first in range(0, len(chunk), bucket_size):
+                bucket = chunk[first : first + bucket_size]
+                index = self._transfer.send(torch.tensor(bucket))  # [P]
+                pairs = self._model.screen(self._features, self._prompts[index])
+                (logits,) = self._transfer.receive(pairs.presence_logits)
+                presence = at_least_float32(logits).sigmoid()  # [P], on the host
+                self.screened |= dict(zip(bucket, presence.tolist(), strict=True))
+                passed |= bool((presence >= screening.tau).any())
+                row = int(presence.nan_to_num(-1.0).argmax())
+                if not passed and (best is None or presence[row] > best[0]):
+                    one = self._transfer.send(torch.tensor([row]))
+                    best = (float(presence[row]), bucket[row], pairs.of(one))
+                rows = [
+                    place
+                    for place, query in enumerate(bucket)
+                    if presence[place] >= screening.tau or query in screening.always
+                ]
+                if len(rows) < len(bucket):
+                    pairs = pairs.of(self._transfer.send(torch.tensor(rows, dtype=torch.int64)))
+                if rows:
+                    decoded = self._model.decode_screened(self._features, pairs)
+                    yield [bucket[place] for place in rows], decoded
+            if not passed and best is not None and best[1] not in screening.always:
+                yield [best[1]], self._model.decode_screened(self._features, best[2])
 
     def _decode(self, index: Tensor) -> DecodedPairs:
         """The decoder's output for the queries with these indices, int64 [P]."""

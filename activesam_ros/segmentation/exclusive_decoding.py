@@ -6,11 +6,15 @@ signatures vote, and where they disagree the class with the highest score wins.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from activesam_ros.segmentation.fuse import STRIP_VALUES, Evidence, strip_of, whole_axes
 from activesam_ros.segmentation.signatures import Signatures
 
 PRIOR_EPS = 1e-3
@@ -60,6 +64,7 @@ class ConceptDecoder:
     ) -> None:
         """active: int64 [n], ascending indices of classes. presence: [n], of those classes."""
         dtype = presence.dtype
+        self.device, self.dtype = presence.device, dtype
         self._active = active
         self._variance = rule.sigma**2
         self._winning = signatures.winning[active][:, active].to(dtype)  # [n, n]
@@ -109,3 +114,37 @@ class ConceptDecoder:
         """The class whose signature is nearest, int64 [P] of 0..n - 1."""
         fit = (signatures @ scores).div_(self._variance).add_(bias[:, None])  # [n, P]
         return fit.masked_fill_(silent, torch.finfo(fit.dtype).min).argmax(dim=0)
+
+
+def decode_concepts(
+    decoder: ConceptDecoder,
+    evidence: Sequence[tuple[int, Evidence]],
+    size: tuple[int, int],
+    classes: Sequence[int],
+    scores: NDArray[np.float16] | None,
+) -> tuple[Tensor, Tensor]:
+    """The class of each pixel, int64 [H, W], and the best score of any class, [H, W].
+
+    evidence: of the decoded queries, each with the place of its class in ``classes``, the n active
+    classes. scores: zeros [classes, H, W] that receive every class's score map, None if not wanted.
+    Works in strips of rows, so that memory does not grow with classes x pixels.
+    """
+    height, width = size
+    device = decoder.device
+    labels = torch.empty(size, dtype=torch.int64, device=device)
+    best = torch.empty(size, dtype=decoder.dtype, device=device)
+    step = max(1, STRIP_VALUES // (len(classes) * width))
+    found = [(place, one) for place, one in evidence if len(one.maps)]
+    axes = whole_axes(found[0][1].maps, size) if found else None
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        # [n, strip, W]
+        strip = best.new_zeros(len(classes), rows.stop - rows.start, width)
+        for place, one in found:
+            assert axes is not None
+            torch.maximum(strip[place], strip_of(one, axes, rows), out=strip[place])
+        labels[rows] = decoder.labels(strip.flatten(1)).view(-1, width)
+        best[rows] = strip.amax(dim=0)
+        if scores is not None:
+            scores[np.asarray(classes), rows] = strip.half().cpu().numpy()
+    return labels, best

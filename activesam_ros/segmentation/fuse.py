@@ -53,10 +53,22 @@ def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
     """The score map of a query, [H, W] in the dtype of its evidence."""
     if len(evidence.maps) == 0:
         return evidence.weights.new_zeros(size)
-    return _strongest(evidence, *_axes(evidence.maps, size))
+    return _strongest(evidence, *whole_axes(evidence.maps, size))
 
 
-def _axes(maps: Tensor, size: tuple[int, int]) -> tuple[Axis, Axis]:
+def strip_of(evidence: Evidence, axes: tuple[Axis, Axis], rows: slice) -> Tensor:
+    """Some rows of the score map of a query with at least one map: [strip, W].
+
+    axes: of the image over the maps, see :func:`whole_axes`.
+    """
+    down, across = axes
+    cells = slice(down.cell_below(rows.start), down.cell_above(rows.stop - 1) + 1)
+    wide = resized(evidence.maps[:, cells], across, 0, len(across), dim=-1)  # [n, cells, W]
+    strip = resized(wide, down, rows.start, rows.stop, dim=-2, origin=cells.start)  # [n, strip, W]
+    return strip.sigmoid_().mul_(evidence.weights[:, None, None]).amax(dim=0)
+
+
+def whole_axes(maps: Tensor, size: tuple[int, int]) -> tuple[Axis, Axis]:
     """The rows and the columns of an image of ``size`` over maps [n, Hm, Wm]."""
     height, width = maps.shape[1:]
     dtype = torch.promote_types(maps.dtype, torch.float32)
@@ -175,7 +187,7 @@ class ClassScores:
         """The axes of the image over maps [n, Hm, Wm], kept while the grid stays."""
         grid = tuple(maps.shape[1:])
         if self._axes is None or self._axes[0] != grid:
-            self._axes = (grid, *_axes(maps, self._size))
+            self._axes = (grid, *whole_axes(maps, self._size))
         return self._axes[1:]
 
     def _add_everywhere(self, class_index: int, scored: Tensor) -> None:

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.decode import Weigh
 from activesam_ros.segmentation.fuse import fused_weights, instance_weights
@@ -22,6 +23,7 @@ class Method(enum.Enum):
     """Names of the methods, as on the command line."""
 
     ACTIVESAM = "activesam"
+    ACTIVESAM2 = "activesam2"
     FULL = "full"
     SEGEARTH = "segearth"
     SAM3 = "sam3"
@@ -31,17 +33,36 @@ class Method(enum.Enum):
 class MethodSteps:
     """How a method differs from the others.
 
-    previews: prune the vocabulary. expands: extend prompts by context tokens. one_by_one: decode
+    previews: prune the vocabulary. by_presence: the preview admits queries by tau, after a part of
+    the decoder, and admitted queries are screened (ActiveSAM 2); else it keeps a share of the
+    queries. expands: extend prompts by context tokens. one_by_one: decode
     each query alone. weigh: how much the maps of a query count. calibrates: margin-aware background
     instead of a plain threshold. defaults: its published settings.
     """
 
-    previews: bool
-    expands: bool
-    one_by_one: bool
-    weigh: Weigh
-    calibrates: bool
+    previews: bool = False
+    by_presence: bool = False
+    expands: bool = True
+    one_by_one: bool = False
+    weigh: Weigh = fused_weights
+    calibrates: bool = False
     defaults: Settings = field(default_factory=Settings)
+
+    def prunes(self, settings: Settings, queries: int) -> bool:
+        """Whether images are previewed; ActiveSAM decodes small vocabularies whole."""
+        if self.by_presence:
+            return settings.tau > 0
+        return self.previews and queries > settings.max_active
+
+    def admitted_always(self, vocabulary: Vocabulary, settings: Settings) -> tuple[int, ...]:
+        """Ascending indices of the queries that no preview prunes: pinned ones and background's.
+
+        Raises VocabularyError when a pinned name or background_class is not in the vocabulary.
+        """
+        names = settings.pinned
+        if self.by_presence and settings.background_class:
+            names += (settings.background_class,)
+        return vocabulary.pinned_queries(names)
 
     def background(self, settings: Settings) -> Background:
         """The rule by which pixels become background."""
@@ -50,27 +71,19 @@ class MethodSteps:
 
 
 METHODS: Mapping[Method, MethodSteps] = {
-    Method.ACTIVESAM: MethodSteps(
-        previews=True, expands=True, one_by_one=False, weigh=fused_weights, calibrates=True
+    Method.ACTIVESAM2: MethodSteps(
+        previews=True, by_presence=True, defaults=Settings(max_active=0)
     ),
+    Method.ACTIVESAM: MethodSteps(previews=True, calibrates=True),
     # ActiveSAM without the preview's pruning.
-    Method.FULL: MethodSteps(
-        previews=False, expands=True, one_by_one=False, weigh=fused_weights, calibrates=True
-    ),
+    Method.FULL: MethodSteps(calibrates=True),
     Method.SEGEARTH: MethodSteps(
-        previews=False,
-        expands=False,
-        one_by_one=True,
-        weigh=fused_weights,
-        calibrates=False,
-        defaults=Settings(confidence_threshold=0.5),
+        expands=False, one_by_one=True, defaults=Settings(confidence_threshold=0.5)
     ),
     Method.SAM3: MethodSteps(
-        previews=False,
         expands=False,
         one_by_one=True,
         weigh=instance_weights,
-        calibrates=False,
         defaults=Settings(confidence_threshold=0.5),
     ),
 }

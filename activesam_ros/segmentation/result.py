@@ -61,6 +61,8 @@ class Segmentation:
     timings_ms: time per stage, with "total".
     confidence: [H, W] uint8, best class score x 255, where wanted.
     scores: [classes, H, W] float16, class scores in vocabulary order, where wanted.
+    admitted_queries: ascending indices of the queries that were screened, of which the active ones
+    were decoded; empty where nothing is screened.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -70,6 +72,7 @@ class Segmentation:
     timings_ms: Mapping[str, float]
     confidence: NDArray[np.uint8] | None = None
     scores: NDArray[np.float16] | None = None
+    admitted_queries: tuple[int, ...] = ()
 
 
 def active_classes(

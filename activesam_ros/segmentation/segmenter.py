@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,19 +15,27 @@ from torch import Tensor
 from activesam_ros.errors import SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, Prompts
 from activesam_ros.sam3.plan import ImagePlan
-from activesam_ros.segmentation.active_set import Chooser, PreviewAll
-from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding
+from activesam_ros.segmentation.active_set import Chooser, PreviewAll, Selection
+from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding, Screening
 from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.timing import StageTimer
 from activesam_ros.segmentation.device.transfer import PendingCopy
+from activesam_ros.segmentation.exclusive_decoding import (
+    ConceptDecoder,
+    ConceptRule,
+    DeviceSignatures,
+    decode_concepts,
+)
 from activesam_ros.segmentation.fuse import ClassScores, label_pixels
 from activesam_ros.segmentation.methods import METHODS, Method, preset_settings
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
 from activesam_ros.segmentation.result import Reason, Segmentation, Wanted, active_classes
+from activesam_ros.segmentation.signatures import Signatures, read_signatures
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -51,16 +60,19 @@ class Segmenter:
         method: Method = Method.ACTIVESAM,
         *,
         support: DeviceSupport | None = None,
+        signatures: Signatures | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
         support: of the model's device. Give that of the loaded network, so that what is known of
-        faster ways outlives the settings.
+        faster ways outlives the settings. signatures: those of ``settings.signatures``, None to
+        read that file.
 
         Raises SettingsError when ``streaming`` is on, a resolution is not a multiple of the patch
-        size or a setting does not fit the network; VocabularyError when a pinned name is not in the
-        vocabulary.
+        size or a setting does not fit the network; VocabularyError when a pinned name or the
+        background_class is not in the vocabulary; SignaturesError when the signatures cannot be
+        read or do not fit the vocabulary.
         """
         if settings.streaming:
             raise SettingsError(
@@ -81,9 +93,33 @@ class Segmenter:
         self.support = support or DeviceSupport.of(model.device)
         self.plan = image_plan(preset_settings(settings), config, lambda: self.support.attention)
         self.resolution = _resolution("resolution", settings.resolution, config.resolution, config)
-        two_thirds = self.resolution * 2 // 3 // config.patch_size * config.patch_size
+        thirds = self.resolution * (1 if self._steps.by_presence else 2) // 3
         self.preview_resolution = _resolution(
-            "preview_resolution", settings.preview_resolution, two_thirds, config
+            "preview_resolution",
+            settings.preview_resolution,
+            max(thirds // config.patch_size, 1) * config.patch_size,
+            config,
+        )
+        self._preview_part = (
+            DecoderPart(settings.preview_layers, settings.preview_queries)
+            if self._steps.by_presence
+            else None
+        )
+        self._background_class = (
+            self._vocabulary.classes.index(self._vocabulary.class_named(settings.background_class))
+            if settings.background_class
+            else None
+        )
+        self.signatures = signatures
+        if self.signatures is None and settings.signatures and self._steps.by_presence:
+            self.signatures = read_signatures(Path(settings.signatures))
+        self._device_signatures = (
+            None
+            if self.signatures is None
+            else DeviceSignatures.of(
+                self.signatures.for_names([entry.name for entry in self._vocabulary.classes]),
+                model.device,
+            )
         )
         self.bucket_size = (
             automatic(
@@ -109,8 +145,8 @@ class Segmenter:
 
     @property
     def previews(self) -> bool:
-        """Whether images are previewed: the method prunes and the vocabulary is large enough."""
-        return self._steps.previews and len(self._query_class) > self.settings.max_active
+        """Whether images are previewed; see MethodSteps.prunes."""
+        return self._steps.prunes(self.settings, len(self._query_class))
 
     @property
     def small_labels(self) -> bool:
@@ -127,7 +163,10 @@ class Segmenter:
 
     def with_settings(self, settings: Settings) -> Segmenter:
         """The same network, prompts and method with other settings; raises as the constructor."""
-        return Segmenter(self.model, self.prompts, settings, self.method, support=self.support)
+        kept = self.signatures if settings.signatures == self.settings.signatures else None
+        return Segmenter(
+            self.model, self.prompts, settings, self.method, support=self.support, signatures=kept
+        )
 
     def with_bucket_size(self, bucket_size: int) -> Segmenter:
         """A copy with other buckets that shares the prompts; raises SettingsError out of range."""
@@ -181,8 +220,12 @@ class Segmenter:
         timer = StageTimer(self.model.device)
         with timer.stage("upload"):
             sources = [upload(image, self.support.transfer) for image in images]  # [1, 3, H, W]
-            inputs = NetworkInputs(sources, self.model.dtype)
-        own = PreviewAll(self.settings, len(self._query_class), self.pinned_queries)
+            inputs = self.network_inputs(sources)
+        own = PreviewAll(
+            Selection(self._steps.by_presence, self.settings),
+            len(self._query_class),
+            self._steps.admitted_always(self._vocabulary, self.settings),
+        )
         every = [chooser or own for chooser in choosers]
         features = self._encode(inputs, len(images), timer) if self._shared_encoding else None
         previewed = self._choose_preview(images, every, timer)
@@ -195,6 +238,10 @@ class Segmenter:
             size = (image.shape[0], image.shape[1])
             one = features.image(place)
             yield self._segment_one(one, size, active_set, wanted[place], timer.branch())
+
+    def network_inputs(self, sources: Sequence[Tensor]) -> NetworkInputs:
+        """The images uint8 [1, 3, H, W] as the network sees them; to be overridden."""
+        return NetworkInputs(sources, self.model.dtype)
 
     def _encode(self, inputs: NetworkInputs, images: int, timer: StageTimer) -> ImageFeatures:
         with timer.stage("encode"):
@@ -239,7 +286,13 @@ class Segmenter:
         queries = [previewed[place] for place in places]
         with timer.stage("preview"):
             return preview(
-                self.model, tokens, queries, self._text, self.bucket_size, self.support.transfer
+                self.model,
+                tokens,
+                queries,
+                self._text,
+                self._preview_part,
+                self.bucket_size,
+                self.support.transfer,
             )
 
     def _choose_decode(
@@ -272,16 +325,6 @@ class Segmenter:
     ) -> Segmentation:
         """Decode one image of ``size`` [height, width], fuse, calibrate and sum up."""
         scores = np.zeros((len(self._ids), *size), np.float16) if wanted.scores else None
-        background = self._steps.background(self.settings)
-        classes = {self._query_class[query] for query in active.queries}
-        totals = ClassScores(
-            size,
-            self.model.device,
-            background,
-            scores,
-            recurring=len(classes) < len(active.queries),
-            dtype=torch.promote_types(self.model.dtype, torch.float32),
-        )
         with timer.stage("decode"):
             decoding = Decoding(
                 self.model,
@@ -292,36 +335,112 @@ class Segmenter:
                 confidence_threshold=self.settings.confidence_threshold,
                 weigh=self._steps.weigh,
                 transfer=self.support.transfer,
+                screening=self._screening(active),
             )
-        self._fuse(totals, decoding, len(active.queries), wanted, timer)
+        if self._device_signatures is None:
+            index, best, empty = self._best_classes(size, decoding, scores, wanted, timer)
+        else:
+            index, best = self._concepts(
+                size, decoding, active, self._device_signatures, scores, timer
+            )
+            empty = None
         with timer.stage("background"):
-            # Several times as fast as ids[totals.index].
-            labels = self._class_id.index_select(0, totals.index.flatten())  # [H * W]
-            labels = labels.view_as(totals.index)  # [H, W]
-            empty = background.empty(totals.best, totals.second)
+            # Several times as fast as ids[index].
+            labels = self._class_id.index_select(0, index.flatten())  # [H * W]
+            labels = labels.view_as(index)  # [H, W]
             if empty is not None:
                 labels = labels.masked_fill_(empty, self.settings.background_id)
             pixels = label_pixels(labels, self._highest_id)  # [highest id + 1]
             outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels)
             if wanted.confidence:
-                outputs += (_confidence(totals.best),)
+                outputs += (_confidence(best),)
         with timer.stage("summary"):
             received = self.support.transfer.receive(*outputs)
-            presence = dict(zip(active.queries, received[0].tolist(), strict=True))
+            presence = dict(zip(decoding.queries, received[0].tolist(), strict=True))
             label_map = received[2].numpy()
         if active.chooser is not None:
-            active.chooser.finish(presence)
+            active.chooser.finish(decoding.screened | presence)
         return Segmentation(
             labels=label_map if self.small_labels else label_map.astype(np.uint16),
             presence=active.preview,
-            active_queries=active.queries,
+            active_queries=tuple(sorted(decoding.queries)),
             classes=active_classes(
-                self._vocabulary, active.reasons, presence, received[1].tolist()
+                self._vocabulary,
+                {query: active.reasons[query] for query in decoding.queries},
+                presence,
+                received[1].tolist(),
             ),
             timings_ms=timer.finish(),
             confidence=received[3].numpy() if wanted.confidence else None,
             scores=scores,
+            admitted_queries=active.queries if decoding.screened else (),
         )
+
+    def _screening(self, active: _ActiveSet) -> Screening | None:
+        """How admitted queries are screened; None where all of them are decoded."""
+        if not (self._steps.by_presence and self.previews):
+            return None
+        settings = self.settings
+        return Screening(settings.tau, settings.screening_chunk, frozenset(self.pinned_queries))
+
+    def _best_classes(
+        self,
+        size: tuple[int, int],
+        decoding: Decoding,
+        scores: NDArray[np.float16] | None,
+        wanted: Wanted,
+        timer: StageTimer,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The class with the best score, int32 [H, W], that score, and which are background."""
+        background = self._steps.background(self.settings)
+        classes = {self._query_class[query] for query in decoding.queries}
+        totals = ClassScores(
+            size,
+            self.model.device,
+            background,
+            scores,
+            recurring=len(classes) < len(decoding.queries),
+            dtype=torch.promote_types(self.model.dtype, torch.float32),
+        )
+        self._fuse(totals, decoding, len(decoding.queries), wanted, timer)
+        with timer.stage("background"):
+            return totals.index, totals.best, background.empty(totals.best, totals.second)
+
+    def _concepts(
+        self,
+        size: tuple[int, int],
+        decoding: Decoding,
+        active: _ActiveSet,
+        signatures: DeviceSignatures,
+        scores: NDArray[np.float16] | None,
+        timer: StageTimer,
+    ) -> tuple[Tensor, Tensor]:
+        """The class whose signature fits best, int64 [H, W], and the best score of any class.
+
+        The active classes are those of the admitted queries, also of those that screening rejects.
+        """
+        classes = sorted({self._query_class[query] for query in active.queries})
+        places = {index: place for place, index in enumerate(classes)}
+        with timer.stage("masks"):
+            evidence = [
+                (places[self._query_class[query]], one)
+                for ranks in decoding.groups()
+                for query, one in decoding.evidence(ranks)
+            ]
+        with timer.stage("fuse"):
+            settings = self.settings
+            send = self.support.transfer.send
+            rows = send(torch.tensor([places[self._query_class[q]] for q in active.queries]))
+            presence = decoding.presence.new_zeros(len(classes)).scatter_reduce(
+                0, rows, decoding.admitted_presence, "amax"
+            )  # [n]
+            decoder = ConceptDecoder(
+                signatures,
+                send(torch.tensor(classes)),
+                presence,
+                ConceptRule(settings.sigma, settings.background_offset, self._background_class),
+            )
+            return decode_concepts(decoder, evidence, size, classes, scores)
 
     def _fuse(
         self,

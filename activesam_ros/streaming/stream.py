@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from activesam_ros.errors import RecordingError
+from activesam_ros.segmentation.active_set import Selection
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming import tracker
@@ -41,11 +42,16 @@ class Restart(enum.Enum):
 
 @dataclass(frozen=True)
 class Rules:
-    """What does not change from frame to frame: settings, number of queries, pinned queries."""
+    """What does not change from frame to frame.
+
+    queries: how many there are. pinned: those that are never pruned. selection: what a preview of
+    the whole vocabulary keeps.
+    """
 
     settings: Settings
     queries: int
     pinned: frozenset[int]
+    selection: Selection
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def choose_decode(
 ) -> DecodeChoice:
     """Which queries to decode, given the ``presence`` of each previewed query.
 
-    selected: after a full preview, the queries that active_set.select keeps, so that such a frame
+    selected: after a full preview, the queries that ``selection`` keeps, so that such a frame
     decodes the same queries as without streaming; else empty.
     """
     if state is None or preview.restart is not None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.active_set import select
+from activesam_ros.segmentation.active_set import Selection
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.segmentation.result import Reason, Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import LABELS_ONLY, Segmenter
 from activesam_ros.settings import Settings
@@ -26,12 +27,17 @@ from activesam_ros.streaming.stream import (
 )
 
 
-def rules_of(vocabulary: Vocabulary, settings: Settings) -> Rules:
+def rules_of(vocabulary: Vocabulary, settings: Settings, method: Method) -> Rules:
     """The rules of a stream; raises VocabularyError when a pinned name is not in the vocabulary."""
+    steps = METHODS[method]
+    if steps.by_presence:
+        # The presence that lets a query into a frame lets it into the stream.
+        settings = settings.replace({"enter_threshold": settings.tau})
     return Rules(
         settings,
         len(vocabulary.query_class),
-        frozenset(vocabulary.pinned_queries(settings.pinned)),
+        frozenset(steps.admitted_always(vocabulary, settings)),
+        Selection(steps.by_presence, settings),
     )
 
 
@@ -79,14 +85,9 @@ class StreamChooser:
 
     def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
         """See Chooser."""
-        settings = self._rules.settings
         selected: tuple[int, ...] = ()
         if self._preview.restart is not None:
-            selected = select(
-                presence,
-                quantile_alpha=settings.quantile_alpha,
-                max_active=settings.max_active,
-            )
+            selected = self._rules.selection(presence)
         previewed = dict(zip(self._preview.queries, presence.tolist(), strict=True))
         self._decode: DecodeChoice = choose_decode(
             self._state, self._preview, previewed, selected, self._rules
@@ -109,7 +110,7 @@ class StreamingSegmenter:
     def __init__(self, segmenter: Segmenter) -> None:
         """The settings of ``segmenter`` hold for the streams too."""
         self._segmenter = segmenter
-        self._rules = rules_of(segmenter.prompts.vocabulary, segmenter.settings)
+        self._rules = rules_of(segmenter.prompts.vocabulary, segmenter.settings, segmenter.method)
         self._streams = Streams()
 
     def frame(self, camera: str, stamp_ns: int | None) -> StreamedFrame:

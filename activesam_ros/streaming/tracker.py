@@ -39,7 +39,7 @@ def entering(previewed: Mapping[int, float], settings: Settings) -> tuple[Track,
 
 
 def strongest(tracks: Iterable[Track], settings: Settings) -> tuple[Track, ...]:
-    """The ``max_active`` strongest tracks, ascending by query.
+    """The ``max_active`` strongest tracks, ascending by query; 0 is no limit.
 
     A query that was seen in its last preview or decode ranks above one that was not, whatever came
     before: the limit is for what is visible now.
@@ -48,7 +48,7 @@ def strongest(tracks: Iterable[Track], settings: Settings) -> tuple[Track, ...]:
         tracks,
         key=lambda track: (track.latest < settings.enter_threshold, -track.presence, track.query),
     )
-    return tuple(sorted(ranked[: settings.max_active], key=lambda track: track.query))
+    return tuple(sorted(ranked[: settings.max_active or None], key=lambda track: track.query))
 
 
 def after_decode(

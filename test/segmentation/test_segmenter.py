@@ -21,6 +21,7 @@ from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import ImageError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.mask_head import Skips
 from activesam_ros.sam3.model import DecodedPairs, ImageTokens, Prompts, Sam3ImageModel
 from activesam_ros.sam3.plan import ImagePlan
@@ -234,9 +235,11 @@ def test_only_the_preview_grows_with_the_vocabulary(
     )
     coarse, pyramid = VisionEncoder.coarse, VisionEncoder.forward
 
-    def count_presence(model: Sam3ImageModel, features: ImageTokens, prompts: Prompts) -> Tensor:
+    def count_presence(
+        model: Sam3ImageModel, features: ImageTokens, prompts: Prompts, part: DecoderPart | None
+    ) -> Tensor:
         asked["presence"] += len(prompts)
-        return presence(model, features, prompts)
+        return presence(model, features, prompts, part)
 
     def count_decode(
         model: Sam3ImageModel, features: ImageTokens, prompts: Prompts

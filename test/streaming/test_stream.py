@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import RecordingError
+from activesam_ros.segmentation.active_set import Selection
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.stream import (
@@ -81,7 +82,8 @@ def rules(queries: int, pinned: Sequence[int] = (), **settings: object) -> Rules
         "preview_interval": 4,
         "max_active": 40,
     }
-    return Rules(Settings.from_mapping(values | settings), queries, frozenset(pinned))
+    chosen = Settings.from_mapping(values | settings)
+    return Rules(chosen, queries, frozenset(pinned), Selection(False, chosen))
 
 
 @st.composite

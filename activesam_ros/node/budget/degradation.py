@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.segmentation.methods import MethodSteps
 from activesam_ros.settings import Settings, setting_named
 
 
@@ -35,15 +36,16 @@ def levels(
     options: NodeOptions,
     settings: Settings,
     *,
-    prunes: bool,
+    steps: MethodSteps,
     queries: int,
     resolution: int,
+    preview_resolution: int,
     patch_size: int,
 ) -> tuple[BudgetLevel, ...]:
     """The levels from nothing left out to all; a step that would change nothing is skipped.
 
-    prunes: whether the method has a preview. queries: size of the vocabulary. resolution: side of
-    the square that is decoded with ``settings`` [px].
+    steps: of the method. queries: size of the vocabulary. resolution, preview_resolution: sides of
+    the squares that are decoded and previewed with ``settings`` [px].
 
     The first step streams, whatever ``settings`` say: each frame previews a slice of the
     vocabulary, and the active set is carried over.
@@ -52,23 +54,23 @@ def levels(
     if options.max_latency_ms <= 0:
         return tuple(found)
     left_out: tuple[str, ...] = ()
-    if prunes and options.budget_preview_interval > 1:
-        previews = queries > settings.max_active
+    if steps.previews and options.budget_preview_interval > 1:
+        previews = steps.prunes(settings, queries)
         settings = _previewing_less(settings, options.budget_preview_interval)
         left_out = (f"every query previewed or decoded once in {settings.preview_interval} frames",)
         if previews:
             found.append(BudgetLevel(Step.PREVIEWS, settings, left_out))
-    fewer = min(settings.max_active, options.budget_max_active)
-    if prunes and fewer < min(queries, settings.max_active):
+    limit = settings.max_active or queries  # 0 is no limit
+    fewer = min(limit, options.budget_max_active)
+    if steps.previews and fewer < min(queries, limit):
         settings = settings.replace({"max_active": fewer})
         left_out += (f"at most {fewer} active queries beside pinned ones",)
         found.append(BudgetLevel(Step.CLASSES, settings, left_out))
     wanted = options.budget_resolution or resolution * 2 // 3
     lower = wanted // patch_size * patch_size
     if patch_size <= lower < resolution:
-        preview = settings.preview_resolution or resolution * 2 // 3 // patch_size * patch_size
         settings = settings.replace(
-            {"resolution": lower, "preview_resolution": min(preview, lower)}
+            {"resolution": lower, "preview_resolution": min(preview_resolution, lower)}
         )
         left_out = (*found[-1].left_out, f"resolution {lower}")
         found.append(BudgetLevel(Step.RESOLUTION, settings, left_out))

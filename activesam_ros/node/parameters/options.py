@@ -70,9 +70,10 @@ class NodeOptions:
     )
     method: str = setting(
         Method.ACTIVESAM.value,
-        "Method of segmentation: activesam decodes the active set of queries, full decodes all "
-        "queries, segearth and sam3 are baselines. If the node starts with a baseline, the default "
-        "of confidence_threshold is 0.5; setting method later does not change it.",
+        "Method of segmentation: activesam2 and activesam decode the active set of queries, full "
+        "decodes all queries, segearth and sam3 are baselines. A method that the node starts with "
+        "brings its published defaults, such as a confidence_threshold of 0.5 for a baseline; "
+        "setting method later does not.",
         choices=tuple(method.value for method in Method),
         change=Change.UNCONFIGURED,
     )

@@ -8,13 +8,14 @@ import pytest
 
 from activesam_ros.node.budget.degradation import BudgetLevel, Step, levels
 from activesam_ros.node.parameters.options import NodeOptions
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.settings import Settings
 
 
 def levels_of(
     *,
     settings: Settings | None = None,
-    prunes: bool = True,
+    method: Method = Method.ACTIVESAM,
     queries: int = 100,
     max_latency_ms: float = 50.0,
     **options: Any,
@@ -22,9 +23,10 @@ def levels_of(
     return levels(
         NodeOptions(max_latency_ms=max_latency_ms, **options),
         settings or Settings(),
-        prunes=prunes,
+        steps=METHODS[method],
         queries=queries,
         resolution=1008,
+        preview_resolution=672,
         patch_size=14,
     )
 
@@ -57,7 +59,7 @@ def test_a_stream_previews_a_fraction_of_what_it_did(interval: int, longer: int)
     ("fields", "steps"),
     [
         ({"max_latency_ms": 0.0}, [0]),
-        ({"prunes": False}, [0, 3]),
+        ({"method": Method.FULL}, [0, 3]),
         ({"queries": 40}, [0, 2, 3]),  # not previewed by itself
         ({"queries": 9}, [0, 3]),
         ({"budget_preview_interval": 1}, [0, 2, 3]),
