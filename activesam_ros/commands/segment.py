@@ -93,12 +93,11 @@ def run(args: argparse.Namespace) -> int:
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
-    per_image = settings.replace({"streaming": False})
     options = network_options(args)
     with working(f"loading {options.weights}"):
         network = load_network(options)
     with working(f"compiling the vocabulary {vocabulary.name}"):
-        segmenter = network.segmenter(vocabulary, per_image, method)
+        segmenter = network.segmenter(vocabulary, settings.per_image(), method)
     worker = _Worker(
         output=args.output,
         segmenter=segmenter,

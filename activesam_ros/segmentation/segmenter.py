@@ -112,7 +112,7 @@ class Segmenter:
         )
         self.signatures = signatures
         if self.signatures is None and settings.signatures and self._steps.by_presence:
-            self.signatures = read_signatures(Path(settings.signatures))
+            self.signatures = read_signatures(Path(settings.signatures).expanduser())
         self._device_signatures = (
             None
             if self.signatures is None
