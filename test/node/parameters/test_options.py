@@ -40,7 +40,7 @@ def test_every_parameter_is_described_and_its_default_is_valid(row: Setting) -> 
     ("values", "message"),
     [
         ({"image_transport": "theora"}, "image_transport='theora' is unknown; give one of raw"),
-        ({"method": "sam4"}, "activesam, full, segearth, sam3"),
+        ({"method": "sam4"}, "activesam, activesam2, full, segearth, sam3"),
         ({"enabled": 1}, "enabled=1 is not a truth value"),
         ({"weights": 5}, "weights=5 is not a text"),
         ({"overlay_opacity": 1.5}, "overlay_opacity=1.5 is out of range; give a number"),
