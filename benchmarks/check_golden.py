@@ -143,7 +143,7 @@ def check_case(network: Network, folder: Path, name: str) -> Iterator[Difference
     )
     result = segmenter.segment(read_image(folder / recorded["image"]), Wanted(scores=True), chooser)
     if "preview_presence" in arrays:
-        yield _difference("preview_presence", result.presence, arrays, PRESENCE_BOUND)
+        yield _difference("preview_presence", result.preview_presence, arrays, PRESENCE_BOUND)
         yield _same("admitted", result.admitted_queries, arrays)
         final = [chooser.presence.get(query, 0.0) for query in range(len(vocabulary.queries))]
         yield _difference("presence", final, arrays, PRESENCE_BOUND)

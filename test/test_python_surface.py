@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import activesam_ros
@@ -77,6 +78,13 @@ def test_names_have_their_types() -> None:
     assert vocabulary.queries == ("road", "car", "automobile")
     with pytest.raises(TypeError):
         Settings(max_activ=3)  # type: ignore[call-arg]
+
+
+def test_the_old_name_of_a_result_works(caplog: pytest.LogCaptureFixture) -> None:
+    labels = np.zeros((1, 1), np.uint8)
+    result = activesam_ros.Segmentation(labels, (0.5, None), (), (), {})
+    assert result.presence == result.preview_presence == (0.5, None)
+    assert "read preview_presence" in caplog.text
 
 
 def test_the_readmes_example_runs_as_printed(repository: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class PreviewTally:
         self.visible += len(seen)
         self.found += len(seen & active)
         there = set(np.flatnonzero(shares).tolist())
-        for index, presence in zip(classes, result.presence, strict=True):
+        for index, presence in zip(classes, result.preview_presence, strict=True):
             if index not in there and presence is not None:
                 self.absent += 1
                 self.absent_presence += presence

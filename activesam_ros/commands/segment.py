@@ -206,7 +206,7 @@ class _Worker:
             "size": list(image.shape[:2]),
             "method": self.segmenter.method.value,
             "queries": list(vocabulary.queries),
-            "presence": list(result.presence),
+            "presence": list(result.preview_presence),
             "active_queries": list(result.active_queries),
             "classes": [
                 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.prompts.vocabulary import Vocabulary
+
+_LOG = logging.getLogger(__name__)
 
 
 class Reason(enum.IntEnum):
@@ -54,8 +57,8 @@ class Segmentation:
     """The result of one frame.
 
     labels: [H, W] uint8 (if all ids are at most 255) or uint16; values are class ids.
-    presence: per query of the vocabulary its presence probability in the preview, None if it was
-    not previewed.
+    preview_presence: per query of the vocabulary its presence in the preview, None if it was not
+    previewed.
     active_queries: ascending indices of the decoded queries.
     classes: active classes in vocabulary order.
     timings_ms: time per stage, with "total".
@@ -66,13 +69,19 @@ class Segmentation:
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
-    presence: tuple[float | None, ...]
+    preview_presence: tuple[float | None, ...]
     active_queries: tuple[int, ...]
     classes: tuple[ActiveClass, ...]
     timings_ms: Mapping[str, float]
     confidence: NDArray[np.uint8] | None = None
     scores: NDArray[np.float16] | None = None
     admitted_queries: tuple[int, ...] = ()
+
+    @property
+    def presence(self) -> tuple[float | None, ...]:
+        """The old name of ``preview_presence``; logs a deprecation."""
+        _LOG.warning("Segmentation.presence is deprecated; read preview_presence.")
+        return self.preview_presence
 
 
 def active_classes(

@@ -362,7 +362,7 @@ class Segmenter:
             active.chooser.finish(decoding.screened | presence)
         return Segmentation(
             labels=label_map if self.small_labels else label_map.astype(np.uint16),
-            presence=active.preview,
+            preview_presence=active.preview,
             active_queries=tuple(sorted(decoding.queries)),
             classes=active_classes(
                 self._vocabulary,

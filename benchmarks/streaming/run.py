@@ -84,7 +84,7 @@ class VariantRun:
         record = Record(
             wall_ms=round(wall_ms, 2),
             processor_ms=round(processor_ms, 2),
-            previewed=sum(value is not None for value in result.presence),
+            previewed=sum(value is not None for value in result.preview_presence),
             active=active,
             entered=tuple(index for index in active if reasons[ids[index]] is Reason.PREVIEWED),
             presence={

@@ -158,10 +158,10 @@ def test_activesam_in_float64(in_float64: Segment, truth: Arrays, case: str) -> 
     sample = scores[:, ::SAMPLE, ::SAMPLE]
     assert np.abs(sample - truth[f"{case}.scores"]).max() <= ROUNDING
     if case == "aliases_no_preview":
-        assert set(result.presence) == {None}
+        assert set(result.preview_presence) == {None}
         assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
     else:
-        presence = np.array(result.presence, dtype=np.float64)
+        presence = np.array(result.preview_presence, dtype=np.float64)
         assert np.abs(presence - truth[f"{case}.presence"]).max() <= FLOAT64_BOUND
         assert {entry.reason for entry in result.classes if entry.presence is not None} == {
             Reason.PREVIEWED
@@ -193,7 +193,7 @@ def test_activesam_in_float32(
         # Noise cannot change the active set.
         lowest, highest = expected - bound, expected + bound
         assert lowest[active].min() > np.delete(highest, active).max()
-        presence = np.array(result.presence, dtype=np.float64)
+        presence = np.array(result.preview_presence, dtype=np.float64)
         assert (np.abs(presence - expected) <= bound).all()
     assert result.active_queries == tuple(active)
     exact = scores_of(in_float64(case, Method.ACTIVESAM))
@@ -265,7 +265,7 @@ def test_activesam_against_its_reference_implementation(
     error = np.abs(scores_of(result) - golden["scores"].astype(np.float32))
     assert error.max() <= PUBLISHED_SCORE_ERROR
     if case != "aliases_no_preview":
-        presence = np.array(result.presence, dtype=np.float64)
+        presence = np.array(result.preview_presence, dtype=np.float64)
         assert np.abs(presence - golden["presence"]).max() <= PUBLISHED_PRESENCE_ERROR
 
 

@@ -143,7 +143,7 @@ def test_a_chooser_may_do_without_a_preview(network: Network) -> None:
     carried = segmenter.segment(NOISE, chooser=GivenSet(*previewed.active_queries))
     assert carried.active_queries == previewed.active_queries
     assert np.array_equal(carried.labels, previewed.labels)
-    assert carried.presence == (None,) * 50
+    assert carried.preview_presence == (None,) * 50
     assert {entry.reason for entry in carried.classes} == {Reason.CARRIED}
     assert "preview" not in carried.timings_ms
 
@@ -176,7 +176,7 @@ def test_a_shared_encoding_is_previewed_and_decoded(network: Network) -> None:
     # The same as a preview at the size of decoding, encoded twice.
     own = Settings(max_active=5, preview_resolution=168)
     twice = network.segmenter(vocabulary(50), own).segment(NOISE)
-    assert shared.presence == pytest.approx(twice.presence, abs=1e-5)
+    assert shared.preview_presence == pytest.approx(twice.preview_presence, abs=1e-5)
     assert shared.active_queries == twice.active_queries
     assert (shared.labels == twice.labels).mean() > 0.99
 

@@ -287,10 +287,13 @@ def test_every_switch_reaches_the_result(network: Network, name: str, order: str
     settings = Settings(max_active=5)
     dense = network.segmenter(VOCABULARY, settings).segment(NOISE)
     again = network.segmenter(VOCABULARY, settings.replace({name: 1.0})).segment(NOISE)
-    assert again.presence == dense.presence
+    assert again.preview_presence == dense.preview_presence
     assert np.array_equal(again.labels, dense.labels)
     sparse = settings.replace({name: 0.3, "stripe_order": order})
-    assert network.segmenter(VOCABULARY, sparse).segment(NOISE).presence != dense.presence
+    assert (
+        network.segmenter(VOCABULARY, sparse).segment(NOISE).preview_presence
+        != dense.preview_presence
+    )
 
 
 def test_a_plan_of_ones_own(network: Network) -> None:

@@ -40,7 +40,7 @@ def settings(**values: object) -> Settings:
 
 
 def previewed(result: Segmentation) -> int:
-    return sum(value is not None for value in result.presence)
+    return sum(value is not None for value in result.preview_presence)
 
 
 def test_the_first_frame_is_what_it_is_without_streaming(network: Network) -> None:
@@ -48,7 +48,7 @@ def test_the_first_frame_is_what_it_is_without_streaming(network: Network) -> No
     stream = StreamingSegmenter(alone)
     first = stream.frame("front", 0).segment(NOISE)
     expected = alone.segment(NOISE)
-    assert first.presence == expected.presence
+    assert first.preview_presence == expected.preview_presence
     assert first.classes == expected.classes
     assert np.array_equal(first.labels, expected.labels)
     assert np.array_equal(stream.segment(NOISE).labels, expected.labels)
@@ -65,7 +65,7 @@ def test_later_frames_preview_slices_and_carry_the_active_set(
     for place in range(1, 9):
         result = stream.frame("front", place * PERIOD_NS).segment(NOISE)
         assert previewed(result) == 7  # 49 that are not pinned, in 8 frames
-        seen |= {query for query, value in enumerate(result.presence) if value is not None}
+        seen |= {query for query, value in enumerate(result.preview_presence) if value is not None}
         assert result.active_queries == first.active_queries
         reasons = {entry.id: entry.reason for entry in result.classes}
         assert reasons.pop(3) is Reason.PINNED

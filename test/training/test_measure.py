@@ -53,7 +53,7 @@ def test_what_the_preview_found_is_counted() -> None:
     sky = vocabulary.queries.index("sky")
     result = Segmentation(
         labels=labels,
-        presence=(0.25,) * len(vocabulary.queries),
+        preview_presence=(0.25,) * len(vocabulary.queries),
         active_queries=(sky,),
         classes=(),
         timings_ms={},
@@ -91,7 +91,7 @@ def test_the_command_writes_its_figures(tmp_path: Path, capsys: pytest.CaptureFi
     active = {classes[query] for query in result.active_queries}
     absent = [
         presence
-        for index, presence in zip(classes, result.presence, strict=True)
+        for index, presence in zip(classes, result.preview_presence, strict=True)
         if presence is not None and not (frame.labels == index).any()
     ]
     method = figures["methods"]["activesam"]

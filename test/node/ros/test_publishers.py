@@ -40,7 +40,7 @@ VOCABULARY = Vocabulary(
 )
 RESULT = Segmentation(
     labels=np.full((4, 6), 2, np.uint8),
-    presence=(),
+    preview_presence=(),
     active_queries=(),
     classes=(
         ActiveClass(300, "car", 0.25, 0, Reason.PINNED),
