@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.progress import working
 from activesam_ros.resources import user_path
 
 EXIT_BAD_INPUT = 2
@@ -89,8 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None:
         return _overview(arguments)
     program = " ".join(("activesam", *command.words))
+    # A log need not say that it starts.
+    starting = working("starting") if sys.stderr.isatty() else contextlib.nullcontext()
     try:
-        module = importlib.import_module(f"activesam_ros.commands.{command.module}")
+        with starting:
+            module = importlib.import_module(f"activesam_ros.commands.{command.module}")
     except KeyboardInterrupt:  # importing PyTorch takes seconds
         return _interrupted()
     return run_command(module, program, arguments[len(command.words) :])

@@ -6,18 +6,18 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
 # Work that is done sooner is not mentioned.
 FIRST_LINE_S = 2.0
-# A log gets no more lines than one in this time.
+# Then a line comes once in this time.
 LINE_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Counts work that is done.
+    """Counts work that is done; a context manager.
 
     total: how much there is, None when unknown. unit: what is counted. doing: the work, such as
     "segmenting". initial: what an earlier run has done.
@@ -26,50 +26,67 @@ class Progress:
     def __init__(self, total: int | None, unit: str, doing: str, initial: int = 0) -> None:
         self._total, self._unit, self._doing = total, unit, doing
         self._initial = self._done = initial
-        self._began_s = self._said_s = time.monotonic()
+        self._note = ""
         self._bar = tqdm(
             total=total, initial=initial, unit=unit, desc=doing, file=sys.stderr, disable=None
         )
+        self._lines = contextlib.ExitStack()
+        if self._bar.disable:  # stderr is no terminal
+            self._lines.enter_context(_lines(self._line))
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self.close()
 
-    def update(self, count: int = 1) -> None:
-        """``count`` more are done; fewer than 0 where lost work is done again."""
+    def update(self, count: int = 1, note: str = "") -> None:
+        """``count`` more are done; fewer than 0 where lost work is done again.
+
+        note: shown beside the count.
+        """
         self._done += count
+        self._note = note
+        if note:
+            self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(count)
-        now_s = time.monotonic()
-        if self._bar.disable and now_s - self._said_s >= LINE_INTERVAL_S:
-            self._said_s = now_s
-            of = "" if self._total is None else f" of {self._total}"
-            rate_hz = (self._done - self._initial) / (now_s - self._began_s)
-            _say(f"{self._doing}: {self._done}{of} ({self._unit}), {rate_hz:.2g} a second")
+
+    def close(self) -> None:
+        """End it; closing twice does nothing more."""
+        self._bar.close()
+        self._lines.close()
+
+    def _line(self, elapsed_s: float) -> str:
+        of = "" if self._total is None else f" of {self._total}"
+        rate_hz = (self._done - self._initial) / elapsed_s
+        note = f"; {self._note}" if self._note else ""
+        return f"{self._doing}: {self._done}{of} ({self._unit}), {rate_hz:.2g} a second{note}"
 
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
     """Say ``what`` is being done when it takes more than two seconds, and again while it lasts."""
+    with _lines(lambda elapsed_s: f"{what} ... ({elapsed_s:.0f} s)"):
+        yield
+
+
+@contextlib.contextmanager
+def _lines(line: Callable[[float], str]) -> Iterator[None]:
+    """Print ``line``, given the seconds since the beginning, now and then until the block ends."""
     ended = threading.Event()
-    thread = threading.Thread(target=_repeat, args=(what, ended), name=what, daemon=True)
+    began_s = time.monotonic()
+
+    def repeat() -> None:
+        wait_s = FIRST_LINE_S
+        while not ended.wait(wait_s):
+            text = line(time.monotonic() - began_s)
+            print(f"activesam: {text}", file=sys.stderr, flush=True)
+            wait_s = LINE_INTERVAL_S
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-
-
-def _repeat(what: str, ended: threading.Event) -> None:
-    began_s = time.monotonic()
-    if ended.wait(FIRST_LINE_S):
-        return
-    _say(f"{what} ...")
-    while not ended.wait(LINE_INTERVAL_S):
-        _say(f"{what} ... ({time.monotonic() - began_s:.0f} s)")
-
-
-def _say(text: str) -> None:
-    print(f"activesam: {text}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -88,3 +89,9 @@ def ros_domain_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
         patch.setenv("RCUTILS_COLORIZED_OUTPUT", "0")
         yield domain_id
+
+
+@pytest.fixture(autouse=True)
+def no_progress_in_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests compare what commands print, also on a slow computer, where each step takes seconds."""
+    monkeypatch.setattr("activesam_ros.progress.FIRST_LINE_S", threading.TIMEOUT_MAX)

@@ -9,6 +9,7 @@ from pathlib import Path
 from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.demo.drive.options import DEFAULT_START_NS, TEST_SEEDS, DriveOptions
 from activesam_ros.errors import UsageError
+from activesam_ros.progress import Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,14 @@ def run(args: argparse.Namespace) -> int:
         cameras=args.cameras,
         start_ns=args.start_ns,
     )
-    write_drive(options, args.output, compressed=args.compressed, overwrite=args.overwrite)
+    with Progress(options.frames, "frame", "rendering") as progress:
+        write_drive(
+            options,
+            args.output,
+            compressed=args.compressed,
+            overwrite=args.overwrite,
+            advance=progress.update,
+        )
     print(f"{args.output}: {options.frames} frames of {options.cameras} camera(s), {args.size}")
     return 0
 

@@ -8,12 +8,11 @@ and summary.json in the output folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import time
 from pathlib import Path
-
-from tqdm import tqdm
 
 from activesam_ros.commands.demo_drive import parse_size
 from activesam_ros.commands.options.network import add_classes_argument, weights_from
@@ -29,6 +28,7 @@ from activesam_ros.demo.live.live import LiveResult
 from activesam_ros.demo.live.processes import DemoError, termination_as_interrupt
 from activesam_ros.demo.live.summary import table
 from activesam_ros.errors import MissingDependencyError, UsageError
+from activesam_ros.progress import Progress, working
 
 EXIT_FAILED = 1
 DEFAULT_FRAMES = 150
@@ -186,28 +186,33 @@ def _say(text: str) -> None:
 
 
 class _TerminalProgress:
-    """Prints each step; on a terminal also a line that counts images and masks."""
+    """Prints each step, and on stderr how far it is."""
 
     def __init__(self) -> None:
-        self._bar = tqdm(disable=True)
+        self._step = contextlib.ExitStack()
+        self._bar: Progress | None = None
+        self._images = 0
 
     def __enter__(self) -> _TerminalProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._step.close()
 
     def say(self, text: str) -> None:
         """Print the step that begins."""
-        self._bar.close()
+        self._step.close()
         _say(text)
+        self._step.enter_context(working(text))
 
     def playing(self) -> None:
         """Begin to count."""
+        self._step.close()
         _say("the node is ready; playing")
-        self._bar = tqdm(disable=None, unit=" images", leave=False)
+        self._bar = self._step.enter_context(Progress(None, "image", "playing"))
 
     def show(self, live: LiveResult) -> None:
         """Update the counts."""
-        self._bar.set_postfix(masks=len(live.arrived), refresh=False)
-        self._bar.update(live.images - self._bar.n)
+        if self._bar is not None:
+            self._bar.update(live.images - self._images, note=f"{len(live.arrived)} masks")
+            self._images = live.images

@@ -33,6 +33,7 @@ from activesam_ros.evaluation.scoring.results import (
     write_results,
 )
 from activesam_ros.pipeline import NetworkOptions
+from activesam_ros.progress import working
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.settings import Settings
@@ -145,7 +146,8 @@ def evaluate(
     about: given the count of the source, its entries in results.json; if it raises, nothing is
     written. more_tables: made from the content of results.json. Raises ActiveSamError.
     """
-    job = evaluation_job(task, read.files, read.identity)
+    with working(f"reading {task.network.weights}"):
+        job = evaluation_job(task, read.files, read.identity)
     with journaled_run(
         options.executor, task, job, options.output, read.images, read.unit
     ) as outcome:

@@ -26,6 +26,7 @@ from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.results import text_table
 from activesam_ros.image_files import read_image
 from activesam_ros.pipeline import read_config, resolve_device
+from activesam_ros.progress import working
 from activesam_ros.reference import ReferenceModel, ReferenceOutputs, require_cuda, require_packages
 from activesam_ros.sam3.checkpoint import load_image_model, load_text_encoder
 from activesam_ros.sam3.config import Sam3Config
@@ -70,12 +71,14 @@ def run(args: argparse.Namespace) -> int:
     require_cuda(device)
     weights = weights_from(args)
     config = read_config(weights, args.config)
-    reference = ReferenceModel(weights, config, device)
-    ours = load_image_model(weights, config, device, torch.float32)
-    features = encode_prompts(weights, config, prompts, device)
+    with working(f"loading {weights}"):
+        reference = ReferenceModel(weights, config, device)
+        ours = load_image_model(weights, config, device, torch.float32)
+        features = encode_prompts(weights, config, prompts, device)
     rows = []
     for name, pixels in _inputs(args.images, config, device):
-        differences = compare(ours, features, reference(pixels, prompts), pixels)
+        with working(f"comparing {name}"):
+            differences = compare(ours, features, reference(pixels, prompts), pixels)
         rows.append((name, differences))
     return report(rows, args.tolerance)
 

@@ -23,6 +23,7 @@ from activesam_ros.commands.options.network import (
 from activesam_ros.errors import UsageError
 from activesam_ros.output_files import check_output_folder
 from activesam_ros.pipeline import compile_vocabulary, read_config, resolve_device
+from activesam_ros.progress import working
 from activesam_ros.prompts.cache import cache_path, default_cache_dir
 
 
@@ -44,15 +45,17 @@ def run(args: argparse.Namespace) -> int:
     method = method_from(args)
     weights = weights_from(args)
     begin_s = time.perf_counter()
-    compiled = compile_vocabulary(
-        vocabulary_from(args),
-        settings_from(args, method),
-        method,
-        weights,
-        read_config(weights, args.config),
-        folder,
-        resolve_device(args.device),
-    )
+    vocabulary = vocabulary_from(args)
+    with working(f"compiling the vocabulary {vocabulary.name}"):
+        compiled = compile_vocabulary(
+            vocabulary,
+            settings_from(args, method),
+            method,
+            weights,
+            read_config(weights, args.config),
+            folder,
+            resolve_device(args.device),
+        )
     elapsed_s = time.perf_counter() - begin_s
     path = cache_path(folder, compiled.table.fingerprint)
     if not path.is_file():

@@ -16,6 +16,7 @@ from activesam_ros.commands.options.network import (
 )
 from activesam_ros.errors import MissingDependencyError
 from activesam_ros.pipeline import read_config
+from activesam_ros.progress import working
 from activesam_ros.prompts.compile import neighbor_names, prompt_words
 from activesam_ros.prompts.hypernyms import with_hypernyms
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         weights = weights_from(args)
     except MissingDependencyError:
         weights = None
-    _print_table([HEADER, *_rows(vocabulary, settings, weights, args.config)])
+    with working(f"compiling the vocabulary {vocabulary.name}"):
+        rows = _rows(vocabulary, settings, weights, args.config)
+    _print_table([HEADER, *rows])
     if weights is None:
         print("The neighbours of a query depend on the weights; --weights PATH shows them.")
     return 0

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "recordings", "resumable_work", "output_files"),
+        *("pipeline", "progress", "recordings", "resumable_work", "output_files"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
         *("resumable_work", "output_files", "progress"),
     },
-    "cli": {"errors", "allocator", "resources"},
+    "cli": {"errors", "allocator", "resources", "progress"},
 }
 # Only these may import the node.
 MAY_IMPORT_NODE = (

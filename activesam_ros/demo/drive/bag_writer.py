@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,13 +89,17 @@ VOCABULARY_TOPIC = "/ground_truth/vocabulary"
 
 
 def write_drive(
-    options: DriveOptions, output: Path, compressed: bool = False, overwrite: bool = False
+    options: DriveOptions,
+    output: Path,
+    compressed: bool = False,
+    overwrite: bool = False,
+    advance: Callable[[], object] = lambda: None,
 ) -> None:
     """Render the drive of ``options`` and record it.
 
     If ``output`` ends in .mcap, it becomes one file; without a suffix it becomes a rosbag2 folder
     with metadata.yaml. Nothing has that name before the recording is complete. compressed: write
-    JPEG images on ``image_raw/compressed``.
+    JPEG images on ``image_raw/compressed``. advance: called after each frame.
 
     Raises UsageError if ``output`` cannot be written, or exists and ``overwrite`` is not set.
     """
@@ -110,6 +114,7 @@ def write_drive(
             recorder.write_static()
             for frame in frames_in_order(drive):
                 recorder.write_frame(frame)
+                advance()
         single_file = output.suffix == SINGLE_FILE_SUFFIX
         _move(bag / f"{bag.name}.mcap" if single_file else bag, output, partial / "replaced")
 

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from tqdm import tqdm
-
 from activesam_ros.evaluation.execution.executors import Executor, Outcome
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.progress import Progress
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
 
@@ -57,7 +56,7 @@ def journaled_run(
     keeps no journal, because each frame depends on the frames before it. Raises ActiveSamError.
     """
     if task.is_streamed:
-        with tqdm(total=expected, unit=unit, file=sys.stderr, disable=None) as progress:
+        with Progress(expected, unit, "evaluating") as progress:
             outcome = executor.run(task, expected, progress.update)
         yield outcome
         return
@@ -69,9 +68,7 @@ def journaled_run(
                 "resuming from there.",
                 file=sys.stderr,
             )
-        with tqdm(
-            total=expected, initial=journal.images, unit=unit, file=sys.stderr, disable=None
-        ) as progress:
+        with Progress(expected, unit, "evaluating", journal.images) as progress:
             outcome = executor.run(task, expected, progress.update, journal)
         yield outcome
         journal.remove()
