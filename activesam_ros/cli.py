@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -103,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> int:
     """Run the command in ``module``, called ``program`` in the help, and return its exit code."""
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     parser = _Parser(prog=program, description=module.__doc__)
     module.add_arguments(parser)
     try:

@@ -31,6 +31,7 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED_HERE = ("JPEG", "MPO", "PNG", "WEBP")
 # Formats that Pillow reads right: OpenCV ignores AVIF's rotation and GIF's transparency.
 _READ_BY_PILLOW = ("AVIF", "GIF")
+_HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"))
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -47,11 +48,9 @@ def read_image(path: Path | str, bit_depth: int = FULL_BIT_DEPTH) -> NDArray[np.
     try:
         return _decode(data, bit_depth)
     except (cv2.error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        known = not isinstance(error, UnidentifiedImageError)
-        why = f": {error}" if known else ""
         raise ImageError(
-            f"{path} ({data.size} bytes) is not an image that can be decoded{why}; give a whole "
-            "JPEG, PNG, WebP, AVIF, TIFF or BMP file."
+            f"{path} ({data.size} bytes) is not an image that can be decoded{_why(data, error)}; "
+            "give a whole JPEG, PNG, WebP, AVIF, TIFF or BMP file."
         ) from None
 
 
@@ -123,6 +122,16 @@ def _decode(data: NDArray[np.uint8], bit_depth: int) -> NDArray[np.uint8]:
     if transparent is not None:  # one grey level of 16 bits
         pixels[pixels == transparent] = np.iinfo(np.uint16).max
     return upright(_rgb(pixels, bit_depth), orientation)
+
+
+def _why(data: NDArray[np.uint8], error: Exception) -> str:
+    """The reason, for behind "cannot be decoded"; empty where the data is nothing known."""
+    if not isinstance(error, UnidentifiedImageError):
+        return f": {' '.join(str(error).split())}"
+    brand = data[4:12].tobytes()  # of the ISO media files that AVIF and HEIC are
+    if brand in (b"ftypavif", b"ftypavis"):
+        return ": this Pillow cannot read AVIF, which needs Pillow 11.3 or later"
+    return ": it is HEIC" if brand in _HEIC else ""
 
 
 def _has_alpha(picture: Image.Image) -> bool:

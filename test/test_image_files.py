@@ -163,6 +163,20 @@ def test_what_is_no_whole_image_is_refused(content: bytes, sentence: str, tmp_pa
     assert "\n" not in str(refused.value)
 
 
+def test_an_avif_file_says_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.avif"
+    path.write_bytes(encoded(Image.fromarray(picture()), "avif"))
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "AVIF"])
+    with pytest.raises(ImageError, match=r"needs Pillow 11\.3 or later; give"):
+        read_image(path)
+
+
+def test_a_telephones_heic_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    with pytest.raises(ImageError, match="it is HEIC; give a whole JPEG"):
+        read_image(tmp_path / "a.heic")
+
+
 def test_a_missing_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         read_image(tmp_path / "a.png")

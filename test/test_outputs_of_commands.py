@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +114,16 @@ def test_a_full_disk_behind_stdout_is_one_sentence(
         # What is left goes nowhere, so that closing the file raises nothing.
     monkeypatch.undo()
     assert capsys.readouterr().err == "activesam: No space left on device.\n"
+
+
+def test_a_file_name_that_is_no_text_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ModuleType("command")
+    name = os.fsdecode(b"\xff.png")
+    vars(command).update(add_arguments=lambda parser: None, run=lambda args: print(name) or 0)
+    stream = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stream, "utf-8"))
+    assert run_command(command, "activesam command", []) == 0
+    assert stream.getvalue() == b"\\udcff.png\n"
 
 
 def test_a_name_that_the_system_refuses_is_one_sentence(

@@ -57,7 +57,13 @@ _NOTICE = """
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``activesam demo run``."""
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new folder, or that of an earlier demo, whose results are replaced",
+    )
     parser.add_argument(
         "--frames",
         type=int,
