@@ -30,9 +30,10 @@ from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive, DriveFrame, frames_in_order
 from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import OutputError, RecordingError, UsageError
 from activesam_ros.output_files import check_output_file
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import (
     COMPRESSED_IMAGE,
     IMAGE,
@@ -131,11 +132,19 @@ def _check_output(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError(f"The output {output} exists; choose another name, or overwrite it.")
-    is_recording = output.is_file() if output.suffix else (output / "metadata.yaml").is_file()
-    if not is_recording:
-        raise UsageError(
-            f"The output {output} is no recording and is not overwritten; choose another name."
+    if not _is_drive(output):
+        raise OutputError(
+            f"The output {output} is no demo drive and is not overwritten; choose another name."
         )
+
+
+def _is_drive(path: Path) -> bool:
+    """Whether it is a recording with the labels that a demo drive has."""
+    try:
+        topics = open_recording(path).image_topics
+    except RecordingError:
+        return False
+    return CameraTopics.of_camera(0).labels in {topic.name for topic in topics}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from activesam_ros.demo.drive import bag_writer
 from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import OutputError, UsageError
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 
 OPTIONS = DriveOptions(seed=110_001, frames=4, width=96, height=64, rate_hz=20.0, cameras=2)
@@ -161,11 +162,20 @@ def test_what_is_no_recording_is_never_replaced(tmp_path: Path) -> None:
     options = DriveOptions(seed=2, frames=1, width=64, height=64)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no recording"):
+    with pytest.raises(UsageError, match="no demo drive"):
         write_drive(options, tmp_path / "photos", overwrite=True)
     assert (tmp_path / "photos" / "one.txt").read_text() == "mine"
     with pytest.raises(UsageError, match=r"\.mcap"):
         write_drive(options, tmp_path / "drive.bag")
+
+
+def test_a_recording_that_is_no_drive_is_not_overwritten(found_bags: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.mcap"
+    shutil.copy(found_bags / "amber_soccer_goal" / "soccer_goal_12.mcap", mine)
+    before = mine.read_bytes()
+    with pytest.raises(OutputError, match="is no demo drive and is not overwritten"):
+        write_drive(DriveOptions(frames=1, width=64, height=64), mine, overwrite=True)
+    assert mine.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["drive", "drive.mcap"])
