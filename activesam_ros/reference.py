@@ -68,7 +68,7 @@ def require_packages() -> None:
     if missing:
         raise MissingDependencyError(
             f"The reference needs the packages {', '.join(missing)}: "
-            "pip install 'activesam_ros[reference]' in an environment with a CUDA build of PyTorch."
+            "pip install '.[reference]' in the checkout of activesam_ros, with PyTorch for CUDA."
         )
 
 

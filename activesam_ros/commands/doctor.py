@@ -72,9 +72,9 @@ PACKAGES = (
     Package("vision_msgs", "vision_msgs", "~/label_info", "a ROS 2 distribution"),
     Package("launch_ros", "launch_ros", "the launch file", "a ROS 2 distribution"),
     Package("triton", "triton", "GPU kernels", "comes with a CUDA build of PyTorch"),
-    Package("scipy", "scipy", "evaluate --corruption", "pip install 'activesam_ros[corruptions]'"),
-    Package("ray", "ray", "evaluate --executor ray", "pip install 'activesam_ros[ray]'"),
-    Package("sam3", "sam3", "activesam verify", "pip install 'activesam_ros[reference]'"),
+    Package("scipy", "scipy", "evaluate --corruption", "pip install '.[corruptions]'"),
+    Package("ray", "ray", "evaluate --executor ray", "pip install '.[ray]'"),
+    Package("sam3", "sam3", "activesam verify", "pip install '.[reference]'"),
 )
 
 

@@ -138,7 +138,7 @@ def test_the_reference_wants_its_packages() -> None:
     ran = benchmarks("--engine", "ours,reference")
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
-    assert "pip install 'activesam_ros[reference]'" in line
+    assert "pip install '.[reference]'" in line
 
 
 def test_the_plain_engine_has_no_fast_preset() -> None:

@@ -176,7 +176,8 @@ def _functions(plan: CorruptionPlan) -> Mapping[str, CorruptionFunction]:
         from activesam_ros.evaluation.corruptions import blur, digital, noise, weather
     except ImportError as error:
         raise MissingDependencyError(
-            f"Corruptions need SciPy ({error}): pip install 'activesam_ros[corruptions]'."
+            f"Corruptions need SciPy ({error}): run pip install '.[corruptions]' in the "
+            "checkout of activesam_ros."
         ) from error
     functions: dict[str, CorruptionFunction] = {
         "gaussian_noise": noise.gaussian_noise,

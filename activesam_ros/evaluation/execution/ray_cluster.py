@@ -174,6 +174,7 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise MissingDependencyError(
-            f"--executor ray needs Ray ({error}): pip install 'activesam_ros[ray]'."
+            f"--executor ray needs Ray ({error}): run pip install '.[ray]' in the checkout "
+            "of activesam_ros."
         ) from error
     return ray

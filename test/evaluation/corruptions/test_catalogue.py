@@ -207,7 +207,7 @@ def test_scipy_is_asked_for_only_where_something_is_corrupted(
     monkeypatch.delitem(sys.modules, "activesam_ros.evaluation.corruptions.blur", raising=False)
     monkeypatch.delattr("activesam_ros.evaluation.corruptions.blur", raising=False)
     monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(MissingDependencyError, match=r"need SciPy .*activesam_ros\[corruptions\]"):
+    with pytest.raises(MissingDependencyError, match=r"need SciPy .*\.\[corruptions\]"):
         corrupter(Corruption("fog", 1))
 
 
