@@ -241,8 +241,9 @@ def _stamped(path: Path, frame: VideoFrame) -> RecordedFrame:
 
 def _shares(pixels: Mapping[str, int], total: int) -> str:
     """The classes that cover most pixels, with their share of all ``total``."""
+    pixels = {**pixels, "no class": total - sum(pixels.values())}
     largest = sorted((name for name in pixels if pixels[name]), key=lambda name: -pixels[name])
     texts = [f"{name} {100 * pixels[name] / total:.1f} %" for name in largest[:SHOWN_CLASSES]]
     if len(largest) > SHOWN_CLASSES:
         texts.append(f"{len(largest) - SHOWN_CLASSES} more")
-    return ", ".join(texts) or "no class"
+    return ", ".join(texts)

@@ -106,7 +106,9 @@ def test_it_says_where_it_wrote_and_what_it_found(
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert run("a.png") == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("a.png: road 75.0 %, sky 22.5 %; 3 classes of 3, 2 ms; ")
+    assert said[0].startswith(
+        "a.png: road 75.0 %, sky 22.5 %, no class 2.5 %; 3 classes of 3, 2 ms; "
+    )
     assert said[0].endswith("out/a.overlay.png")
     assert said[1] == (
         "out: 1 image segmented, each with NAME.labels.png, NAME.overlay.png, NAME.json"
