@@ -65,9 +65,9 @@ class Segmenter:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
-        support: of the model's device. Give that of the loaded network, so that what is known of
-        faster ways outlives the settings. signatures: those of ``settings.signatures``, None to
-        read that file.
+        support: of the loaded network, so that a failed kernel is remembered when settings change;
+        None for a new one of the model's device. signatures: those of ``settings.signatures``, None
+        to read that file.
 
         Raises SettingsError when ``streaming`` is on, a resolution is not a multiple of the patch
         size or a setting does not fit the network; VocabularyError when a pinned name or the
@@ -129,7 +129,8 @@ class Segmenter:
             if isinstance(settings.bucket_size, str)
             else settings.bucket_size
         )
-        # With more active queries than this the maps are made only as far as they can show.
+        # On a GPU, above this number of active queries, only maps that can still win a pixel are
+        # made; on a CPU always.
         self._early_exit_above = KEPT_QUERIES
         dtype = torch.uint8 if self.small_labels else torch.int32
         send = self.support.transfer.send
@@ -184,7 +185,8 @@ class Segmenter:
     def early_exit(self) -> Segmenter:
         """A copy that checks after each group whether any remaining query can still win a pixel.
 
-        Otherwise a GPU is read back for that only where more than KEPT_QUERIES queries are active.
+        Without this copy, a GPU makes that check only above KEPT_QUERIES active queries, because
+        it makes the host wait.
         """
         other = copy.copy(self)
         other._early_exit_above = 0
@@ -198,8 +200,7 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype.
 
-        chooser: chooses the active set, None for ActiveSAM's own choice. Without effect where
-        nothing is pruned.
+        chooser: chooses the active set; None uses PreviewAll. Ignored where nothing is pruned.
         """
         (result,) = self.segment_batch([image], [wanted], [chooser])
         return result
@@ -452,9 +453,9 @@ class Segmenter:
     ) -> None:
         """Make the maps of the queries, group by group, and merge their scores into ``totals``.
 
-        Stops where no later query can change the result. Finding that out synchronises, so on a GPU
-        whose kernel merges the maps all of them are made, unless many queries are active. Wanted
-        scores need all maps.
+        Stops when no later query can change the result. The check makes the host wait. So where a
+        GPU kernel merges maps, it is made only above KEPT_QUERIES active queries. Wanted scores
+        need all maps.
         """
         merge = self.support.merge
         by_kernel = not wanted.scores and merge.fits(self.model.device)
