@@ -20,7 +20,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from activesam_ros import __version__
 from activesam_ros.node.budget import degradation
-from activesam_ros.node.dropped_frames import NO_ROOM
+from activesam_ros.node.dropped_frames import LOST, NO_ROOM
 from activesam_ros.node.node_status import (
     DROPPED,
     FRAMES_WAITING,
@@ -143,8 +143,9 @@ def camera_health(view: CameraView, options: NodeOptions) -> Health:
 
 def _judge_camera(view: CameraView, options: NodeOptions) -> tuple[Severity, CameraState, str]:
     statistics = view.statistics
-    if NO_ROOM in statistics.problems:  # a lost image makes an evaluation incomplete for good
-        return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[NO_ROOM]}"
+    for cause in (NO_ROOM, LOST):  # a lost image makes an evaluation incomplete for good
+        if cause in statistics.problems:
+            return Severity.ERROR, CameraState.REJECTED, f"rejected: {statistics.problems[cause]}"
     if not view.running:
         return Severity.OK, CameraState.INACTIVE, "inactive: activate the node to segment images"
     if not view.enabled:

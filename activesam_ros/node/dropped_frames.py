@@ -5,7 +5,8 @@ A late frame ends in one of three ways. While it waits, a newer image of its cam
 (``no_room``, see AllFrames). When its turn comes, it is older than ``max_image_age_ms``
 (``too_old``, see :func:`check_age`). A frame that takes longer than ``max_latency_ms`` still gets
 its mask; the frames after it leave something out (budget/). What waits when the node is deactivated
-is discarded (``deactivated``).
+is discarded (``deactivated``). With keep_all, images that the middleware tells to be lost on their
+way count too (``lost``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SUPERSEDED = "superseded"
 RATE_LIMITED = "rate_limited"
 TOO_OLD = "too_old"
 NO_ROOM = "no_room"
+LOST = "lost"
 DEACTIVATED = "deactivated"
 OUT_OF_MEMORY = "out_of_memory"
 

@@ -92,11 +92,11 @@ class FrameStatistics:
         with self._lock:
             self._drops[cause] += 1
 
-    def count_dropped(self, cause: str, message: str) -> bool:
-        """Count a frame that cannot be segmented; True if it is the first one of that cause."""
+    def count_dropped(self, cause: str, message: str, frames: int = 1) -> bool:
+        """Count frames that cannot be segmented; True if they are the first ones of that cause."""
         with self._lock:
             first = cause not in self._problems
-            self._drops[cause] += 1
+            self._drops[cause] += frames
             self._problems[cause] = message
             self._last_drop = cause
             return first

@@ -133,10 +133,13 @@ def test_levels(view: CameraView, level: Severity, state: str, message: str) -> 
     assert dict(health.values)["state"] == state
 
 
+@pytest.mark.parametrize("cause", ["no_room", "lost"])
 @pytest.mark.parametrize(("running", "enabled"), [(True, True), (False, True), (True, False)])
-def test_an_image_lost_with_keep_all_stays_an_error(running: bool, enabled: bool) -> None:
+def test_an_image_lost_with_keep_all_stays_an_error(
+    running: bool, enabled: bool, cause: str
+) -> None:
     """Nothing that comes later makes the evaluation complete: not even the recording's end."""
-    lost = replace(SILENT, problems={"no_room": "keep_all_mib is full"}, drops={"no_room": 3})
+    lost = replace(SILENT, problems={cause: "keep_all_mib is full"}, drops={cause: 3})
     health = camera_health(
         replace(VIEW, statistics=lost, running=running, enabled=enabled), OPTIONS
     )

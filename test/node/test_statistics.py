@@ -34,6 +34,13 @@ def test_a_frame_is_received_then_segmented_superseded_or_dropped() -> None:
     assert snapshot.active_classes == 5
 
 
+def test_frames_that_are_lost_together_are_counted_together() -> None:
+    statistics = FrameStatistics(Clock())
+    assert statistics.count_dropped("lost", "on their way", frames=7)
+    assert not statistics.count_dropped("lost", "on their way", frames=2)
+    assert statistics.snapshot().drops == {"lost": 9}
+
+
 def test_the_last_drop_is_forgotten_when_a_frame_is_segmented() -> None:
     statistics = FrameStatistics(Clock())
     statistics.count_dropped("corrupt_data", "no JPEG")

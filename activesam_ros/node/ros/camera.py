@@ -15,7 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from activesam_ros.node.diagnostics import CameraView
-from activesam_ros.node.dropped_frames import RATE_LIMITED, RateLimiter
+from activesam_ros.node.dropped_frames import LOST, RATE_LIMITED, RateLimiter
 from activesam_ros.node.parameters.cameras import CameraInput
 from activesam_ros.node.parameters.options import NodeOptions
 from activesam_ros.node.ros.absent_publisher import Absence, absence_advice, offered_topics
@@ -166,6 +166,7 @@ class Camera:
             depth=KEEP_ALL_DEPTH if keep_all else 1,
             reliability=self._options.image_reliability,
             unknown="reliable" if keep_all else "best_effort",
+            lost=self._count_lost if keep_all else None,
         )
         self._info_subscription = FollowingSubscription(
             self._node,
@@ -194,6 +195,14 @@ class Camera:
             put(name, frame)
         else:
             self.statistics.count_left_out(RATE_LIMITED)
+
+    def _count_lost(self, images: int) -> None:
+        text = (
+            f"Images of {self._source.name} were lost on their way to the node, so not every image "
+            "is segmented; publish them as reliable, or play the recording slower."
+        )
+        if self.statistics.count_dropped(LOST, text, images):
+            self._node.get_logger().error(text)
 
 
 def image_topic(node: Node, topic: str, compressed: bool) -> str:

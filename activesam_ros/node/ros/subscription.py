@@ -13,6 +13,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
 from activesam_ros.node.ros.qos import Endpoint, endpoints, profile_for, subscription_conflicts
 
 # Messages one subscription may be ahead of another while both exist.
@@ -97,17 +102,20 @@ class FollowingSubscription:
         depth: int,
         reliability: str,
         unknown: str = "best_effort",
+        lost: Callable[[int], None] | None = None,
     ) -> None:
         """Subscribe.
 
         receive: gets every message, one at a time, in a thread of the executor. reliability: as for
-        :func:`profile_for`. unknown: the reliability while nobody publishes.
+        :func:`profile_for`. unknown: the reliability while nobody publishes. lost: gets the number
+        of messages that were lost on their way, where the middleware tells.
         """
         self.topic = node.resolve_topic_name(topic)
         self._node = node
         self._message_type = message_type
         self._type_name = f"sensor_msgs/msg/{message_type.__name__}"
         self._receive = receive
+        self._lost = lost
         self._depth = depth
         self._reliability = reliability
         self._unknown = unknown
@@ -168,10 +176,34 @@ class FollowingSubscription:
         with self._hearing:
             self._open += 1
             self._copies.begin_change()
-        subscription = self._node.create_subscription(
-            self._message_type, self.topic, callback, profile, callback_group=self._group
-        )
+        subscription = self._create(callback, profile, self._loss_callback(number))
         self._subscriptions.append(_Numbered(number, profile, subscription))
+
+    def _create(self, callback: Any, profile: QoSProfile, events: Any) -> Subscription:
+        try:
+            return self._node.create_subscription(
+                self._message_type,
+                self.topic,
+                callback,
+                profile,
+                callback_group=self._group,
+                event_callbacks=events,
+            )
+        except UnsupportedEventTypeError:  # this middleware does not tell of losses
+            return self._create(callback, profile, None)
+
+    def _loss_callback(self, number: int) -> SubscriptionEventCallbacks | None:
+        lost = self._lost
+        if lost is None:
+            return None
+
+        def tell(event: Any) -> None:
+            with self._hearing:
+                counts = number == self._heard and not self._closed
+            if counts:  # what an older one loses the newer one may deliver
+                lost(event.total_count_change)
+
+        return SubscriptionEventCallbacks(message_lost=tell)
 
     def _hear(self, number: int, message: Any, sent_ns: int | None) -> None:
         with self._hearing:

@@ -1,19 +1,22 @@
-"""A camera as a process of its own, which tests kill or start again.
+"""A camera as a process of its own, for tests that kill it or start it again.
 
-``python camera_process.py TOPIC RELIABILITY RATE_HZ PICTURE [STAMPS COUNT]`` publishes one picture.
-STAMPS: ``now`` (the default), ``zero``, or ``recorded`` for 1 s, 2 s and so on: they recur when the
-process runs again. With COUNT it waits for a subscription, publishes so many images and ends.
+``python camera_process.py TOPIC RELIABILITY RATE_HZ PICTURE`` publishes one picture until its end,
+and stamps it with the time. With ``STAMPS COUNT`` behind these it plays a recording of COUNT images
+and ends. STAMPS is ``zero``, or ``recorded`` for 1 s, 2 s and so on, which recur when it is played
+again. Before that, until a line comes on stdin, it publishes images of the frame ``greeting``: a
+best-effort publisher cannot know that it is heard.
 """
 
 from __future__ import annotations
 
 import array
-import itertools
+import select
 import sys
 import time
 
 import cv2
 import rclpy
+from builtin_interfaces.msg import Time
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -35,16 +38,21 @@ def main() -> None:
         data=array.array("B", pixels.tobytes()),
     )
     message.header.frame_id = reliability
-    while int(count) and not publisher.get_subscription_count():
-        time.sleep(0.01)
     print("publishing", flush=True)
-    for place in range(int(count)) if int(count) else itertools.count():
-        if stamps == "now":
-            message.header.stamp = node.get_clock().now().to_msg()
-        elif stamps == "recorded":
-            message.header.stamp.sec = place + 1
+
+    def publish(stamp: Time) -> None:
+        message.header.stamp = stamp
         publisher.publish(message)
         time.sleep(1 / float(rate_hz))
+
+    while stamps == "now":
+        publish(node.get_clock().now().to_msg())
+    message.header.frame_id = "greeting"
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        publish(Time())
+    message.header.frame_id = reliability
+    for place in range(int(count)):
+        publish(Time(sec=place + 1 if stamps == "recorded" else 0))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+try:
+    from rclpy.event_handler import UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -31,6 +36,8 @@ class FakeNode:
     reliability: ReliabilityPolicy = BEST_EFFORT
     subscriptions: list[Callable[..., None]] = field(default_factory=list)
     destroyed: list[Callable[..., None]] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
+    tells_of_losses: bool = True
 
     def resolve_topic_name(self, topic: str) -> str:
         return f"/{topic}"
@@ -52,8 +59,12 @@ class FakeNode:
         callback: Callable[..., None],
         profile: QoSProfile,
         callback_group: Any,
+        event_callbacks: Any,
     ) -> Callable[..., None]:
+        if event_callbacks is not None and not self.tells_of_losses:
+            raise UnsupportedEventTypeError("message lost")
         self.subscriptions.append(callback)
+        self.events.append(event_callbacks)
         return callback
 
     def destroy_subscription(self, subscription: Callable[..., None]) -> None:
@@ -63,8 +74,9 @@ class FakeNode:
 class Rig:
     """A following subscription and what it hands on."""
 
-    def __init__(self) -> None:
-        self.node = FakeNode()
+    def __init__(self, tells_of_losses: bool = True) -> None:
+        self.node = FakeNode(tells_of_losses=tells_of_losses)
+        self.lost = 0
         self.received: list[Image] = []
         self.subscription = FollowingSubscription(
             self.node,  # type: ignore[arg-type]
@@ -73,7 +85,11 @@ class Rig:
             self.received.append,
             depth=256,
             reliability="auto",
+            lost=self._lose,
         )
+
+    def _lose(self, messages: int) -> None:
+        self.lost += messages
 
     def switch(self, reliability: ReliabilityPolicy = RELIABLE) -> None:
         self.node.reliability = reliability
@@ -270,6 +286,31 @@ def test_over_dds_images_without_stamps_are_handed_on_once(peer: Peer) -> None:
     subscription.close()
     peer.executor.remove_node(node)
     node.destroy_node()
+
+
+def test_losses_are_told_of_the_newest_subscription_that_delivers() -> None:
+    rig = Rig()
+    first, second = images(2)
+    rig.deliver(0, first, sent_ns=1)
+    rig.node.events[0].message_lost(SimpleNamespace(total_count_change=3))
+    rig.switch()
+    rig.node.events[1].message_lost(SimpleNamespace(total_count_change=5))
+    assert rig.lost == 3, "the older one may still deliver them"
+    rig.deliver(1, second, sent_ns=2)
+    rig.node.events[0].message_lost(SimpleNamespace(total_count_change=7))
+    rig.node.events[1].message_lost(SimpleNamespace(total_count_change=2))
+    assert rig.lost == 5
+    rig.subscription.close()
+    rig.node.events[1].message_lost(SimpleNamespace(total_count_change=1))
+    assert rig.lost == 5
+
+
+def test_a_middleware_that_does_not_tell_of_losses_is_heard_all_the_same() -> None:
+    rig = Rig(tells_of_losses=False)
+    (image,) = images(1)
+    rig.deliver(0, image, sent_ns=1)
+    assert rig.received == [image]
+    assert rig.node.events == [None]
 
 
 def test_one_subscription_never_delivers_copies() -> None:
