@@ -44,6 +44,7 @@ class Command:
 COMMANDS = (
     Command(("segment",), "segment", "segment images"),
     Command(("replay",), "replay", "segment every frame of a recording"),
+    Command(("calibrate",), "calibrate", "estimate signatures of classes, for activesam2"),
     Command(("evaluate", "bag"), "evaluate_bag", "measure accuracy and speed on a recording"),
     Command(("evaluate", "dataset"), "evaluate_dataset", "measure accuracy on a benchmark"),
     Command(("evaluate", "compare"), "evaluate_compare", "compare two evaluations, for CI"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.signatures import SIGNATURE_EPS, Signatures
+from activesam_ros.settings import Setting, setting, settings_of
 
 # Maps are averaged over cells of this many pixels a side.
 CELL = 4
@@ -42,12 +43,32 @@ class Group(enum.IntEnum):
 class CalibrationSettings:
     """Which pixels count as exclusive, and how many a class needs.
 
-    min_pixels counts cells of CELL x CELL pixels of an image.
+    Raises SettingsError if a value has the wrong type or is out of range.
     """
 
-    core_high: float = 0.5
-    core_low: float = 0.3
-    min_pixels: int = 2000
+    core_high: float = setting(
+        0.5,
+        "Calibration: a pixel is sure of its class if the class scores more than this there.",
+        between=(0.0, 1.0),
+    )
+    core_low: float = setting(
+        0.3,
+        "Calibration: a pixel is of one class alone if every other class scores less than this.",
+        between=(0.0, 1.0),
+    )
+    min_pixels: int = setting(
+        2000,
+        "Calibration: a class that wins fewer cells of 4 x 4 pixels than this is not calibrated.",
+        between=(1, 1_000_000_000),
+        unit="cells",
+    )
+
+    def __post_init__(self) -> None:
+        for row in CALIBRATION_SETTINGS:
+            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+
+
+CALIBRATION_SETTINGS: tuple[Setting, ...] = settings_of(CalibrationSettings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from activesam_ros.segmentation.exclusive_decoding import (
     DeviceSignatures,
     decode_concepts,
 )
-from activesam_ros.segmentation.fuse import ClassScores, label_pixels
+from activesam_ros.segmentation.fuse import ClassScores, Evidence, label_pixels, score_map
 from activesam_ros.segmentation.methods import METHODS, Method, preset_settings
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
@@ -219,6 +219,42 @@ class Segmenter:
         images share counts in full for each of them; "total" is the time since the call.
         """
         timer = StageTimer(self.model.device)
+        features, active = self._admit(images, choosers, timer)
+        for place, (image, active_set) in enumerate(zip(images, active, strict=True)):
+            size = (image.shape[0], image.shape[1])
+            one = features.image(place)
+            yield self._segment_one(one, size, active_set, wanted[place], timer.branch())
+
+    @torch.inference_mode()
+    def class_maps(self, image: NDArray[np.uint8]) -> Iterator[tuple[int, Tensor]]:
+        """The score map [H, W] of each active class of one image, uint8 RGB [H, W, 3].
+
+        Gives the index of the class and its map, ascending, one at a time. Classes whose queries
+        are all rejected by the screening are among them; their maps are 0.
+        """
+        timer = StageTimer(self.model.device)
+        features, (active,) = self._admit([image], [None], timer)
+        decoding = self._decoding(features.image(0), active)
+        size = (image.shape[0], image.shape[1])
+        found: dict[int, list[Evidence]] = {
+            self._query_class[query]: [] for query in active.queries
+        }
+        for ranks in decoding.groups():
+            for query, evidence in decoding.evidence(ranks):
+                found[self._query_class[query]].append(evidence)
+        for index in sorted(found):
+            total = decoding.presence.new_zeros(size)  # [H, W]
+            for evidence in found.pop(index):
+                torch.maximum(total, score_map(evidence, size), out=total)
+            yield index, total
+
+    def _admit(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        choosers: Sequence[Chooser | None],
+        timer: StageTimer,
+    ) -> tuple[ImageFeatures, list[_ActiveSet]]:
+        """The features of all images, and which queries to decode in each."""
         with timer.stage("upload"):
             sources = [upload(image, self.support.transfer) for image in images]  # [1, 3, H, W]
             inputs = self.network_inputs(sources)
@@ -234,11 +270,7 @@ class Segmenter:
         if features is None:
             # Before the host waits for the preview, so that a GPU is not idle meanwhile.
             features = self._encode(inputs, len(images), timer)
-        active = self._choose_decode(every, previewed, presence)
-        for place, (image, active_set) in enumerate(zip(images, active, strict=True)):
-            size = (image.shape[0], image.shape[1])
-            one = features.image(place)
-            yield self._segment_one(one, size, active_set, wanted[place], timer.branch())
+        return features, self._choose_decode(every, previewed, presence)
 
     def network_inputs(self, sources: Sequence[Tensor]) -> NetworkInputs:
         """The images uint8 [1, 3, H, W] as the network sees them; to be overridden."""
@@ -327,17 +359,7 @@ class Segmenter:
         """Decode one image of ``size`` [height, width], fuse, calibrate and sum up."""
         scores = np.zeros((len(self._ids), *size), np.float16) if wanted.scores else None
         with timer.stage("decode"):
-            decoding = Decoding(
-                self.model,
-                features,
-                self._expanded,
-                active.queries,
-                bucket_size=1 if self._steps.one_by_one else self.bucket_size,
-                confidence_threshold=self.settings.confidence_threshold,
-                weigh=self._steps.weigh,
-                transfer=self.support.transfer,
-                screening=self._screening(active),
-            )
+            decoding = self._decoding(features, active)
         if self._device_signatures is None:
             index, best, empty = self._best_classes(size, decoding, scores, wanted, timer)
         else:
@@ -377,12 +399,23 @@ class Segmenter:
             admitted_queries=active.queries if decoding.screened else (),
         )
 
-    def _screening(self, active: _ActiveSet) -> Screening | None:
-        """How admitted queries are screened; None where all of them are decoded."""
-        if not (self._steps.by_presence and self.previews):
-            return None
+    def _decoding(self, features: ImageFeatures, active: _ActiveSet) -> Decoding:
         settings = self.settings
-        return Screening(settings.tau, settings.screening_chunk, frozenset(self.pinned_queries))
+        screening = None
+        if self._steps.by_presence and self.previews:
+            pinned = frozenset(self.pinned_queries)
+            screening = Screening(settings.tau, settings.screening_chunk, pinned)
+        return Decoding(
+            self.model,
+            features,
+            self._expanded,
+            active.queries,
+            bucket_size=1 if self._steps.one_by_one else self.bucket_size,
+            confidence_threshold=settings.confidence_threshold,
+            weigh=self._steps.weigh,
+            transfer=self.support.transfer,
+            screening=screening,
+        )
 
     def _best_classes(
         self,

@@ -35,9 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "resources", "settings", "sam3", "prompts", "segmentation", "streaming"),
     },
     # Offline use.
-    "calibration": {"segmentation"},
     "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
+    "calibration": {"errors", "settings", "output_files", "segmentation", "recordings"},
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
         *("pipeline", "progress", "recordings", "resumable_work", "output_files"),
@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
-        *("resumable_work", "output_files", "progress"),
+        *("resumable_work", "output_files", "progress", "calibration"),
     },
     "cli": {"errors", "allocator", "resources", "progress"},
 }
