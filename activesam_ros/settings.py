@@ -234,8 +234,9 @@ class Settings:
     )
     quantile_alpha: float = setting(
         0.2,
-        "Share of the vocabulary that the preview keeps: the queries whose presence is at or above "
-        "the (1 - alpha) quantile. With streaming it holds for full previews only.",
+        "With activesam: share of the vocabulary that the preview keeps: the queries whose "
+        "presence is at or above the (1 - alpha) quantile. With streaming it holds for full "
+        "previews only.",
         between=(0.0, 1.0),
     )
     max_active: int = setting(
@@ -316,8 +317,8 @@ class Settings:
         0.0,
         "A pixel with a low score becomes background. activesam and full: where best x sqrt(best - "
         "second best) is below background_threshold ^ mabc_exponent, so also where two classes "
-        "score alike. segearth and sam3: where the best score is below background_threshold. 0 "
-        "turns both rules off.",
+        "score alike. activesam2 without signatures, segearth and sam3: where the best score is "
+        "below background_threshold. 0 turns both rules off.",
         between=(0.0, 1.0),
     )
     background_id: int = setting(
@@ -395,7 +396,7 @@ class Settings:
         0.3,
         "With streaming: an inactive query becomes active if its presence in the preview is at "
         "least this and it is among the max_active strongest. In a full preview quantile_alpha "
-        "decides instead.",
+        "decides instead. activesam2 takes tau in place of both.",
         between=(0.0, 1.0),
     )
     leave_threshold: float = setting(
