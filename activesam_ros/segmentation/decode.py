@@ -35,7 +35,7 @@ MAP_GROUP = 4
 # maps are made, so that memory does not grow with the number of queries.
 KEPT_QUERIES = 64
 
-# (presence [K], probabilities [K, Q] with 0 for objects below the threshold) -> [K, 1 + Q]: the
+# (presence [K], probabilities [K, Q] of Q object queries, 0 below the threshold) -> [K, 1 + Q]: the
 # weight of the semantic map and of each object's map in a score map, 0 for maps that do not count.
 Weigh = Callable[[Tensor, Tensor], Tensor]
 

@@ -26,6 +26,16 @@ def test_one_name_version_and_licence(repository: Path) -> None:
     assert stated == ["activesam_ros", activesam_ros.__version__, "Apache-2.0"]
 
 
+def test_files_that_the_documentation_names_exist(repository: Path) -> None:
+    """Renaming a file must not leave docs/ behind; paths are from a folder of these."""
+    roots = [repository, repository / "activesam_ros"]
+    for document in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        named = re.findall(r"`((?:\w+/)+\w+\.py)`", document.read_text("utf-8"))
+        missing = [name for name in named if not any((root / name).is_file() for root in roots)]
+        assert missing == [], document.name
+        assert named or document.name != "frame.md"
+
+
 def test_project_name_of_cmake(repository: Path) -> None:
     assert "project(activesam_ros)" in (repository / "CMakeLists.txt").read_text()
 
