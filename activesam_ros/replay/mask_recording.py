@@ -75,7 +75,7 @@ def _camera(topic: str) -> str:
     return "/".join(parts)
 
 
-def mask_message(frame: RecordedFrame, result: Segmentation) -> bytes:
+def serialized_mask(frame: RecordedFrame, result: Segmentation) -> bytes:
     """The CDR of a sensor_msgs/Image of class ids, mono8 or 16UC1, with the frame's header."""
     labels = np.ascontiguousarray(result.labels)
     wide = labels.dtype != np.uint8
@@ -96,7 +96,7 @@ def mask_message(frame: RecordedFrame, result: Segmentation) -> bytes:
     )
 
 
-def active_classes_message(
+def serialized_active_classes(
     frame: RecordedFrame, result: Segmentation, vocabulary: Vocabulary
 ) -> bytes:
     """The CDR of the frame's activesam_ros/ActiveClasses.

@@ -14,7 +14,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
-from activesam_ros.replay.mask_recording import active_classes_message, mask_message
+from activesam_ros.replay.mask_recording import serialized_active_classes, serialized_mask
 from activesam_ros.streaming.stream import StreamState
 from activesam_ros.streaming.streams import StreamingSegmenter
 
@@ -74,8 +74,8 @@ def _entry(
     try:
         image = decode(frame)  # uint8 RGB [H, W, 3]
         result = for_frame(segmenter, frame.topic, frame.stamp_ns).segment(image)
-        mask = mask_message(frame, result)
-        active_classes = active_classes_message(frame, result, vocabulary)
+        mask = serialized_mask(frame, result)
+        active_classes = serialized_active_classes(frame, result, vocabulary)
     except ImageError as error:
         problem = f"{frame.topic}: {error}"
     return JournalEntry(
