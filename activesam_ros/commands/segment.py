@@ -208,6 +208,7 @@ class _Worker:
             "queries": list(vocabulary.queries),
             "presence": list(result.preview_presence),
             "active_queries": list(result.active_queries),
+            "admitted_queries": list(result.admitted_queries or result.active_queries),
             "classes": [
                 {
                     "id": entry.id,

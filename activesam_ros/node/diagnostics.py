@@ -99,6 +99,7 @@ class NetworkView:
     vocabulary_size: int
     cache_hit: bool | None
     converter: str
+    signatures: str = "none"
     budget_level: degradation.BudgetLevel | None = None
     bucket_size: int = 0
     max_latency_ms: float = 0.0
@@ -244,6 +245,7 @@ def network_health(view: NetworkView) -> Health:
         ("vocabulary_version", str(view.vocabulary_version)),
         ("vocabulary_size", str(view.vocabulary_size)),
         ("cache_hit", "unknown" if view.cache_hit is None else str(view.cache_hit).lower()),
+        ("signatures", view.signatures),
         *memory_values(view.device),
         ("bucket_size", str(view.bucket_size)),
         ("max_latency_ms", f"{view.max_latency_ms:g}"),

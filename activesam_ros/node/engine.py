@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import gc
 import os
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from activesam_ros.errors import SignaturesError
 from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
@@ -30,17 +32,34 @@ _BLANK_SHAPE = (480, 640, 3)
 
 
 @dataclass(frozen=True)
+class DroppedSignatures:
+    """The path of a file of signatures that do not fit a vocabulary, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class CompiledVocabulary:
     """What segments frames with a vocabulary: one segmenter for each level of the latency budget.
 
     levels, segmenters: in the same order, the first with nothing left out. cache_hit: whether the
-    prompts were read from the cache.
+    prompts were read from the cache. dropped: signatures that the parameters name but that are not
+    used, None for none.
     """
 
     vocabulary: Vocabulary
     levels: tuple[BudgetLevel, ...]
     segmenters: tuple[Segmenter, ...]
     cache_hit: bool
+    dropped: DroppedSignatures | None = None
+
+    @property
+    def signatures(self) -> str:
+        """What became of the signatures, for diagnostics."""
+        if self.dropped is not None:
+            return f"dropped: {self.dropped.reason}"
+        return "none" if self.segmenters[0].signatures is None else "in use"
 
 
 class Engine:
@@ -65,6 +84,17 @@ class Engine:
         """Its precision, such as "float32"."""
         return str(self._network.dtype).removeprefix("torch.")
 
+    def compile_for_swap(
+        self, vocabulary: Vocabulary, parameters: NodeParameters
+    ) -> CompiledVocabulary:
+        """As :meth:`compile`, but drop signatures that do not fit the vocabulary."""
+        try:
+            return self.compile(vocabulary, parameters)
+        except SignaturesError as error:
+            dropped = DroppedSignatures(parameters.settings.signatures, str(error))
+        compiled = self.compile(vocabulary, _without_signatures(parameters))
+        return dataclasses.replace(compiled, dropped=dropped)
+
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
         compiled = self._network.compile(vocabulary, parameters.settings, self._method)
@@ -75,9 +105,19 @@ class Engine:
     def with_parameters(
         self, compiled: CompiledVocabulary, parameters: NodeParameters
     ) -> CompiledVocabulary:
-        """The same prompts with other live parameters; raises SettingsError."""
+        """The same prompts with other live parameters.
+
+        Signatures that were dropped stay so until another file is named. Raises SettingsError, and
+        SignaturesError for a file that cannot be used.
+        """
+        dropped = compiled.dropped
+        if dropped is not None and dropped.path == parameters.settings.signatures:
+            parameters = _without_signatures(parameters)
+        else:
+            dropped = None
         segmenter = compiled.segmenters[0].with_settings(parameters.settings.per_image())
-        return self._with_levels(compiled.vocabulary, segmenter, parameters, compiled.cache_hit)
+        changed = self._with_levels(compiled.vocabulary, segmenter, parameters, compiled.cache_hit)
+        return dataclasses.replace(changed, dropped=dropped)
 
     def _with_levels(
         self,
@@ -98,6 +138,11 @@ class Engine:
         )
         further = (segmenter.with_settings(level.settings.per_image()) for level in found[1:])
         return CompiledVocabulary(vocabulary, found, (segmenter, *further), cache_hit)
+
+
+def _without_signatures(parameters: NodeParameters) -> NodeParameters:
+    settings = parameters.settings.replace({"signatures": ""})
+    return dataclasses.replace(parameters, settings=settings)
 
 
 def load_engine(options: NodeOptions) -> Engine:

@@ -81,7 +81,7 @@ class LiveChanges:
             vocabulary = requested_vocabulary(
                 preset, names, before.compiled.vocabulary, self._tokenizer
             )
-            compiled = self._engine.compile(vocabulary, before.parameters)
+            compiled = self._engine.compile_for_swap(vocabulary, before.parameters)
             self._warm_up(compiled, before.parameters)
             with self._swapping:
                 now = self._processor.in_use

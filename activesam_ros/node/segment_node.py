@@ -335,6 +335,8 @@ class SegmentNode(LifecycleNode):
                 f"The vocabulary {vocabulary.name} with {len(vocabulary.classes)} classes is "
                 f"in use as version {in_use.version}."
             )
+            if (dropped := in_use.compiled.dropped) is not None:
+                response.message += f" It has no signatures: {dropped.reason}"
             response.effective_from = Time(nanoseconds=first_stamp_ns).to_msg()
             self.get_logger().info(response.message)
         response.version = self._version
@@ -382,6 +384,7 @@ class SegmentNode(LifecycleNode):
             vocabulary_version=0 if in_use is None else in_use.version,
             vocabulary_size=0 if compiled is None else len(compiled.vocabulary.classes),
             cache_hit=None if compiled is None else compiled.cache_hit,
+            signatures="none" if compiled is None else compiled.signatures,
             converter=self._converter.name,
             budget_level=None if session is None else session.processor.level,
             bucket_size=0 if session is None else session.processor.bucket_size,

@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from activesam_ros.errors import SignaturesError
 from activesam_ros.node import engine
 from activesam_ros.node.budget.degradation import BudgetLevel, Step
 from activesam_ros.node.engine import (
@@ -29,6 +30,7 @@ from activesam_ros.node.engine import (
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.resources import default_weights
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
@@ -152,3 +154,35 @@ def test_a_node_without_weights_takes_the_default_of_the_commands(
         default_weights(),
         Path("~/sam3.pt").expanduser(),
     ]
+
+
+def test_signatures_that_do_not_fit_a_new_vocabulary_are_dropped(
+    golden_dir: Path, golden_v2_dir: Path, tmp_path: Path
+) -> None:
+    signatures = golden_v2_dir / "voc20.signatures.npz"  # of 20 classes without names
+    loaded = load_engine(
+        NodeOptions(
+            method="activesam2",
+            weights=str(golden_dir / "model.pt"),
+            device="cpu",
+            cache_dir=str(tmp_path),
+        )
+    )
+    given = {"method": "activesam2", "signatures": str(signatures), "tau": 0.0}
+    parameters = NodeParameters.from_mapping(given)
+    twenty = load_vocabulary(str(golden_v2_dir / "voc20.vocabulary.txt"))
+    fitting = loaded.compile(twenty, parameters)
+    assert fitting.signatures == "in use"
+    other = vocabulary_from_names(["road", "car"])
+    with pytest.raises(SignaturesError, match="of 20 classes and the vocabulary has 2"):
+        loaded.compile(other, parameters)
+    swapped = loaded.compile_for_swap(other, parameters)
+    assert swapped.signatures.startswith("dropped: The signatures are of 20 classes")
+    # A change of another parameter neither brings them back nor fails.
+    changed = loaded.with_parameters(swapped, NodeParameters.from_mapping(given | {"sigma": 0.3}))
+    assert changed.dropped == swapped.dropped
+    assert changed.segmenters[0].settings.sigma == 0.3
+    without = loaded.with_parameters(
+        swapped, NodeParameters.from_mapping(given | {"signatures": ""})
+    )
+    assert without.signatures == "none"

@@ -62,6 +62,11 @@ class FakeEngine:
     device = "cpu"
     dtype = "float32"
 
+    def compile_for_swap(
+        self, vocabulary: Vocabulary, parameters: NodeParameters
+    ) -> CompiledVocabulary:
+        return self.compile(vocabulary, parameters)
+
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         self.compiled.append(tuple(entry.name for entry in vocabulary.classes))
         level = BudgetLevel(Step.NOTHING, parameters.settings)
