@@ -109,8 +109,8 @@ def add_method_argument(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         default=Method.ACTIVESAM.value,
-        help="default: %(default)s; activesam2 is its second version, full prunes no class, segearth "
-        "is SegEarth-OV3, sam3 is plain SAM 3",
+        help="default: %(default)s; activesam2 is its second version, full prunes no class, "
+        "segearth is SegEarth-OV3, sam3 is plain SAM 3",
     )
 
 
