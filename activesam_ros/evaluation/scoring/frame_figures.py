@@ -15,7 +15,7 @@ class FrameFigures:
 
     place: index of the image in its source. name: its name in the source. stamp_ns: None when
     frames do not follow each other in time. active: ascending indices of the decoded classes.
-    miou: over the classes labelled in the frame. flicker: None for the first frame. pixels: int64
+    miou: over the classes labelled in the frame. flicker: None for the first frame. pixels: int32
     [4, C], for each class that is labelled or predicted its index and its labelled, predicted and
     correct pixels; None without ground truth.
     """
@@ -30,7 +30,7 @@ class FrameFigures:
     pixel_accuracy: float | None
     agreement_with_full: float | None
     flicker: float | None
-    pixels: NDArray[np.int64] | None = field(default=None, compare=False)
+    pixels: NDArray[np.int32] | None = field(default=None, compare=False)
 
     @property
     def score(self) -> float | None:

@@ -120,14 +120,14 @@ class ConfusionMatrix:
         pixels: NDArray[np.int64] = self.counts.sum(axis=0)[:-1]
         return pixels
 
-    def occurring(self) -> NDArray[np.int64]:
-        """Classes that are labelled or predicted, int64 [4, C].
+    def occurring(self) -> NDArray[np.int32]:
+        """Classes that are labelled or predicted in one image, int32 [4, C].
 
         Their indices, and their labelled, predicted and correct pixels.
         """
         indices = np.flatnonzero(self.label_pixels + self.predicted_pixels)
         pixels = (self.label_pixels, self.predicted_pixels, self.intersection)
-        return np.stack([indices, *(counts[indices] for counts in pixels)])
+        return np.stack([indices, *(counts[indices] for counts in pixels)]).astype(np.int32)
 
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class, float64 [classes].

@@ -23,7 +23,7 @@ def figures(
         pixels = None
         if correct is not None:
             right = int(correct[place])
-            pixels = np.array([[0, 3], [100, 100], [100, 100], [right, right]])
+            pixels = np.array([[0, 3], [100, 100], [100, 100], [right, right]], np.int32)
         stamp_ns = None if step_ns is None else place * step_ns
         made.append(
             FrameFigures(
