@@ -5,16 +5,17 @@ It is the oracle of tests and the yardstick of benchmarks. Every mask is formed.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel
 from activesam_ros.sam3.attention import sine_position_grid
-from activesam_ros.sam3.decoder import DecoderOutput, FusedScene
+from activesam_ros.sam3.decoder import Decoder, DecoderOutput, DecoderPart, FusedScene
 from activesam_ros.sam3.fusion_encoder import FusionLayer
 from activesam_ros.sam3.mask_head import PixelDecoder
 from activesam_ros.sam3.model import ImageNetwork, Prompts, Sam3ImageModel
@@ -46,11 +47,24 @@ def modules_of(network: ImageNetwork) -> Sam3ImageModel:
     return modules
 
 
-def presence(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> Tensor:
-    """Presence logits [K] of one image, from the whole decoder."""
+def presence(
+    model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts, part: DecoderPart | None = None
+) -> Tensor:
+    """Presence logits [K] of one image, from the whole decoder or from its ``part`` alone."""
     scene, _ = fuse(model, pyramid, prompts)
-    decoded: DecoderOutput = model.decoder(scene)
+    decoder = model.decoder if part is None else _smaller(model.decoder, part)
+    decoded: DecoderOutput = decoder(scene)
     return decoded.presence_logits[-1]
+
+
+def _smaller(decoder: Decoder, part: DecoderPart) -> Decoder:
+    """A decoder that has the first layers and object queries of ``decoder`` alone."""
+    weights = {id(weight): weight for weight in decoder.parameters()}
+    smaller = copy.deepcopy(decoder, weights)
+    smaller.layers = smaller.layers[: part.layers]
+    for learned in (smaller.query_embed, smaller.reference_points):
+        learned.weight = nn.Parameter(learned.weight[: part.queries], requires_grad=False)
+    return smaller
 
 
 def detect(model: Sam3ImageModel, pyramid: Pyramid, prompts: Prompts) -> PlainDetections:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from activesam_ros import reference
-from activesam_ros.errors import MissingDependencyError
+from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.model import Prompts
 from benchmarks.oracles.plain_network import PlainDetections
 
@@ -52,8 +53,15 @@ class ReferenceNetwork:
         with self._precision():
             return model, model.backbone.forward_image(pixels.float())
 
-    def presence(self, state: State, prompts: Prompts) -> Tensor:
-        """As PlainNetwork; runs encoder and decoder, without the segmentation head."""
+    def presence(self, state: State, prompts: Prompts, part: DecoderPart | None = None) -> Tensor:
+        """As PlainNetwork; runs encoder and decoder, without the segmentation head.
+
+        Raises UsageError for a part of the decoder, which Meta's modules do not run.
+        """
+        if part is not None:
+            raise UsageError(
+                "The reference engine runs the whole decoder alone; leave out activesam2 for it."
+            )
         model, inputs, stage, empty = self._inputs(state, prompts)
         with self._precision():
             prompt, mask, inputs = model._encode_prompt(inputs, stage, empty)
