@@ -190,6 +190,19 @@ def test_only_the_node_knows_ros(imported: dict[str, set[str]]) -> None:
     assert [file for file in importers if not file.startswith(MAY_IMPORT_ROS)] == []
 
 
+def test_the_package_imports_no_training_or_benchmarks(imported: dict[str, set[str]]) -> None:
+    """They are not installed with it."""
+    outside = {"training", "benchmarks", "scripts", "test"}
+    found = [
+        f"{file} -> {name}"
+        for file, names in imported.items()
+        if file.startswith("activesam_ros/")
+        for name in sorted(names)
+        if name.split(".")[0] in outside
+    ]
+    assert found == []
+
+
 def test_only_the_live_demo_and_launch_files_import_the_node(imported: dict[str, set[str]]) -> None:
     node = "activesam_ros.node."
     importers = {file for file, names in imported.items() if any(n.startswith(node) for n in names)}
