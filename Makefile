@@ -10,8 +10,9 @@ IN_ENV := source ./env.sh &&
 # Not `python -m pytest`: with the checkout on the path, the folder launch/ would pass for ROS's launch.
 PYTEST := pytest
 PYTEST_ARGS ?=
-# Files of tests that run side by side: much of their time they wait for processes and messages.
-TEST_WORKERS ?= 2
+# Files of tests that run side by side, more than cores: much of their time they wait for processes
+# and messages.
+TEST_WORKERS ?= 3
 
 .PHONY: help setup kernels test test-slow test-soak test-full-size test-parity lint format demo lock clean
 
@@ -24,8 +25,8 @@ setup: ## make .venv and build the ROS package into install/ (PYTHON=..., TORCH=
 kernels: setup ## Triton, so that `make test` tests the GPU kernels too (1 GB; no GPU needed)
 	@$(IN_ENV) python -m pip install --requirement requirements/kernels.txt
 
-test: setup ## every test but the slow and full-size ones (PYTEST_ARGS=... for options, TEST_WORKERS=2)
-	@$(IN_ENV) OMP_NUM_THREADS=1 $(PYTEST) -n $(TEST_WORKERS) --dist loadfile \
+test: setup ## every test but the slow and full-size ones (PYTEST_ARGS=... for options, TEST_WORKERS=3)
+	@$(IN_ENV) OMP_NUM_THREADS=1 $(PYTEST) -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  -m 'not slow and not full_size' $(PYTEST_ARGS) test
 
 test-slow: setup ## the slow tests: soak runs, long recordings
@@ -37,11 +38,14 @@ test-soak: setup ## 10,000 frames through the node: memory, threads and handles 
 test-full-size: setup ## parity of the full-size network: minutes and 8 GB of memory
 	@$(IN_ENV) $(PYTEST) -m full_size $(PYTEST_ARGS) test
 
-# What runs on any CPU runs here with the kernels that other CPUs have.
+# What runs on any CPU runs here with the kernels that other CPUs have; `make test` runs this CPU's own.
 PARITY_TESTS := test/sam3/test_golden.py test/sam3/test_model.py test/segmentation/test_golden.py
 
 test-parity: setup ## parity with the references, with the kernels of other CPUs
-	@$(IN_ENV) for kernels in default avx2; do echo "ATEN_CPU_CAPABILITY=$$kernels"; \
+	@$(IN_ENV) own=$$(python -c 'import torch; print(torch.backends.cpu.get_cpu_capability().lower())'); \
+	  for kernels in default avx2; do \
+	  if [ "$$kernels" = "$$own" ]; then echo "$$kernels: this CPU's own, which make test runs"; continue; fi; \
+	  echo "ATEN_CPU_CAPABILITY=$$kernels"; \
 	  ATEN_CPU_CAPABILITY=$$kernels ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 	  $(PYTEST) $(PYTEST_ARGS) $(PARITY_TESTS); done
 
