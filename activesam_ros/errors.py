@@ -41,6 +41,10 @@ class ImageError(ActiveSamError):
     """An image or image message cannot be used."""
 
 
+class ScoreError(ImageError):
+    """The network's scores of an image are not finite, so that the image has no labels."""
+
+
 class RecordingError(ActiveSamError):
     """A bag or recording cannot be used."""
 

@@ -289,13 +289,14 @@ class Settings:
     )
     background_class: str = setting(
         "",
-        "With signatures: name of the class of the vocabulary that means background; empty for "
-        "none. A pixel that scores too little for its class becomes background.",
+        "Name of the class of the vocabulary that means background; empty takes the class named "
+        "background, if there is one. With signatures, a pixel that scores too little for its "
+        "class becomes this class.",
     )
     background_offset: float = setting(
         1.0,
-        "With signatures and a background_class: what is added to the fit of background; a larger "
-        "value gives more background.",
+        "With signatures and a class that means background: what is added to the fit of "
+        "background; a larger value gives more background.",
         between=(-100.0, 100.0),
     )
     neighbor_tokens: int = setting(
@@ -321,11 +322,13 @@ class Settings:
         "below background_threshold. 0 turns both rules off.",
         between=(0.0, 1.0),
     )
-    background_id: int = setting(
-        0,
-        "Label of background pixels: the id of a class of the vocabulary, or an id that no class "
-        "has.",
-        between=(0, MAX_LABEL_ID),
+    background_id: int | str = setting(
+        AUTO,
+        "Label of background pixels: an id that no class has, or the id of the background_class. "
+        "auto takes that class, else 0 if no class has it, else the highest free id up "
+        "to 255, or 65535 in a mask of 16 bits.",
+        between=(0, MAX_LABEL_ID + 1),
+        choices=(AUTO,),
     )
     mabc_exponent: float = setting(
         1.25,

@@ -113,6 +113,7 @@ def test_segment_reproduces_the_golden_result(golden: Path, tmp_path: Path) -> N
     names = (golden / "background.vocabulary.txt").read_text().split("\n")
     assert summary["queries"] == [name.strip() for name in names if name.strip()]
     assert sum(entry["pixels"] for entry in summary["classes"]) == labels.size
+    assert summary["background"] == {"id": 0, "pixels": int((labels == 0).sum())}
     assert {"total", "encode", "decode"} <= set(summary["timings_ms"])
     overlay = cv2.imread(str(tmp_path / "background.overlay.png"))
     assert overlay is not None

@@ -35,6 +35,7 @@ from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
 from activesam_ros.recordings.topic_choice import chosen_topics
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
+from activesam_ros.segmentation.background import background_class
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.signatures import Signatures
 from activesam_ros.settings import Settings
@@ -107,9 +108,8 @@ def run(args: argparse.Namespace) -> int:
     if not usable:
         kept.unlink(missing_ok=True)
         raise RecordingError(f"None of the {done.images} images can be used.")
-    background = None
-    if settings.background_class:
-        background = vocabulary.classes.index(vocabulary.class_named(settings.background_class))
+    named = background_class(vocabulary, settings)
+    background = None if named is None else vocabulary.classes.index(named)
     names = tuple(entry.name for entry in vocabulary.classes)
     signatures = signatures_of(done.totals, calibration, background, names, fingerprint)
     origin = {

@@ -35,6 +35,7 @@ from activesam_ros.evaluation.scoring.results import (
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.progress import working
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.background import background_label
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.settings import Settings
 
@@ -146,12 +147,18 @@ def evaluate(
     about: given the count of the source, its entries in results.json; if it raises, nothing is
     written. more_tables: made from the content of results.json. Raises ActiveSamError.
     """
+    settings = {
+        method.value: {
+            **dataclasses.asdict(chosen),
+            "background_id": background_label(task.vocabulary, chosen),
+        }
+        for method, chosen in task.settings.items()
+    }
     with working(f"reading {task.network.weights}"):
         job = evaluation_job(task, read.files, read.identity)
     with journaled_run(
         options.executor, task, job, options.output, read.images, read.unit
     ) as outcome:
-        settings = {method.value: dataclasses.asdict(s) for method, s in task.settings.items()}
         tallies = outcome.result.tallies
         content = document(
             tallies.clean,

@@ -37,6 +37,7 @@ from activesam_ros.replay.overlay_video import CODECS, video_style, write_overla
 from activesam_ros.replay.segment_frames import ReplayCount, segment_remaining
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
+from activesam_ros.segmentation.background import background_label
 
 SHOWN_PROBLEMS = 5
 
@@ -140,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
     make_folder(outputs.journal.parent)
     journal = ReplayJournal(outputs.journal, job)
     try:
-        _replay(frames, vocabulary, segmenter, journal, outputs, job)
+        background_id = background_label(vocabulary, settings)
+        _replay(frames, vocabulary, background_id, segmenter, journal, outputs, job)
     except KeyboardInterrupt:
         print(
             f"activesam: {journal.done} frames are kept in {journal.path}; repeat the command to "
@@ -156,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
 def _replay(
     frames: Frames,
     vocabulary: Vocabulary,
+    background_id: int,
     segmenter: ImageSegmenter,
     journal: ReplayJournal,
     outputs: Outputs,
@@ -171,7 +174,7 @@ def _replay(
     count = ReplayCount.of(journal.outcomes())
     _print_problems(frames.source, count)
     if count.segmented:
-        _write(frames, vocabulary, journal, outputs, job)
+        _write(frames, vocabulary, background_id, journal, outputs, job)
     done = journal.done
     journal.remove()
     topics = ", ".join(frames.topics)
@@ -194,6 +197,7 @@ def _replay(
 def _write(
     frames: Frames,
     vocabulary: Vocabulary,
+    background_id: int,
     journal: ReplayJournal,
     outputs: Outputs,
     job: dict[str, str],
@@ -215,7 +219,12 @@ def _write(
     if outputs.masks is not None:
         with working(f"writing {outputs.masks}"):
             write_mask_bag(
-                outputs.masks, journal.entries(), output_topics(frames.topics), vocabulary, job
+                outputs.masks,
+                journal.entries(),
+                output_topics(frames.topics),
+                vocabulary,
+                background_id,
+                job,
             )
 
 

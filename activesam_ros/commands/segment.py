@@ -218,6 +218,10 @@ class _Worker:
                 }
                 for entry in result.classes
             ],
+            "background": {
+                "id": result.background_id,
+                "pixels": int(np.count_nonzero(result.labels == result.background_id)),
+            },
             "timings_ms": dict(result.timings_ms),
         }
         pictures = {LABELS: png_bytes(result.labels), OVERLAY: png_bytes(overlay)}

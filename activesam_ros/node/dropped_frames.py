@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, ScoreError
 from activesam_ros.node.budget.out_of_memory import FrameMemoryError, is_out_of_memory
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.recordings.image_encodings import RejectedImageError
@@ -29,6 +29,7 @@ NO_ROOM = "no_room"
 LOST = "lost"
 DEACTIVATED = "deactivated"
 OUT_OF_MEMORY = "out_of_memory"
+NOT_FINITE = "not_finite"
 
 
 class TooOldError(ActiveSamError):
@@ -85,6 +86,8 @@ def drop_cause(error: Exception) -> str:
         return TOO_OLD
     if isinstance(error, NoRoomError):
         return NO_ROOM
+    if isinstance(error, ScoreError):
+        return NOT_FINITE
     if isinstance(error, FrameMemoryError) or is_out_of_memory(error):
         return OUT_OF_MEMORY
     return f"failed_{type(error).__name__}"

@@ -61,6 +61,11 @@ class CompiledVocabulary:
             return f"dropped: {self.dropped.reason}"
         return "none" if self.segmenters[0].signatures is None else "in use"
 
+    @property
+    def background_id(self) -> int:
+        """The label of background pixels, the same at every level."""
+        return self.segmenters[0].background_id
+
 
 class Engine:
     """A loaded network that compiles vocabularies by one method."""

@@ -106,11 +106,14 @@ class FrameProcessor:
         """Use ``in_use`` from the next frame on; returns a stamp that divides the masks [ns].
 
         No mask of this stamp or a later one was made before; 0 if there is no mask yet. A
-        vocabulary of another version is published first.
+        vocabulary of another version, or with another label of the background, is published first.
         """
         with self._between_frames:
-            if in_use.version != self._in_use.version:
+            before = self._in_use
+            changes_version = in_use.version != before.version
+            if changes_version or in_use.compiled.background_id != before.compiled.background_id:
                 self._publish_vocabulary(in_use)
+            if changes_version:
                 self._streams.reset()  # the states hold query numbers of the old vocabulary
             self._in_use = in_use
             return 0 if self._highest_stamp_ns is None else self._highest_stamp_ns + 1

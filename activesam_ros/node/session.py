@@ -141,5 +141,6 @@ class Session:
             self._node.get_clock().now().to_msg(),
             in_use.compiled.vocabulary,
             in_use.version,
+            in_use.compiled.background_id,
             in_use.parameters.settings.confidence_threshold,
         )

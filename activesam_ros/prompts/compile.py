@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from activesam_ros.errors import CheckpointError
 from activesam_ros.prompts.cache import Layout, default_cache_dir, read_tensors, write_tensors
 from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.context import (
@@ -96,6 +97,11 @@ def compile_prompts(
         tensors = encode_words(words, encoder, Tokenizer(config.context_length))
         if folder:
             write_tensors(folder, fingerprint, tensors)
+    if not all(part.isfinite().all() for part in tensors.values()):
+        raise CheckpointError(
+            f"The text encoder in {weights} makes prompts that are NaN or infinite; use other "
+            "weights."
+        )
     table = PromptTable(
         vocabulary=vocabulary,
         fingerprint=fingerprint,

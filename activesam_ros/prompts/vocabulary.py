@@ -61,6 +61,16 @@ class VocabularyClass:
         return self.names[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a value of a label map means; ``color`` is RGB 0-255."""
+
+    id: int
+    name: str
+    color: Color
+    pinned: bool
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Classes in the order of the file. Ids are stable: they do not depend on the active set.
@@ -136,6 +146,23 @@ class Vocabulary:
             hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "check the name."
             raise VocabularyError(f"The vocabulary {self.name!r} has no class {name!r}; {hint}")
         return self.classes[index]
+
+    @property
+    def background(self) -> VocabularyClass | None:
+        """The class with the name or alias background, or None."""
+        index = self._index_of_name.get(BACKGROUND)
+        return None if index is None else self.classes[index]
+
+    def labels(self, background_id: int | None = None) -> tuple[Label, ...]:
+        """What the values of a label map mean, in order of id.
+
+        background_id: the label of background pixels, None without any. If it is no class's id, it
+        has the name background here, and is black.
+        """
+        labels = [Label(entry.id, entry.name, entry.color, entry.pinned) for entry in self.classes]
+        if background_id is not None and background_id not in self._index_of_id:
+            labels.append(Label(background_id, BACKGROUND, (0, 0, 0), pinned=False))
+        return tuple(sorted(labels, key=lambda label: label.id))
 
     @property
     def palette(self) -> dict[int, Color]:

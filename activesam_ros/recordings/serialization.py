@@ -92,8 +92,10 @@ def header(stamp_ns: int, frame_id: str) -> Any:
     return new("std_msgs/msg/Header", {"stamp": stamp, "frame_id": frame_id})
 
 
-def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int, version: int) -> Any:
-    """An activesam_ros/Vocabulary message with every class, in order of id."""
+def vocabulary_message(
+    vocabulary: Vocabulary, stamp_ns: int, version: int, background_id: int | None = None
+) -> Any:
+    """An activesam_ros/Vocabulary message with every label, in order of id."""
     entries = [
         new(
             "activesam_ros/msg/VocabularyEntry",
@@ -107,7 +109,7 @@ def vocabulary_message(vocabulary: Vocabulary, stamp_ns: int, version: int) -> A
                 "pinned": entry.pinned,
             },
         )
-        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+        for entry in vocabulary.labels(background_id)
     ]
     fields = {"header": header(stamp_ns, ""), "version": version, "entries": entries}
     return new(VOCABULARY, fields)

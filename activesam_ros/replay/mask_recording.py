@@ -136,6 +136,7 @@ def write_mask_bag(
     entries: Iterable[JournalEntry],
     topics: Mapping[str, OutputTopics],
     vocabulary: Vocabulary,
+    background_id: int,
     job: Mapping[str, str],
 ) -> None:
     """Write the recording to ``path``, which exists only once the recording is complete.
@@ -151,7 +152,9 @@ def write_mask_bag(
         for sequence, entry in enumerate(entries):
             if not vocabulary_written:
                 message = serialize(
-                    vocabulary_message(vocabulary, entry.log_time_ns, VOCABULARY_VERSION)
+                    vocabulary_message(
+                        vocabulary, entry.log_time_ns, VOCABULARY_VERSION, background_id
+                    )
                 )
                 _write(writer, channels[f"{NAMESPACE}/vocabulary"], entry.log_time_ns, 0, message)
                 vocabulary_written = True

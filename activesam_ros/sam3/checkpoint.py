@@ -84,7 +84,7 @@ def load_image_model(
         model = Sam3ImageModel(config)
     with checked_weights(path, config) as tensors:
         for attribute, prefix in IMAGE_STAGES.items():
-            _fill(getattr(model, attribute), prefix, tensors, device, dtype)
+            _fill(getattr(model, attribute), prefix, path, tensors, device, dtype)
     return model.eval()
 
 
@@ -95,7 +95,7 @@ def load_text_encoder(
     with shapes_only():
         encoder = TextEncoder(config)
     with checked_weights(path, config) as tensors:
-        _fill(encoder, TEXT_STAGE, tensors, device, dtype)
+        _fill(encoder, TEXT_STAGE, path, tensors, device, dtype)
     return encoder.eval()
 
 
@@ -205,15 +205,25 @@ def is_ignored(key: str) -> bool:
 def _fill(
     module: nn.Module,
     prefix: str,
+    path: Path,
     tensors: Mapping[str, Entry],
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
     state = {}
     for name, _ in module.named_parameters():
-        _, read = tensors[f"{prefix}.{name}"]
+        key = f"{prefix}.{name}"
+        _, read = tensors[key]
         # copy=True: a memory-mapped tensor crashes the process when the file is overwritten.
-        state[name] = read().to(device=device, dtype=dtype, copy=True)
+        state[name] = tensor = read().to(device=device, dtype=dtype, copy=True)
+        # The sum is quick to make, and not finite if a number is not.
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            wrong = tensor.numel() - int(tensor.isfinite().sum())
+            raise CheckpointError(
+                f"{path}: {wrong} of the {tensor.numel()} numbers of {key!r} are NaN or infinite "
+                f"in {str(dtype).removeprefix('torch.')}; the file is damaged, or its training "
+                f"failed: use another one ({HOW_TO_GET})."
+            )
     module.load_state_dict(state, assign=True)
     module.requires_grad_(False)
 

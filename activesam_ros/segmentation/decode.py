@@ -252,7 +252,8 @@ class Decoding:
         """Presence [P], and the weight of every map [P, 1 + Q]."""
         presence = at_least_float32(decoded.presence_logits).sigmoid()  # [P]
         probabilities = at_least_float32(decoded.logits).sigmoid() * presence[:, None]  # [P, Q]
-        kept = probabilities > self._confidence_threshold
+        # "Not <=", so that NaN is kept and shows in the scores.
+        kept = (probabilities <= self._confidence_threshold).logical_not_()
         return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
 
     def _sources(self, decoded: DecodedPairs, ranks: slice) -> _MapSources:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.background import Background
+from activesam_ros.segmentation.background import Background, background_class
 from activesam_ros.segmentation.decode import Weigh
 from activesam_ros.segmentation.fuse import fused_weights, instance_weights
 from activesam_ros.settings import Settings
@@ -60,8 +60,9 @@ class MethodSteps:
         Raises VocabularyError when a pinned name or background_class is not in the vocabulary.
         """
         names = settings.pinned
-        if self.by_presence and settings.background_class:
-            names += (settings.background_class,)
+        named = background_class(vocabulary, settings)
+        if self.by_presence and named is not None:
+            names += (named.name,)
         return vocabulary.pinned_queries(names)
 
     def background(self, settings: Settings) -> Background:

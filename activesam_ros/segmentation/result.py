@@ -56,7 +56,8 @@ class Wanted:
 class Segmentation:
     """The result of one frame.
 
-    labels: [H, W] uint8 (if all ids are at most 255) or uint16; values are class ids.
+    labels: [H, W] uint8 (if all ids are at most 255) or uint16; values are class ids, and
+    background_id.
     preview_presence: per query of the vocabulary its presence in the preview, None if it was not
     previewed.
     active_queries: ascending indices of the decoded queries.
@@ -66,6 +67,7 @@ class Segmentation:
     scores: [classes, H, W] float16, class scores in vocabulary order, where wanted.
     admitted_queries: ascending indices of the queries that were screened, of which the active ones
     were decoded; empty where nothing is screened.
+    background_id: the label of background pixels, None if there can be none.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
@@ -76,6 +78,7 @@ class Segmentation:
     confidence: NDArray[np.uint8] | None = None
     scores: NDArray[np.float16] | None = None
     admitted_queries: tuple[int, ...] = ()
+    background_id: int | None = None
 
     @property
     def presence(self) -> tuple[float | None, ...]:
@@ -92,7 +95,7 @@ def active_classes(
 ) -> tuple[ActiveClass, ...]:
     """The active classes of a frame, in vocabulary order.
 
-    reasons, presence: of every decoded query. pixels: how many pixels carry each id.
+    reasons, presence: of every decoded query. pixels: how many pixels each class has.
     """
     best: dict[int, float] = {}
     found: dict[int, list[Reason]] = {}
@@ -105,9 +108,9 @@ def active_classes(
             id=entry.id,
             name=entry.name,
             presence=best.get(index),
-            pixels=pixels[entry.id],
+            pixels=pixels[index],
             reason=min(found.get(index, [Reason.UNPRUNED]), key=_REASONS_BY_RANK.index),
         )
         for index, entry in enumerate(vocabulary.classes)
-        if index in best or pixels[entry.id]
+        if index in best or pixels[index]
     )

@@ -12,13 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from activesam_ros.errors import SettingsError
+from activesam_ros.errors import ScoreError, SettingsError
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, Prompts
 from activesam_ros.sam3.plan import ImagePlan
 from activesam_ros.segmentation.active_set import Chooser, PreviewAll, Selection
+from activesam_ros.segmentation.background import (
+    MAX_ID_UINT8,
+    background_class,
+    background_label,
+    has_small_ids,
+    scores_nothing,
+)
 from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding, Screening
 from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.device.support import DeviceSupport
@@ -40,8 +47,6 @@ from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
 LABELS_ONLY = Wanted()
-MAX_CLASSES_UINT8 = 255
-MAX_ID_UINT8 = 255
 
 
 class Segmenter:
@@ -70,9 +75,9 @@ class Segmenter:
         to read that file.
 
         Raises SettingsError when ``streaming`` is on, a resolution is not a multiple of the patch
-        size or a setting does not fit the network; VocabularyError when a pinned name or the
-        background_class is not in the vocabulary; SignaturesError when the signatures cannot be
-        read or do not fit the vocabulary.
+        size, a setting does not fit the network or background_id is a class; VocabularyError when a
+        pinned name or the background_class is not in the vocabulary; SignaturesError when the
+        signatures cannot be read or do not fit the vocabulary.
         """
         if settings.streaming:
             raise SettingsError(
@@ -88,6 +93,8 @@ class Segmenter:
         self._vocabulary = prompts.vocabulary
         self._query_class = prompts.vocabulary.query_class
         self._ids = [entry.id for entry in prompts.vocabulary.classes]
+        self.background_id = background_label(prompts.vocabulary, settings)
+        self._highest_id = max(*self._ids, self.background_id)
         self.pinned_queries = prompts.vocabulary.pinned_queries(settings.pinned)
         config = model.config
         self.support = support or DeviceSupport.of(model.device)
@@ -105,11 +112,8 @@ class Segmenter:
             if self._steps.by_presence
             else None
         )
-        self._background_class = (
-            self._vocabulary.classes.index(self._vocabulary.class_named(settings.background_class))
-            if settings.background_class
-            else None
-        )
+        named = background_class(self._vocabulary, settings)
+        self._background_class = None if named is None else self._vocabulary.classes.index(named)
         self.signatures = signatures
         if self.signatures is None and settings.signatures and self._steps.by_presence:
             self.signatures = read_signatures(Path(settings.signatures).expanduser())
@@ -152,11 +156,7 @@ class Segmenter:
     @property
     def small_labels(self) -> bool:
         """Whether label maps are uint8: the number of classes and every id allow it."""
-        return len(self._ids) <= MAX_CLASSES_UINT8 and self._highest_id <= MAX_ID_UINT8
-
-    @property
-    def _highest_id(self) -> int:
-        return max(*self._ids, self.settings.background_id)
+        return has_small_ids(self._vocabulary) and self.background_id <= MAX_ID_UINT8
 
     @property
     def _shared_encoding(self) -> bool:
@@ -200,6 +200,8 @@ class Segmenter:
     ) -> Segmentation:
         """Segment one image, uint8 RGB [H, W, 3]; raises ImageError on another shape or dtype.
 
+        Raises ScoreError where a score is NaN or infinite.
+
         chooser: chooses the active set; None uses PreviewAll. Ignored where nothing is pruned.
         """
         (result,) = self.segment_batch([image], [wanted], [chooser])
@@ -230,7 +232,8 @@ class Segmenter:
         """The score map [H, W] of each active class of one image, uint8 RGB [H, W, 3].
 
         Gives the index of the class and its map, ascending, one at a time. Classes whose queries
-        are all rejected by the screening are among them; their maps are 0.
+        are all rejected by the screening are among them; their maps are 0. Raises ScoreError where
+        a score is NaN or infinite.
         """
         timer = StageTimer(self.model.device)
         features, (active,) = self._admit([image], [None], timer)
@@ -246,6 +249,7 @@ class Segmenter:
             total = decoding.presence.new_zeros(size)  # [H, W]
             for evidence in found.pop(index):
                 torch.maximum(total, score_map(evidence, size), out=total)
+            _check_finite(total, "class score")
             yield index, total
 
     def _admit(
@@ -343,6 +347,7 @@ class Segmenter:
         active = []
         for chooser, some in zip(choosers, previewed, strict=True):
             presence = next(arrived) if some else torch.empty(0)  # [previewed]
+            _check_finite(presence, "presence in the preview")
             known = dict(zip(some, presence.tolist(), strict=True))
             reasons = chooser.choose_decode(presence)
             active.append(_ActiveSet(reasons, tuple(map(known.get, range(queries))), chooser))
@@ -366,19 +371,21 @@ class Segmenter:
             index, best = self._concepts(
                 size, decoding, active, self._device_signatures, scores, timer
             )
-            empty = None
+            empty = scores_nothing(best)
         with timer.stage("background"):
             # Several times as fast as ids[index].
             labels = self._class_id.index_select(0, index.flatten())  # [H * W]
-            labels = labels.view_as(index)  # [H, W]
-            if empty is not None:
-                labels = labels.masked_fill_(empty, self.settings.background_id)
+            labels = labels.view_as(index).masked_fill_(empty, self.background_id)  # [H, W]
             pixels = label_pixels(labels, self._highest_id)  # [highest id + 1]
-            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels)
+            pixels = pixels.index_select(0, self._class_id.long())  # [classes]
+            # NaN is the highest of all.
+            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels, best.amax())
             if wanted.confidence:
                 outputs += (_confidence(best),)
         with timer.stage("summary"):
             received = self.support.transfer.receive(*outputs)
+            _check_finite(received[0], "presence")
+            _check_finite(received[3], "class score")
             presence = dict(zip(decoding.queries, received[0].tolist(), strict=True))
             label_map = received[2].numpy()
         if active.chooser is not None:
@@ -394,9 +401,10 @@ class Segmenter:
                 received[1].tolist(),
             ),
             timings_ms=timer.finish(),
-            confidence=received[3].numpy() if wanted.confidence else None,
+            confidence=received[4].numpy() if wanted.confidence else None,
             scores=scores,
             admitted_queries=active.queries if decoding.screened else (),
+            background_id=self.background_id,
         )
 
     def _decoding(self, features: ImageFeatures, active: _ActiveSet) -> Decoding:
@@ -405,7 +413,7 @@ class Segmenter:
         if self._steps.by_presence and self.previews:
             pinned = frozenset(self.pinned_queries)
             screening = Screening(settings.tau, settings.screening_chunk, pinned)
-        return Decoding(
+        decoding = Decoding(
             self.model,
             features,
             self._expanded,
@@ -416,6 +424,9 @@ class Segmenter:
             transfer=self.support.transfer,
             screening=screening,
         )
+        # NaN is below tau: the query would count as absent.
+        _check_finite(torch.tensor(list(decoding.screened.values())), "presence in the screening")
+        return decoding
 
     def _best_classes(
         self,
@@ -424,7 +435,7 @@ class Segmenter:
         scores: NDArray[np.float16] | None,
         wanted: Wanted,
         timer: StageTimer,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The class with the best score, int32 [H, W], that score, and which are background."""
         background = self._steps.background(self.settings)
         classes = {self._query_class[query] for query in decoding.queries}
@@ -544,6 +555,15 @@ def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:
             f"{max(1, value // config.patch_size) * config.patch_size}."
         )
     return value or default
+
+
+def _check_finite(values: Tensor, what: str) -> None:
+    """Raise ScoreError if one of ``values`` is NaN or infinite; synchronises on a GPU."""
+    if not values.isfinite().all():
+        raise ScoreError(
+            f"The network gives a {what} that is NaN or infinite, so this image gets no labels; "
+            "try dtype=float32, preset=exact and compile=never, and other weights."
+        )
 
 
 def _confidence(best: Tensor) -> Tensor:

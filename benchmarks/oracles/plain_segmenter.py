@@ -233,15 +233,15 @@ class PlainSegmenter:
         ids = torch.tensor([entry.id for entry in classes], dtype=torch.int32, device=scores.device)
         labels = ids[scores.argmax(dim=0)]
         threshold = settings.background_threshold
-        if threshold <= 0:
-            return labels
         # The padding is the second best, with score 0, in a vocabulary of one class.
         best, second = F.pad(scores, (0, 0, 0, 0, 0, 1)).topk(2, dim=0).values
-        if self._steps.calibrates:
+        if threshold <= 0:
+            empty = best <= 0
+        elif self._steps.calibrates:
             empty = background.margin_aware(best, second, threshold, settings.mabc_exponent)
         else:
             empty = background.below_threshold(best, threshold)
-        return labels.masked_fill(empty, settings.background_id)
+        return labels.masked_fill(empty, self._segmenter.background_id)
 
 
 def _upsampled(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from activesam_ros.errors import ScoreError
 from activesam_ros.node.dropped_frames import (
     FrameReporter,
     NoRoomError,
@@ -72,6 +73,7 @@ def test_the_refusal_of_an_old_frame_says_how_to_avoid_it() -> None:
         (RejectedImageError(Cause.WRONG_STEP, "step 3"), "wrong_step"),
         (TooOldError("old"), "too_old"),
         (NoRoomError("full"), "no_room"),
+        (ScoreError("NaN"), "not_finite"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (RuntimeError("shape 3 does not fit 4"), "failed_RuntimeError"),
     ],

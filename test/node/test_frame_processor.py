@@ -51,6 +51,7 @@ class FakeSegmenter:
     bucket_size: int = 32
     most_buckets: int = 1024
     most_images: int = 8
+    background_id: int = 0
 
     def segment_batch(
         self,
@@ -361,6 +362,15 @@ def test_other_parameters_are_no_other_vocabulary() -> None:
     assert rig.published == []
     rig.process(frame())
     assert rig.published[-1] == ("overlay", 0.1)
+
+
+def test_another_background_is_published_before_its_masks() -> None:
+    active = active_with(label=1)
+    rig = Rig(active)
+    fakes = (cast("Segmenter", FakeSegmenter(label=9, background_id=9)),)
+    rig.processor.change(replace(active, compiled=replace(active.compiled, segmenters=fakes)))
+    rig.process(frame())
+    assert rig.labels == [("vocabulary", 1), ("mask", 9)]
 
 
 def test_frames_of_several_cameras_are_segmented_at_once() -> None:

@@ -42,6 +42,7 @@ class FakeSegmenter:
 
     asked: Callable[[], None]
     bucket_size: int = 32
+    background_id: int = 0
 
     def segment_batch(
         self,

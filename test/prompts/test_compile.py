@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from activesam_ros.errors import VocabularyError
+from activesam_ros.errors import CheckpointError, VocabularyError
 from activesam_ros.prompts import compile as compile_module
-from activesam_ros.prompts.cache import cache_path
+from activesam_ros.prompts.cache import cache_path, write_tensors
 from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.compile import (
     CompiledPrompts,
@@ -194,6 +194,20 @@ def test_with_a_cache_hit_the_text_encoder_is_not_loaded(compiler: Compiler) -> 
     assert compiler.loads == 1
     assert second.table.fingerprint == first.table.fingerprint
     assert_same_tensors(first.table, second.table)
+
+
+def test_prompts_that_are_no_numbers_are_refused(compiler: Compiler) -> None:
+    first = compiler().table
+    parts = {
+        "features": first.features.clone(),
+        "padding": first.padding,
+        "context": first.context,
+        "context_padding": first.context_padding,
+    }
+    parts["features"].view(-1)[-1] = torch.nan
+    write_tensors(compiler.cache_dir, first.fingerprint, parts)
+    with pytest.raises(CheckpointError, match="makes prompts that are NaN or infinite"):
+        compiler()
 
 
 def test_colors_ids_and_pins_share_a_cached_table(compiler: Compiler) -> None:

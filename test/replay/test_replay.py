@@ -19,7 +19,7 @@ from rosbags.rosbag2 import Reader
 
 from activesam_ros.cli import main
 from activesam_ros.commands import replay
-from activesam_ros.errors import RecordingError, UsageError
+from activesam_ros.errors import RecordingError, ScoreError, UsageError
 from activesam_ros.image_files import write_png
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import label_map
@@ -104,6 +104,23 @@ def test_progress_is_shown_on_a_terminal_and_goes_on_after_an_interruption(
     assert f"0/{COUNT}" not in terminal.getvalue()
 
 
+def test_a_frame_without_finite_scores_is_counted_and_has_no_mask(
+    arguments: argparse.Namespace, fake: FakeSegmenter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(call: int) -> None:
+        if call == 2 and not failed:
+            failed.append(call)
+            raise ScoreError("The network gives a class score that is NaN.")
+
+    failed: list[int] = []
+    fake.before = fail
+    assert replay.run(arguments) == 0
+    assert len(stamps(arguments.output)) == COUNT - 1
+    output = capsys.readouterr()
+    assert "1 x /camera/image_raw: The network gives a class score that is NaN." in output.err
+    assert "1 could not be used" in output.out
+
+
 def test_the_vocabulary_is_there_before_the_first_mask(
     arguments: argparse.Namespace, vocabulary: Vocabulary
 ) -> None:
@@ -113,7 +130,7 @@ def test_the_vocabulary_is_there_before_the_first_mask(
     assert first[1].topic == "/activesam/vocabulary"
     (message,) = open_recording(arguments.output).messages("/activesam/vocabulary", VOCABULARY)
     assert [(entry.id, entry.name, entry.pinned) for entry in message.entries] == [
-        (0, "road", False), (1, "tree", True), (7, "sky", False),
+        (0, "road", False), (1, "tree", True), (7, "sky", False), (255, "background", False),
     ]  # fmt: skip
     assert message.entries[0].color.r == pytest.approx(128 / 255)
 
@@ -167,7 +184,7 @@ def test_ros_2_reads_what_replay_writes(arguments: argparse.Namespace) -> None:
     assert (mask.header.stamp.sec, mask.header.frame_id) == (COUNT, "camera_optical")
     assert bytes(mask.data) == bytes([COUNT - 1]) * 24
     assert read["/activesam/active_classes"].classes[2].name == "sky"
-    assert [entry.id for entry in read["/activesam/vocabulary"].entries] == [0, 1, 7]
+    assert [entry.id for entry in read["/activesam/vocabulary"].entries] == [0, 1, 7, 255]
 
 
 def test_recorded_images_of_12_bits_and_mosaics_are_read_as_the_node_reads_them(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +155,42 @@ def test_wrong_tables_are_refused(tmp_path: Path, golden_config: Sam3Config, sta
         torch.save({"model": table}, path)
         with pytest.raises(CheckpointError, match=message):
             load(path, golden_config)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(
+    ("key", "loader"),
+    [
+        ("detector.transformer.decoder.query_embed.weight", load_image_model),
+        ("detector.dot_prod_scoring.hs_proj.bias", load_image_model),
+        (f"{TEXT_STAGE}.resizer.bias", load_text_encoder),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_with_its_tensor(
+    tmp_path: Path,
+    golden_config: Sam3Config,
+    state: State,
+    key: str,
+    loader: Callable[..., object],
+    value: float,
+) -> None:
+    spoilt = state[key].clone()
+    spoilt.view(-1)[-1] = value
+    path = tmp_path / "weights.safetensors"
+    save_file({**state, key: spoilt}, path)
+    message = f"{path}: 1 of the {spoilt.numel()} numbers of '{key}' are NaN or infinite"
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        loader(path, golden_config, CPU, torch.float32)
+
+
+def test_a_number_too_large_for_the_dtype_is_refused(
+    tmp_path: Path, golden_config: Sam3Config, state: State
+) -> None:
+    key = "detector.transformer.decoder.query_embed.weight"
+    path = tmp_path / "weights.safetensors"
+    save_file({**state, key: torch.full(state[key].shape, 3.4e38)}, path)
+    with pytest.raises(CheckpointError, match="NaN or infinite in bfloat16"):
+        load_image_model(path, golden_config, CPU, torch.bfloat16)
 
 
 def test_fingerprint_follows_every_byte(golden_dir: Path, tmp_path: Path) -> None:

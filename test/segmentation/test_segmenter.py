@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
-from activesam_ros.errors import ImageError, SettingsError, VocabularyError
+from activesam_ros.errors import ImageError, ScoreError, SettingsError, VocabularyError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.decoder import DecoderPart
@@ -32,6 +33,8 @@ from activesam_ros.segmentation.device.transfer import Transfer
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Reason, Wanted
 from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
+from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.signatures import Signatures
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import SparsePlan
 from training.measure import wide_vocabulary
@@ -311,6 +314,131 @@ def test_the_fast_preset_is_near_the_exact_one(demo_network: Network) -> None:
     assert 0 < max(differences) < 0.3
 
 
+@pytest.mark.parametrize("field", ["presence_logits", "logits", "hidden", "memory", "prompt"])
+@pytest.mark.parametrize("method", [Method.ACTIVESAM, Method.SEGEARTH, Method.SAM3])
+def test_a_score_that_is_no_number_is_no_label(
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Method,
+    field: str,
+) -> None:
+    """One number of one query is NaN; the next image is segmented as ever."""
+    settings = Settings(confidence_threshold=0.0, bucket_size=3)
+    segmenter = network.segmenter(vocabulary(5), settings, method)
+    expected = segmenter.segment(NOISE)
+    decoded = Sam3ImageModel.decode
+
+    def spoilt(model: Sam3ImageModel, features: ImageTokens, prompts: Prompts) -> DecodedPairs:
+        found = decoded(model, features, prompts)
+        values = getattr(found, field).clone()
+        values[-1].view(-1)[0] = torch.nan
+        return found._replace(**{field: values})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sam3ImageModel, "decode", spoilt)
+        with pytest.raises(ScoreError, match="NaN or infinite, so this image gets no labels"):
+            segmenter.segment(NOISE)
+    again = segmenter.segment(NOISE)
+    assert np.array_equal(again.labels, expected.labels)
+    assert again.classes == expected.classes
+
+
+SIGNATURES = Signatures(
+    winning=np.eye(5, dtype=np.float32),
+    exclusive=np.eye(5, dtype=np.float32),
+    log_mass=np.full(5, np.log(0.2), np.float32),
+    calibrated=np.ones(5, np.bool_),
+    background_mass=None,
+)
+
+
+@pytest.mark.parametrize("with_signatures", [True, False])
+@pytest.mark.parametrize(
+    ("step", "field"),
+    [
+        ("screen", "presence_logits"),
+        ("decode_screened", "presence_logits"),
+        ("decode_screened", "logits"),
+        ("decode_screened", "hidden"),
+        ("decode_screened", "memory"),
+    ],
+)
+def test_a_score_that_is_no_number_is_no_label_of_activesam2(
+    network: Network,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    field: str,
+    *,
+    with_signatures: bool,
+) -> None:
+    """Also of a query that the screening would reject, and in what calibration reads."""
+    table = network.compile(vocabulary(5), Settings(), Method.ACTIVESAM2).table
+    segmenter = Segmenter(
+        network.model,
+        table.to(network.device, network.dtype),
+        Settings(max_active=0, tau=0.001, confidence_threshold=0.0, bucket_size=3),
+        Method.ACTIVESAM2,
+        signatures=SIGNATURES if with_signatures else None,
+    )
+    expected = segmenter.segment(NOISE)
+    called = getattr(Sam3ImageModel, step)
+
+    def spoilt(model: Sam3ImageModel, features: ImageTokens, pairs: Any) -> Any:
+        found = called(model, features, pairs)
+        values = getattr(found, field).clone()
+        values[-1].view(-1)[0] = torch.nan
+        return found._replace(**{field: values})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sam3ImageModel, step, spoilt)
+        with pytest.raises(ScoreError, match="NaN or infinite, so this image gets no labels"):
+            segmenter.segment(NOISE)
+        with pytest.raises(ScoreError, match="NaN or infinite, so this image gets no labels"):
+            list(segmenter.class_maps(NOISE))
+    assert np.array_equal(segmenter.segment(NOISE).labels, expected.labels)
+
+
+def test_a_class_named_background_needs_no_background_class(network: Network) -> None:
+    """By signatures, its pixels are those of the same class named by the setting."""
+    things = vocabulary(5)
+    third = replace(things.classes[3], names=("background",))
+    named = replace(things, classes=(*things.classes[:3], third, things.classes[4]))
+    settings = Settings(max_active=0, tau=0.001, background_offset=100.0)
+    known = replace(SIGNATURES, background_mass=0.5)
+    table = network.compile(named, settings, Method.ACTIVESAM2).table
+    results = [
+        Segmenter(
+            network.model,
+            table.to(network.device, network.dtype),
+            settings.replace({"background_class": setting}),
+            Method.ACTIVESAM2,
+            signatures=known,
+        ).segment(NOISE)
+        for setting in ("", "background")
+    ]
+    for result in results:
+        assert (result.labels == 3).all()
+        assert result.background_id == 3
+
+
+def test_a_preview_that_is_no_number_chooses_nothing(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = network.segmenter(vocabulary(5), Settings(max_active=2))
+    presence = Sam3ImageModel.presence
+
+    def spoilt(
+        model: Sam3ImageModel, features: ImageTokens, prompts: Prompts, part: DecoderPart | None
+    ) -> Tensor:
+        found = presence(model, features, prompts, part).clone()
+        found[:, -1] = torch.nan
+        return found
+
+    monkeypatch.setattr(Sam3ImageModel, "presence", spoilt)
+    with pytest.raises(ScoreError, match="presence in the preview that is NaN"):
+        segmenter.segment(NOISE)
+
+
 def test_pinned_names_must_exist(network: Network) -> None:
     with pytest.raises(VocabularyError, match="unicorn"):
         network.segmenter(vocabulary(3), Settings(pinned=("unicorn",)))
@@ -325,6 +453,32 @@ def test_labels_are_ids_and_widen_with_them(network: Network) -> None:
     assert np.array_equal(large.labels - 992, small.labels)
     many = network.segmenter(vocabulary(256), Settings(max_active=2)).segment(NOISE)
     assert many.labels.dtype == np.uint16
+
+
+@pytest.mark.parametrize("first_id", [0, 1, 999])
+@pytest.mark.parametrize("method", [Method.ACTIVESAM, Method.SEGEARTH])
+def test_background_becomes_no_class(network: Network, first_id: int, method: Method) -> None:
+    """Pixels that are not background keep their class, and the others have none."""
+    things = vocabulary(6, first_id=first_id)
+    plain = network.segmenter(things, Settings(), method).segment(NOISE)
+    segmenter = network.segmenter(things, Settings(background_threshold=0.45), method)
+    result = segmenter.segment(NOISE)
+    expected = {0: 255, 1: 0, 999: 0}[first_id]
+    assert result.background_id == expected
+    empty = result.labels == expected
+    assert empty.any()
+    assert not empty.all()
+    assert np.array_equal(result.labels[~empty], plain.labels[~empty])
+    assert sum(entry.pixels for entry in result.classes) == (~empty).sum()
+    for entry in result.classes:
+        assert entry.pixels == (result.labels == entry.id).sum()
+
+
+def test_what_no_instance_covers_is_background(network: Network) -> None:
+    settings = Settings(confidence_threshold=1.0)
+    result = network.segmenter(vocabulary(3), settings, Method.SAM3).segment(NOISE)
+    assert (result.labels == 255).all()
+    assert [entry.pixels for entry in result.classes] == [0, 0, 0]
 
 
 def test_background_may_have_an_id_of_its_own(network: Network) -> None:

@@ -114,8 +114,10 @@ def active_classes_message(
     )
 
 
-def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> VocabularyMessage:
-    """The whole vocabulary in the order of its ids."""
+def vocabulary_message(
+    header: Header, vocabulary: Vocabulary, version: int, background_id: int
+) -> VocabularyMessage:
+    """The whole vocabulary and the background, in the order of ids."""
     return VocabularyMessage(
         header=header,
         version=version,
@@ -128,7 +130,7 @@ def vocabulary_message(header: Header, vocabulary: Vocabulary, version: int) -> 
                 ),
                 pinned=entry.pinned,
             )
-            for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+            for entry in vocabulary.labels(background_id)
         ],
     )
 
@@ -252,10 +254,17 @@ class VocabularyPublishers:
         if self._label_info is not None:
             self._node.destroy_publisher(self._label_info)
 
-    def publish(self, stamp: Time, vocabulary: Vocabulary, version: int, threshold: float) -> None:
+    def publish(
+        self,
+        stamp: Time,
+        vocabulary: Vocabulary,
+        version: int,
+        background_id: int,
+        threshold: float,
+    ) -> None:
         """Publish what labels mean from here on; ``threshold`` is the confidence_threshold."""
         header = Header(stamp=stamp)
-        self._vocabulary.publish(vocabulary_message(header, vocabulary, version))
+        self._vocabulary.publish(vocabulary_message(header, vocabulary, version, background_id))
         if self._label_info is not None:
             self._label_info.publish(
                 LabelInfo(
@@ -263,7 +272,7 @@ class VocabularyPublishers:
                     threshold=threshold,
                     class_map=[
                         VisionClass(class_id=entry.id, class_name=entry.name)
-                        for entry in sorted(vocabulary.classes, key=lambda entry: entry.id)
+                        for entry in vocabulary.labels(background_id)
                     ],
                 )
             )

@@ -81,11 +81,12 @@ def test_active_classes() -> None:
 
 
 def test_the_vocabulary_is_in_order_of_id() -> None:
-    message = vocabulary_message(HEADER, VOCABULARY, version=4)
+    message = vocabulary_message(HEADER, VOCABULARY, version=4, background_id=65535)
     assert message.version == 4
     assert [(entry.id, entry.name, entry.pinned) for entry in message.entries] == [
         (2, "road", False),
         (300, "car", True),
+        (65535, "background", False),
     ]
     color = message.entries[1].color
     assert (color.r, color.g, color.a) == (1.0, 0.0, 1.0)
