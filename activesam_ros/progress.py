@@ -14,6 +14,7 @@ from tqdm import tqdm
 FIRST_LINE_S = 2.0
 # Then a line comes once in this time.
 LINE_INTERVAL_S = 10.0
+FALLBACK_COLUMNS = 80
 
 
 class Progress:
@@ -33,6 +34,9 @@ class Progress:
         self._lines = contextlib.ExitStack()
         if self._bar.disable:  # stderr is no terminal
             self._lines.enter_context(_lines(self._line))
+        elif self._bar.ncols is not None and self._bar.ncols <= 0:
+            # A terminal that does not tell its size, as under `script`: tqdm would show nothing.
+            self._bar.ncols, self._bar.nrows = FALLBACK_COLUMNS, None
 
     def __enter__(self) -> Progress:
         return self

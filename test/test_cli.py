@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -224,6 +225,20 @@ def test_doctor(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "rclpy" in report
     assert main(["doctor", "--weights=nowhere.pt"]) == 1
     assert "!!  weights" in capsys.readouterr().out
+
+
+def test_doctor_reads_the_installed_packages_once(
+    golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+
+    def distributions() -> dict[str, list[str]]:
+        calls.append(None)
+        return {}
+
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", distributions)
+    main(["doctor", f"--weights={golden / 'model.pt'}"])
+    assert len(calls) == 1
 
 
 def test_verify_says_what_it_needs(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:

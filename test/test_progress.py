@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pty
 import threading
 from typing import TYPE_CHECKING
 
@@ -81,3 +82,15 @@ def test_a_terminal_gets_a_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPat
     assert "segmenting" in terminal.getvalue()
     assert "4/4" in terminal.getvalue()
     assert "activesam:" not in terminal.getvalue()
+
+
+def test_a_terminal_that_tells_no_width_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = pty.openpty()  # 0 columns
+    with open(reader, "rb", buffering=0) as screen, open(writer, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        with Progress(4, "frame", "segmenting") as bar:
+            bar.update(4)
+        terminal.flush()
+        shown = screen.read(4096).decode()
+    assert "segmenting" in shown
+    assert "4/4" in shown

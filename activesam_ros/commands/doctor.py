@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -85,18 +86,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; return 1 if something needed is missing, else 0."""
-    findings = [
-        *_system(),
-        *_compiler(),
-        *_packages(),
-        *_ros(),
-        *_data(),
-        *_weights(args.weights, args.config),
-    ]
-    for finding in findings:
+    code = 0
+    for finding in itertools.chain(
+        _system(),
+        _compiler(),
+        _packages(),
+        _ros(),
+        _data(),
+        _weights(args.weights, args.config),
+    ):
         mark = ("!!" if finding.needed else "--") if finding.missing else "ok"
-        print(f"{mark}  {finding.what:{WIDTH}} {finding.found}")
-    return int(any(finding.missing and finding.needed for finding in findings))
+        print(f"{mark}  {finding.what:{WIDTH}} {finding.found}", flush=True)
+        code |= finding.missing and finding.needed
+    return int(code)
 
 
 def _system() -> Iterator[Finding]:
@@ -124,16 +126,17 @@ def _compiler() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    distributions = metadata.packages_distributions()  # reads the files of every package: slow
     for package in PACKAGES:
         if importlib.util.find_spec(package.module) is None:
             found = f"missing, for {package.purpose}: {package.how}"
             yield Finding(package.name, found, missing=True, needed=package.needed)
         else:
-            yield Finding(package.name, f"{_version(package)} ({package.purpose})")
+            yield Finding(package.name, f"{_version(package, distributions)} ({package.purpose})")
 
 
-def _version(package: Package) -> str:
-    candidates = metadata.packages_distributions().get(package.module, [package.name])
+def _version(package: Package, distributions: Mapping[str, list[str]]) -> str:
+    candidates = distributions.get(package.module, [package.name])
     try:
         return metadata.version(candidates[0])
     except metadata.PackageNotFoundError:
