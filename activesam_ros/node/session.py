@@ -71,6 +71,8 @@ class Session:
         self._worker.start()
         for camera in self._cameras.values():
             camera.start(self._worker.put)
+        topics = ", ".join(camera.publishers.mask_topic for camera in self._cameras.values())
+        self._node.get_logger().info(f"Masks are published on {topics}.")
 
     def deactivate(self) -> None:
         """Receive nothing more; returns when the frames being segmented are published."""

@@ -157,6 +157,11 @@ class CameraPublishers:
         self._overlay = self._publisher(Image, "overlay", profile)
         self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed", profile)
 
+    @property
+    def mask_topic(self) -> str:
+        """The full name of the masks' topic, remapping included."""
+        return str(self._mask.topic_name)
+
     def _publisher(self, message_type: Any, name: str, profile: QoSProfile) -> Any:
         publisher = self._node.create_lifecycle_publisher(
             message_type, f"~/{self._prefix}{name}", profile

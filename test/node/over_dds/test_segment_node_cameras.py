@@ -80,6 +80,11 @@ def rig(peer: Peer, photo: Pixels, open_camera: OpenCamera) -> Rig:
     return rig
 
 
+def test_the_log_names_the_topics_of_the_masks(rig: Rig, node: NodeProcess, namespace: str) -> None:
+    topics = ", ".join(f"{namespace}/activesam/{name}/semantic_mask" for name in NAMES)
+    assert f"Masks are published on {topics}." in node.log()
+
+
 def test_each_camera_has_its_masks_under_its_name(rig: Rig, peer: Peer) -> None:
     sizes = {"front": rig.photo.shape[:2], "left": (40, rig.photo.shape[1]), "rear": (50, 70)}
     for name in NAMES:
