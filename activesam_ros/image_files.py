@@ -32,6 +32,7 @@ _TURNED_HERE = ("JPEG", "MPO", "PNG", "WEBP")
 # Formats that Pillow reads right: OpenCV ignores AVIF's rotation and GIF's transparency.
 _READ_BY_PILLOW = ("AVIF", "GIF")
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"))
+_WITH_16_BITS = ("PNG", "TIFF")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -109,9 +110,13 @@ def png_bytes(pixels: LabelMap) -> bytes:
 def _decode(data: NDArray[np.uint8], bit_depth: int) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3], upright and over white; raises errors of both libraries."""
     with Image.open(io.BytesIO(data.data)) as picture:
-        if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
-            return _over_white(picture)
         orientation = exif_orientation(picture)
+        if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
+            if picture.format in _WITH_16_BITS:  # Pillow would cut colours to 8 bits
+                pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+                if pixels is not None and pixels.dtype == np.uint16 and pixels.shape[2:] == (4,):
+                    return upright(_words_over_white(pixels, bit_depth), orientation)
+            return _over_white(picture)
         transparent = picture.info.get("transparency")
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # [H, W] or [H, W, channels]
         if pixels is None:
@@ -144,6 +149,13 @@ def _over_white(picture: Image.Image) -> NDArray[np.uint8]:
     rgba = ImageOps.exif_transpose(picture).convert("RGBA")
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return np.array(Image.alpha_composite(white, rgba).convert("RGB"), np.uint8)
+
+
+def _words_over_white(pixels: NDArray[Any], bit_depth: int) -> NDArray[np.uint8]:
+    """RGB [H, W, 3] of BGRA with 16 bits; alpha always uses its full range."""
+    share = pixels[..., 3:].astype(np.float32) / np.iinfo(np.uint16).max  # [H, W, 1]
+    blended = _rgb(pixels, bit_depth) * share + 255.0 * (1.0 - share)  # [H, W, 3]
+    return np.rint(blended).astype(np.uint8)
 
 
 def _rgb(pixels: NDArray[Any], bit_depth: int) -> NDArray[np.uint8]:

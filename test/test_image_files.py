@@ -203,3 +203,12 @@ def test_a_file_of_12_bits_in_16_uses_the_whole_range(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.array([[0, 1024, 4095, 65535]], np.uint16))
     assert read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 4, 16, 255]
     assert read_image(tmp_path / "a.png", bit_depth=12)[0, :, 0].tolist() == [0, 64, 255, 255]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_bit_depth_counts_for_16_bits_with_alpha_too(tmp_path: Path, suffix: str) -> None:
+    bgra = np.array([[[4095, 2048, 0, 65535], [0, 0, 0, 0]]], np.uint16)
+    path = tmp_path / f"a{suffix}"
+    assert cv2.imwrite(str(path), bgra)
+    assert read_image(path, bit_depth=12).tolist() == [[[0, 128, 255], [255, 255, 255]]]
+    assert read_image(path).tolist() == [[[0, 8, 16], [255, 255, 255]]]

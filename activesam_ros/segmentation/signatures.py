@@ -128,8 +128,10 @@ def read_signatures(path: Path) -> Signatures:
             "calibrate wrote."
         ) from error
     except (ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        # NumPy's message would advise to run code from the file.
+        reason = "" if "pickle" in str(error) else f" ({error})"
         raise SignaturesError(
-            f"{path} is not a signature file ({error}); give one that activesam calibrate wrote."
+            f"{path} is not a signature file{reason}; give one that activesam calibrate wrote."
         ) from error
 
 

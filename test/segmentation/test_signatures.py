@@ -71,7 +71,7 @@ def test_a_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = tmp_path / "bad.npz"
     with path.open("wb") as file:
         np.savez(file, R_a=np.array([Exploit()], dtype=object))
-    with pytest.raises(SignaturesError, match=r"bad\.npz is not a signature file"):
+    with pytest.raises(SignaturesError, match=r"bad\.npz is not a signature file; give one"):
         read_signatures(path)
     assert capsys.readouterr().out == ""
 
