@@ -121,7 +121,7 @@ def test_steps_are_taken_in_order_and_taken_back(
         "network", lambda _, values: values["degradation"] == "resolution", "the last step"
     )
     assert status.level == b"\x01"
-    assert f"{words}, at most 2 active classes" in status.message
+    assert f"{words}, at most 2 active queries" in status.message
     assert peer.set_parameters({"max_latency_ms": LONG_MS})[0].successful
     for step in (ActiveClasses.CLASSES, ActiveClasses.PREVIEWS, ActiveClasses.NOTHING):
         messages = active_classes_until(camera, received, photo, step)

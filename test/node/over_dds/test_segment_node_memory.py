@@ -30,6 +30,7 @@ from activesam_ros.node.segment_node import SegmentNode
 class ScarceSegmenter:
     def __init__(self, inner, bucket_size):
         self.inner, self.bucket_size = inner, bucket_size
+        self.signatures, self.background_id = inner.signatures, inner.background_id
 
     def with_bucket_size(self, bucket_size):
         return ScarceSegmenter(self.inner.with_bucket_size(bucket_size), bucket_size)
@@ -51,6 +52,9 @@ class ScarceEngine:
             ScarceSegmenter(inner, inner.bucket_size) for inner in compiled.segmenters
         )
         return dataclasses.replace(compiled, segmenters=segmenters)
+
+    def compile_for_swap(self, vocabulary, parameters):
+        return self.compile(vocabulary, parameters)
 
     def with_parameters(self, compiled, parameters):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
