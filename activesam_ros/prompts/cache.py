@@ -21,6 +21,7 @@ from torch import Tensor
 
 from activesam_ros.errors import OutputError
 from activesam_ros.output_files import write_whole
+from activesam_ros.prompts.hypernyms import CACHE_SUFFIX
 
 _LOG = logging.getLogger(__name__)
 
@@ -121,10 +122,11 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _delete_oldest(folder: Path) -> None:
-    """Delete the least recently used tables beyond MAX_FILES; another process may do the same."""
-    used: list[tuple[int, Path]] = []
-    for path in folder.glob(f"*{_SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):
-            used.append((path.stat().st_mtime_ns, path))
-    for _, path in sorted(used)[:-MAX_FILES]:
-        path.unlink(missing_ok=True)
+    """Delete the least recently used files beyond MAX_FILES; another process may do the same."""
+    for suffix in (_SUFFIX, CACHE_SUFFIX):
+        used: list[tuple[int, Path]] = []
+        for path in folder.glob(f"*{suffix}"):
+            with contextlib.suppress(FileNotFoundError):
+                used.append((path.stat().st_mtime_ns, path))
+        for _, path in sorted(used)[:-MAX_FILES]:
+            path.unlink(missing_ok=True)

@@ -87,9 +87,9 @@ def compile_prompts(
     Raises CheckpointError if the weights cannot be used, VocabularyError if a prompt is longer than
     the encoder's context.
     """
-    words = prompt_words(vocabulary, settings, style)
-    fingerprint = table_fingerprint(vocabulary, words, text_fingerprint(weights, config), config)
     folder = cache_dir or default_cache_dir()
+    words = prompt_words(vocabulary, settings, style, folder)
+    fingerprint = table_fingerprint(vocabulary, words, text_fingerprint(weights, config), config)
     tensors = read_tensors(folder, fingerprint, _layout(words, config)) if folder else None
     cache_hit = tensors is not None
     if tensors is None:
@@ -117,14 +117,18 @@ def prompt_words(
     vocabulary: Vocabulary,
     settings: Settings,
     style: PromptStyle = PromptStyle.EXPANDED,
+    cache_dir: Path | None = None,
 ) -> PromptWords:
-    """The words of every query; loads WordNet if a class has no hypernyms of its own."""
+    """The words of every query.
+
+    Loads WordNet if a class has no hypernyms of its own and ``cache_dir`` does not have them.
+    """
     queries = vocabulary.queries
     if style is PromptStyle.PLAIN:
         return PromptWords(
             prompts=queries, hypernyms=((),) * len(queries), neighbor_count=0, hypernym_count=0
         )
-    hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens)
+    hypernyms = query_hypernyms(vocabulary, settings.hypernym_tokens, cache_dir=cache_dir)
     return PromptWords(
         prompts=tuple(map(prompt_of, queries)),
         hypernyms=tuple(tuple(map(prompt_of, row)) for row in hypernyms),

@@ -6,15 +6,24 @@ ActiveSAM, contextual prompt expansion, step 4.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from activesam_ros.errors import MissingDependencyError
+from activesam_ros.errors import MissingDependencyError, OutputError
+from activesam_ros.output_files import write_whole
 from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 
 _LOG = logging.getLogger(__name__)
+
+CACHE_SUFFIX = ".hypernyms.json"
+# Part of the name of every file: a new number makes the older ones stale.
+_CACHE_FORMAT = 1
+_LARGEST_FILE = 1 << 24
 
 #: A class name and a count M -> at most M hypernyms.
 HypernymLookup = Callable[[str, int], tuple[str, ...]]
@@ -61,6 +70,49 @@ def load_wordnet() -> HypernymLookup:
     return lookup
 
 
+def cached_wordnet(
+    names: Sequence[str],
+    count: int,
+    folder: Path | None,
+    load_lookup: Callable[[], HypernymLookup] = load_wordnet,
+) -> HypernymLookup:
+    """A lookup of ``names`` with this count, from a file in ``folder`` if they are there.
+
+    Otherwise WordNet is loaded, and what it says of the names is written to the file, so that the
+    next start does without WordNet. folder: None to keep nothing. A damaged file is replaced.
+    Raises MissingDependencyError as load_wordnet does.
+    """
+    key = hashlib.sha256(json.dumps([_CACHE_FORMAT, count, *names]).encode()).hexdigest()
+    path = None if folder is None else folder / f"{key}{CACHE_SUFFIX}"
+    rows = None if path is None else _read_rows(path, names)
+    if rows is None:
+        lookup = load_lookup()
+        rows = {name: lookup(name, count) for name in names}
+        if path is not None:
+            try:
+                write_whole(path, json.dumps(rows))
+            except OutputError as error:
+                _LOG.warning("The hypernyms of the vocabulary cannot be cached: %s", error)
+    found = rows
+    return lambda name, _: found[name]
+
+
+def _read_rows(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """The rows of ``names``; None if the file is missing or is not what cached_wordnet writes."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            return None
+        rows = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(rows, dict) or list(rows) != list(dict.fromkeys(names)):
+        return None
+    texts = [row for row in rows.values() if isinstance(row, list)]
+    if len(texts) < len(rows) or not all(isinstance(text, str) for row in texts for text in row):
+        return None
+    return {name: tuple(row) for name, row in rows.items()}
+
+
 def direct_hypernym_offsets(line: str) -> tuple[int, ...]:
     """Offsets of a synset's direct hypernyms, in WordNet's order, from its line in ``data.noun``.
 
@@ -78,18 +130,23 @@ def query_hypernyms(
     vocabulary: Vocabulary,
     count: int,
     load_lookup: Callable[[], HypernymLookup] = load_wordnet,
+    cache_dir: Path | None = None,
 ) -> tuple[tuple[str, ...], ...]:
     """At most ``count`` hypernyms of every query, in the order of ``vocabulary.queries``.
 
-    WordNet is loaded only if a class has no hypernyms of its own. Without WordNet such classes have
-    none, and one warning is logged.
+    WordNet is loaded only if a class has no hypernyms of its own, and only once for a vocabulary if
+    they can be kept in ``cache_dir``. Without WordNet such classes have none, and one warning is
+    logged.
     """
     if count == 0:
         return ((),) * len(vocabulary.queries)
     lookup: HypernymLookup = _none
-    if any(entry.hypernyms is None for entry in vocabulary.classes):
+    names = [
+        name for entry in vocabulary.classes if entry.hypernyms is None for name in entry.names
+    ]
+    if names:
         try:
-            lookup = load_lookup()
+            lookup = cached_wordnet(names, count, cache_dir, load_lookup)
         except MissingDependencyError as error:
             _LOG.warning(
                 "The prompts of the vocabulary %r go without hypernyms, which costs accuracy: %s",

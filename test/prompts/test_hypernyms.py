@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -16,7 +17,11 @@ from activesam_ros.prompts.hypernyms import (
     query_hypernyms,
     with_hypernyms,
 )
-from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.prompts.vocabulary import (
+    Vocabulary,
+    VocabularyClass,
+    vocabulary_from_names,
+)
 
 BLACK = (0, 0, 0)
 MIXED = Vocabulary(
@@ -136,3 +141,40 @@ def test_wordnet_gives_the_first_hypernyms_of_the_first_noun_sense(
 ) -> None:
     assert wordnet(name, 2) == expected
     assert wordnet(name, 1) == expected[:1]
+
+
+def test_a_vocabulary_loads_wordnet_once(tmp_path: Path) -> None:
+    loads: list[str] = []
+
+    def load() -> HypernymLookup:
+        loads.append("")
+        return lambda name, count: (f"kind of {name}", f"sort of {name}")[:count]
+
+    def rows(vocabulary: Vocabulary, count: int = 2) -> tuple[tuple[str, ...], ...]:
+        return query_hypernyms(vocabulary, count, load, tmp_path)
+
+    cars, pets = vocabulary_from_names(["car", "bus"]), vocabulary_from_names(["cat"])
+    first = rows(cars)
+    assert first == (("kind of car", "sort of car"), ("kind of bus", "sort of bus"))
+    assert rows(cars) == first
+    assert len(loads) == 1, "the second time comes from the file"
+    assert rows(pets) == (("kind of cat", "sort of cat"),)
+    assert rows(cars, 1) == (("kind of car",), ("kind of bus",))
+    assert len(loads) == 3, "other names and another count are looked up"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"car": [1]}', b'{"car": "bus"}', b"\xff", b'{"bus": ["x"]}']
+)
+def test_a_damaged_file_of_hypernyms_is_replaced(tmp_path: Path, content: bytes) -> None:
+    cars = vocabulary_from_names(["car"])
+
+    def load() -> HypernymLookup:
+        return lambda name, count: ("vehicle",)
+
+    assert query_hypernyms(cars, 2, load, tmp_path) == (("vehicle",),)
+    (path,) = tmp_path.iterdir()
+    good = path.read_bytes()
+    path.write_bytes(content)
+    assert query_hypernyms(cars, 2, load, tmp_path) == (("vehicle",),)
+    assert path.read_bytes() == good
