@@ -44,7 +44,7 @@ class ScarceSegmenter:
 class ScarceEngine:
     def __init__(self, inner):
         self.inner = inner
-        self.device, self.dtype = inner.device, inner.dtype
+        self.device, self.dtype, self.weights = inner.device, inner.dtype, inner.weights
 
     def compile(self, vocabulary, parameters):
         compiled = self.inner.compile(vocabulary, parameters)

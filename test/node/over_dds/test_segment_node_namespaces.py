@@ -68,7 +68,8 @@ def robots(
 
 def test_the_parameter_classes_is_a_vocabulary(robots: tuple[Robot, Robot]) -> None:
     entries = robots[1].vocabularies[0].entries
-    assert [(entry.id, entry.name) for entry in entries] == [(1, "door"), (2, "window")]
+    named = [(entry.id, entry.name) for entry in entries]
+    assert named == [(0, "background"), (1, "door"), (2, "window")]
 
 
 def test_each_node_answers_only_its_own_camera(robots: tuple[Robot, Robot]) -> None:
@@ -103,7 +104,9 @@ def test_services_and_parameters_reach_one_node(robots: tuple[Robot, Robot]) -> 
     assert one.peer.set_parameters({"overlay_opacity": 0.125})[0].successful
     two.camera.mask_of(two.image(two.peer.next_stamp()))
     assert len(two.vocabularies) == before
-    assert {entry.name for entry in two.vocabularies[-1].entries} == {"door", "window"}
+    assert {entry.name for entry in two.vocabularies[-1].entries} == {
+        *("background", "door", "window"),
+    }
     asked = GetParameters.Request(names=["overlay_opacity"])
     values = [
         robot.peer.call(GetParameters, "activesam/get_parameters", asked).values[0].double_value
