@@ -97,7 +97,9 @@ def test_the_readmes_example_runs_as_printed(repository: Path, tmp_path: Path) -
     demo = repository / "weights" / "demo"
     shutil.copy(demo / "model.safetensors", tmp_path / "weights" / "sam3.pt")
     shutil.copy(demo / "config.json", tmp_path / "weights")
-    shutil.copy(repository / "test" / "data" / "images" / "test1.jpg", tmp_path / "photo.jpg")
+    images = tmp_path / "test" / "data" / "images"
+    images.mkdir(parents=True)
+    shutil.copy(repository / "test" / "data" / "images" / "test1.jpg", images)
     printed = python(example[1], tmp_path).splitlines()
     assert printed
     assert all(re.match(r"\d+ \S.* (None|0\.\d+|1\.0) \d+$", line) for line in printed), printed

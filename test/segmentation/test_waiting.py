@@ -185,7 +185,7 @@ def test_the_host_waits_for_the_active_set_and_for_the_results(
     assert len(result.active_queries) == (6 if previews else 12)
     # activesam2 also waits for the presence of each bucket of 4 that it screens.
     screened = [1, 1] if method is Method.ACTIVESAM2 else []
-    outputs = 4 if confidence else 3
+    outputs = 5 if confidence else 4
     assert transfer.received == [1] * previews + screened + [outputs]
 
 
@@ -194,7 +194,7 @@ def test_images_of_a_batch_are_previewed_in_one_go(network: Network) -> None:
     with watched():
         results = list(segmenter.segment_batch([IMAGE] * 3, [Wanted()] * 3, [None] * 3))
     assert len(results) == 3
-    assert transfer.received == [3, 3, 3, 3]
+    assert transfer.received == [3, 4, 4, 4]
 
 
 def test_frames_of_a_stream_wait_no_more_often(network: Network) -> None:
@@ -204,7 +204,7 @@ def test_frames_of_a_stream_wait_no_more_often(network: Network) -> None:
     for stamp_ns in (0, 1):
         with watched():
             stream.frame("front", stamp_ns).segment(IMAGE)
-    assert transfer.received == [1, 3, 1, 3]
+    assert transfer.received == [1, 4, 1, 4]
 
 
 def test_encoding_begins_before_the_preview_is_waited_for(

@@ -249,7 +249,7 @@ def test_results_have_a_run_for_each_corruption_and_the_mean_drop(fake: FakeSegm
     assert told["seed"] == 7
     table = corruption_table(content | {"corruptions": told}).splitlines()
     assert [line.split()[0] for line in table] == [
-        "mIoU", "clean", "contrast:5", "jpeg_compression:1", "mean", "mean",
+        "labelled", "clean", "contrast:5", "jpeg_compression:1", "mean", "mean",
     ]  # fmt: skip
     assert table[2].split() == ["contrast:5", "25.0"]
 
