@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
             f"--video shows one camera; choose one of {', '.join(frames.topics)} with --topic."
         )
     vocabulary = vocabulary_from(args)
+    background_id = background_label(vocabulary, settings)
     options = network_options(args)
     with working(f"loading {options.weights}"):
         network = load_network(options)
@@ -141,7 +142,6 @@ def run(args: argparse.Namespace) -> int:
     make_folder(outputs.journal.parent)
     journal = ReplayJournal(outputs.journal, job)
     try:
-        background_id = background_label(vocabulary, settings)
         _replay(frames, vocabulary, background_id, segmenter, journal, outputs, job)
     except KeyboardInterrupt:
         print(

@@ -44,6 +44,7 @@ from activesam_ros.recordings.frame_range import FrameRange
 from activesam_ros.recordings.input_files import InputFile, InputKind, expand_inputs
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.video_files import VideoFrame, open_video
+from activesam_ros.segmentation.background import background_label
 from activesam_ros.segmentation.overlay import draw_overlay, legend_entries, with_legend
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     method = method_from(args)
     settings = settings_from(args, method)
     vocabulary = vocabulary_from(args)
+    background_label(vocabulary, settings)  # refuses a wrong background_id before loading
     options = network_options(args)
     with working(f"loading {options.weights}"):
         network = load_network(options)

@@ -386,3 +386,18 @@ def test_12_bits_in_16_are_segmented_as_8(run: Run, network: Network, tmp_path: 
     cv2.imwrite(str(tmp_path / "a.png"), twelve)
     assert run("a.png", "--set=bit_depth=12") == 0
     np.testing.assert_array_equal(network.images[0], np.repeat(eight[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("command", ["segment", "replay"])
+def test_a_background_that_is_a_class_is_refused_before_the_network_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), np.zeros((8, 8, 3), np.uint8))
+    weights = tmp_path / "no_weights.pt"  # which is noticed when it is loaded
+    words = [command, str(photo), "--classes", "road, car", "--weights", str(weights)]
+    words += ["--set", "background_threshold=0.2", "--set", "background_id=1"]
+    assert main([*words, "--output", str(tmp_path / "out.mcap")]) == 2
+    error = capsys.readouterr().err
+    assert "background_id=1" in error
+    assert "no_weights" not in error
