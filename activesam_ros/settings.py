@@ -172,6 +172,23 @@ def settings_of(owner: type[Any]) -> tuple[Setting, ...]:
     )
 
 
+def check_fields(owner: object, rows: Iterable[Setting]) -> None:
+    """Check the fields of the frozen dataclass ``owner`` and give them their rows' types.
+
+    Raises SettingsError for a bad value.
+    """
+    for row in rows:
+        object.__setattr__(owner, row.name, row.check(getattr(owner, row.name)))
+
+
+def split_assignment(assignment: str) -> tuple[str, str]:
+    """Name and value of a NAME=VALUE text; raises SettingsError without a ``=``."""
+    name, equals, text = assignment.partition("=")
+    if not equals:
+        raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
+    return name.strip(), text
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of the method (ActiveSAM, SparseSAM, streaming).
@@ -436,8 +453,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for row in SETTINGS:
-            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+        check_fields(self, SETTINGS)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Settings:
@@ -451,10 +467,8 @@ class Settings:
         """
         values: dict[str, object] = {}
         for assignment in assignments:
-            name, equals, text = assignment.partition("=")
-            if not equals:
-                raise SettingsError(f"--set {assignment!r} has no '='; write --set NAME=VALUE.")
-            (current,) = current_names({name.strip(): text})
+            name, text = split_assignment(assignment)
+            (current,) = current_names({name: text})
             values[current] = setting_named(current).parse(text)
         return self.replace(values)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.signatures import SIGNATURE_EPS, Signatures
-from activesam_ros.settings import Setting, setting, settings_of
+from activesam_ros.settings import Setting, check_fields, setting, settings_of
 
 # Maps are averaged over cells of this many pixels a side.
 CELL = 4
@@ -64,8 +64,7 @@ class CalibrationSettings:
     )
 
     def __post_init__(self) -> None:
-        for row in CALIBRATION_SETTINGS:
-            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+        check_fields(self, CALIBRATION_SETTINGS)
 
 
 CALIBRATION_SETTINGS: tuple[Setting, ...] = settings_of(CalibrationSettings)

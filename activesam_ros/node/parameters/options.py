@@ -30,6 +30,7 @@ from activesam_ros.settings import (
     Setting,
     Settings,
     SettingValue,
+    check_fields,
     current_names,
     setting,
     settings_of,
@@ -245,8 +246,7 @@ class NodeOptions:
     )
 
     def __post_init__(self) -> None:
-        for row in OPTIONS:
-            object.__setattr__(self, row.name, row.check(getattr(self, row.name)))
+        check_fields(self, OPTIONS)
         check_camera_names(self.cameras)
 
 
