@@ -18,6 +18,7 @@ from activesam_ros.errors import SignaturesError
 from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
+from activesam_ros.prompts.compile import CompiledPrompts
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resources import default_weights, user_path
 from activesam_ros.segmentation.active_set import Chooser
@@ -93,19 +94,27 @@ class Engine:
         self, vocabulary: Vocabulary, parameters: NodeParameters
     ) -> CompiledVocabulary:
         """As :meth:`compile`, but drop signatures that do not fit the vocabulary."""
+        prompts = self._prompts(vocabulary, parameters)
         try:
-            return self.compile(vocabulary, parameters)
+            return self._of_prompts(prompts, parameters)
         except SignaturesError as error:
             dropped = DroppedSignatures(parameters.settings.signatures, str(error))
-        compiled = self.compile(vocabulary, _without_signatures(parameters))
+        compiled = self._of_prompts(prompts, _without_signatures(parameters))
         return dataclasses.replace(compiled, dropped=dropped)
 
     def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
         """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
-        compiled = self._network.compile(vocabulary, parameters.settings, self._method)
+        return self._of_prompts(self._prompts(vocabulary, parameters), parameters)
+
+    def _prompts(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledPrompts:
+        return self._network.compile(vocabulary, parameters.settings, self._method)
+
+    def _of_prompts(
+        self, prompts: CompiledPrompts, parameters: NodeParameters
+    ) -> CompiledVocabulary:
         settings = parameters.settings.per_image()
-        segmenter = self._network.segmenter_of(compiled.table, settings, self._method)
-        return self._with_levels(vocabulary, segmenter, parameters, compiled.cache_hit)
+        segmenter = self._network.segmenter_of(prompts.table, settings, self._method)
+        return self._with_levels(prompts.table.vocabulary, segmenter, parameters, prompts.cache_hit)
 
     def with_parameters(
         self, compiled: CompiledVocabulary, parameters: NodeParameters

@@ -131,7 +131,8 @@ class Decoding:
         """[admitted]: of decoded queries their presence, of the others that of the screening."""
         if not self.screened:
             return self.presence
-        presence = self.presence.new_tensor(list(self.screened.values()))  # [admitted]
+        values = torch.tensor(list(self.screened.values()), dtype=self.presence.dtype)
+        presence = self._transfer.send(values)  # [admitted]
         row = {query: place for place, query in enumerate(self.screened)}
         rows = self._transfer.send(torch.tensor([row[query] for query in self.queries]))
         return presence.index_copy_(0, rows, self.presence)
