@@ -81,10 +81,19 @@ def _check_job(connection: sqlite3.Connection, path: Path, description: str, com
         with connection:
             connection.execute("INSERT INTO job VALUES (?)", (description,))
         return
-    then, now = json.loads(rows[0][0]), json.loads(description)
+    try:
+        check_same_job(path, json.loads(rows[0][0]), json.loads(description), command)
+    except UsageError:
+        connection.close()
+        raise
+
+
+def check_same_job(
+    path: Path, then: Mapping[str, object], now: Mapping[str, object], command: str
+) -> None:
+    """Raise UsageError naming what differs between the job that left ``path`` and this one."""
     changed = [name for name in now if now[name] != then.get(name)]
     if changed:
-        connection.close()
         raise UsageError(
             f"{path} was left by an interrupted {command} with another "
             f"{' and '.join(changed)}; repeat that command to finish it, or remove the file to "

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +46,15 @@ def calibrate(
     segmenter: Segmenter,
     frames: Iterable[RecordedFrame],
     settings: CalibrationSettings,
-    checkpoint: Path,
-    job: Mapping[str, object],
+    done: Checkpoint,
+    keep: Callable[[Checkpoint], object],
     advance: Callable[[], object],
 ) -> Checkpoint:
-    """The sums of all frames; resumes what ``checkpoint`` keeps of the same job.
+    """The sums of all frames; goes on from what is ``done``.
 
     A frame that cannot be decoded is counted and left out. ``advance`` is called after each frame.
-    An error or Ctrl-C leaves the checkpoint as it is then. Raises UsageError when it belongs to
-    another job.
+    ``keep`` is given what is done now and then, and when an error or Ctrl-C ends the work.
     """
-    classes = len(segmenter.prompts.vocabulary.classes)
-    done = Checkpoint.read(checkpoint, job, classes)
     decode = rgb_decoder(segmenter.settings.bit_depth)
     kept_s = time.monotonic()
     try:
@@ -71,10 +67,10 @@ def calibrate(
             done = Checkpoint(totals, done.images + 1, unusable)
             advance()
             if time.monotonic() - kept_s > KEEP_INTERVAL_S:
-                done.write(checkpoint, job)
+                keep(done)
                 kept_s = time.monotonic()
     except BaseException:
         if done.images:
-            done.write(checkpoint, job)
+            keep(done)
         raise
     return done

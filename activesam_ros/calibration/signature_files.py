@@ -15,6 +15,7 @@ import numpy as np
 from activesam_ros.calibration.estimator import CalibrationSettings, Group, SignatureSums
 from activesam_ros.errors import UsageError
 from activesam_ros.output_files import write_whole
+from activesam_ros.resumable_work import check_same_job
 from activesam_ros.segmentation.signatures import Signatures
 
 
@@ -82,7 +83,6 @@ class Checkpoint:
         """
         if not path.exists():
             return cls(SignatureSums.zeros(classes), 0, 0)
-        expected = SignatureSums.zeros(classes)
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 then = json.loads(str(arrays["job"]))
@@ -93,12 +93,12 @@ class Checkpoint:
                 f"{path} is not what an interrupted calibration leaves ({error}); remove it to "
                 "start again."
             ) from error
-        changed = [name for name in job if job[name] != then.get(name)]
-        if changed or sums.shape != expected.sums.shape or sizes.shape != expected.sizes.shape:
+        check_same_job(path, then, job, "calibration")
+        shapes = (len(Group), classes, classes), (len(Group), classes)
+        if (sums.shape, sizes.shape) != shapes:
             raise UsageError(
-                f"{path} was left by an interrupted calibration with another "
-                f"{' and '.join(changed) or 'vocabulary'}; repeat that command to finish it, or "
-                "remove the file to start again."
+                f"{path} is not what an interrupted calibration leaves (sums of {sums.shape}); "
+                "remove it to start again."
             )
         return cls(SignatureSums(sums, sizes), images, unusable)
 

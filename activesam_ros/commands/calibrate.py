@@ -25,7 +25,7 @@ from activesam_ros.commands.options.network import (
     network_options,
     vocabulary_from,
 )
-from activesam_ros.errors import RecordingError, SettingsError, UsageError
+from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.output_files import check_output_file, make_folder
 from activesam_ros.pipeline import load_network
 from activesam_ros.progress import Progress, working
@@ -38,7 +38,7 @@ from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.background import background_class
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.signatures import Signatures
-from activesam_ros.settings import Settings
+from activesam_ros.settings import Settings, SettingValue, split_assignment
 
 SHOWN_CLASSES = 10
 
@@ -86,16 +86,16 @@ def run(args: argparse.Namespace) -> int:
     }
     make_folder(args.output.parent)
     kept = args.output.with_name(args.output.name + ".partial")
-    already = Checkpoint.read(kept, job, len(vocabulary.classes)).images
+    begun = Checkpoint.read(kept, job, len(vocabulary.classes))
     frames = islice(_frames(sources), 0, None, args.every)
     try:
-        with Progress(_expected(sources, args), "image", "calibrating", already) as progress:
+        with Progress(_expected(sources, args), "image", "calibrating", begun.images) as progress:
             done = calibrate(
                 segmenter,
                 islice(frames, args.limit),
                 calibration,
-                kept,
-                job,
+                begun,
+                lambda done: done.write(kept, job),
                 progress.update,
             )
     except KeyboardInterrupt:
@@ -137,14 +137,14 @@ def _check_arguments(args: argparse.Namespace) -> None:
 def _settings(assignments: Sequence[str]) -> tuple[Settings, CalibrationSettings]:
     """The settings of the method and of the calibration that --set names."""
     rows = {row.name: row for row in CALIBRATION_SETTINGS}
-    own = [text for text in assignments if text.partition("=")[0].strip() in rows]
-    values = {}
-    for text in own:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {text!r} has no '='; write --set NAME=VALUE.")
-        values[name.strip()] = rows[name.strip()].parse(value)
-    others = [text for text in assignments if text not in own]
+    values: dict[str, SettingValue] = {}
+    others: list[str] = []
+    for assignment in assignments:
+        name, text = split_assignment(assignment)
+        if name in rows:
+            values[name] = rows[name].parse(text)
+        else:
+            others.append(assignment)
     settings = default_settings(Method.ACTIVESAM2).assign(others)
     # Signatures do not change the scores from which others are estimated.
     settings = settings.replace({"signatures": ""})

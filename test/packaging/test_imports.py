@@ -37,7 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Offline use.
     "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
-    "calibration": {"errors", "settings", "output_files", "segmentation", "recordings"},
+    "calibration": {
+        *("errors", "settings", "output_files", "segmentation", "recordings", "resumable_work"),
+    },
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
         *("pipeline", "progress", "recordings", "resumable_work", "output_files"),
