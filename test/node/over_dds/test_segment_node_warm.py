@@ -38,6 +38,7 @@ class WritingSegmenter:
     def __init__(self, inner, vocabulary, waits):
         self.inner, self.vocabulary, self.waits = inner, vocabulary, waits
         self.bucket_size = inner.bucket_size
+        self.signatures, self.background_id = inner.signatures, inner.background_id
 
     def segment_batch(self, images, wanted, choosers):
         blank = not any(image.any() for image in images)
@@ -63,8 +64,11 @@ class WritingSegmenter:
 class WritingEngine:
     def __init__(self, inner):
         self.inner = inner
-        self.device, self.dtype = inner.device, inner.dtype
+        self.device, self.dtype, self.weights = inner.device, inner.dtype, inner.weights
         self.configured = False
+
+    def compile_for_swap(self, vocabulary, parameters):
+        return self.compile(vocabulary, parameters)
 
     def compile(self, vocabulary, parameters):
         compiled = self.inner.compile(vocabulary, parameters)
