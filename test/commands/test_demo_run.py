@@ -117,7 +117,7 @@ def read_until(process: subprocess.Popen[str], sentence: str) -> str:
 
 def without_progress(errors: str) -> str:
     """What was printed to stderr, without the lines that a slow computer shows meanwhile."""
-    progress = re.compile(r"activesam: .*( \.\.\.( \(\d+ s\))?| a second)")
+    progress = re.compile(r"activesam: .*( \.\.\.( \(\d+ s\))?| a second(; \d+ masks)?)")
     lines = errors.splitlines(keepends=True)
     return "".join(line for line in lines if not progress.fullmatch(line.rstrip("\n")))
 

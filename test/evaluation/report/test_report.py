@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -101,6 +102,12 @@ def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
         corrupter=Corrupter(CORRUPTIONS) if corrupted else None,
     )
     tallies: Tallies = evaluator.run(samples(labelled), lambda: None)
+    # The page's width must not depend on how fast this computer is.
+    for number, tally in enumerate(tallies.clean.values()):
+        tally.figures = [
+            dataclasses.replace(entry, latency_ms=80.0 + 40 * number + entry.place)
+            for entry in tally.figures
+        ]
     about = {
         "recording": {
             "path": "/data/drive <1>.mcap",

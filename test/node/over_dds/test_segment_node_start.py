@@ -72,9 +72,16 @@ class SlowEngine(Engine):
     compilations = 0
 
     def compile(self, vocabulary, parameters):
+        self.count()
+        return super().compile(vocabulary, parameters)
+
+    def compile_for_swap(self, vocabulary, parameters):
+        self.count()
+        return super().compile_for_swap(vocabulary, parameters)
+
+    def count(self):
         self.compilations += 1
         hang(f"compilation {self.compilations}")
-        return super().compile(vocabulary, parameters)
 
 class Node(SegmentNode):
     def load_engine(self, options):
