@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "allocator": set(),
     "resources": {"errors"},
+    "regular_files": set(),
     "output_files": {"errors"},
     "whole_jpeg": set(),
     "image_files": {"errors", "output_files", "whole_jpeg"},
