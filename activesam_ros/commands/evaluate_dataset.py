@@ -24,9 +24,9 @@ from activesam_ros.evaluation.datasets.dataset_table import (
     Published,
     benchmark_named,
 )
-from activesam_ros.evaluation.scoring.results import number, percent, text_table
+from activesam_ros.evaluation.scoring.results import number, percent, ratio_text, text_table
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.methods import Method, default_settings
+from activesam_ros.segmentation.methods import METHODS, Method, default_settings
 from activesam_ros.settings import Settings
 
 
@@ -122,11 +122,12 @@ def benchmark_settings(
     Raises SettingsError, and UsageError for streaming: images of a benchmark are no stream.
     """
     values: dict[str, object] = {}
-    if benchmark.background_threshold:
-        values["background_threshold"] = benchmark.background_threshold
-        values["background_id"] = vocabulary.classes[0].id
-    if method in benchmark.confidence:
-        values["confidence_threshold"] = benchmark.confidence[method]
+    if benchmark.has_background:
+        values["background_class"] = vocabulary.classes[0].name
+        if not METHODS[method].by_presence:
+            values["background_threshold"] = benchmark.background_threshold
+    if method is Method.SEGEARTH:
+        values["confidence_threshold"] = benchmark.segearth_confidence
     settings = default_settings(method).replace(values).assign(assignments)
     if settings.streaming:
         raise UsageError(
@@ -137,19 +138,32 @@ def benchmark_settings(
 
 
 def published_table(benchmark: Benchmark, measured: Mapping[str, Any]) -> str:
-    """Measured and published figures side by side, one line per method."""
+    """Measured and published figures side by side, one line per method.
+
+    The mean is that of the eight benchmarks; ratios are of frames/s to those of SegEarth-OV3.
+    """
     names = [*measured, *(m.value for m in benchmark.published if m.value not in measured)]
-    rows = [("method", "mIoU %", "published", "frames/s", "published (RTX 5090)")]
+    rows = [
+        (
+            *("method", "mIoU %", "published", "published mean", "frames/s"),
+            *("published (RTX 5090)", "x segearth", "published"),
+        )
+    ]
+    segearth = measured.get(Method.SEGEARTH.value, {}).get("frames_per_second")
     for name in names:
         published = benchmark.published.get(Method(name), Published(None, None))
-        here = measured.get(name)
+        here = measured.get(name, {"miou": None, "frames_per_second": None})
+        speed = here["frames_per_second"]
         rows.append(
             (
                 name,
-                percent(here["miou"] if here else None),
+                percent(here["miou"]),
                 percent(published.miou),
-                number(here["frames_per_second"] if here else None, 2),
+                percent(published.mean_miou),
+                number(speed, 2),
                 number(published.frames_per_second, 2),
+                number(speed / segearth if speed and segearth else None, 1),
+                ratio_text(published.times_segearth),
             )
         )
     return text_table(rows)

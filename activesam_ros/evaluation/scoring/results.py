@@ -170,6 +170,11 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def ratio_text(range_: Sequence[float] | None) -> str:
+    """The lowest and highest of a ratio: 7.3-12.2, or 5.5 where they are equal, or a dash."""
+    return "-" if range_ is None else "-".join(dict.fromkeys(f"{end:.1f}" for end in range_))
+
+
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

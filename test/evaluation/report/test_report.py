@@ -121,7 +121,14 @@ def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
         },
         "weights": {"path": "/w/model.safetensors", "fingerprint": "0123456789abcdef"},
         "settings": {method.value: {"max_active": 40} for method in segmenters},
-        "published": {"activesam": {"miou": 0.697, "frames_per_second": 4.04}},
+        "published": {
+            "activesam": {
+                "miou": 0.697,
+                "frames_per_second": 4.04,
+                "mean_miou": 0.653,
+                "times_segearth": [7.3, 12.2],
+            }
+        },
     }
     content = document(tallies.clean, machine(CPU, torch.float32), about)
     if corrupted:
@@ -362,6 +369,8 @@ def test_every_section_is_there_with_the_true_figures(visit: Visit, labelled: Ev
     assert f"({low:+.1f} to " in rows["Mean IoU of labelled classes %"][0]
     assert rows["Mean IoU, all classes %"] == [percent(activesam["miou"]), percent(full["miou"])]
     assert rows["published %"] == ["69.7", "-"]
+    assert rows["published, mean of eight benchmarks %"] == ["65.3", "-"]
+    assert rows["published, times segearth"] == ["7.3-12.2", "-"]
     assert rows["Agreement with full %"][1] == "100.0"
     assert rows["Active classes"] == ["2.0", "4.0"]
     assert visit.page.locator("#headline strong").first.inner_text() == percent(leading[1])
