@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.settings import SETTINGS, Setting, Settings, setting_named
+from activesam_ros.setting_table import Setting
+from activesam_ros.settings import SETTINGS, Settings, setting_named
 
 NUMBERS = [setting for setting in SETTINGS if setting.kind in ("int", "float")]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from activesam_ros.segmentation.signatures import SIGNATURE_EPS, Signatures
-from activesam_ros.settings import Setting, check_fields, setting, settings_of
+from activesam_ros.setting_table import Setting, check_fields, setting, settings_of
 
 # Maps are averaged over cells of this many pixels a side.
 CELL = 4

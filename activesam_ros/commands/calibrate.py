@@ -38,7 +38,8 @@ from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.background import background_class
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.signatures import Signatures
-from activesam_ros.settings import Settings, SettingValue, split_assignment
+from activesam_ros.setting_table import SettingValue, split_assignment
+from activesam_ros.settings import Settings
 
 SHOWN_CLASSES = 10
 

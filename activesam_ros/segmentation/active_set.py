@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -35,6 +36,42 @@ class Chooser(Protocol):
     def finish(self, presence: Mapping[int, float]) -> None:
         """The frame is done; ``presence`` is that of every decoded query."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSet:
+    """The active set of one image.
+
+    reasons: of every query to decode, ascending. preview: presence of every query of the
+    vocabulary, None where it was not previewed. chooser: made the choice and is told of the
+    outcome, None where nothing is pruned.
+    """
+
+    reasons: Mapping[int, Reason]
+    preview: tuple[float | None, ...]
+    chooser: Chooser | None
+
+    @classmethod
+    def unpruned(cls, queries: int) -> ActiveSet:
+        """All ``queries`` of the vocabulary."""
+        return cls(dict.fromkeys(range(queries), Reason.UNPRUNED), (None,) * queries, None)
+
+    @classmethod
+    def chosen(
+        cls, chooser: Chooser, previewed: Sequence[int], presence: Tensor, queries: int
+    ) -> ActiveSet:
+        """What ``chooser`` takes, given the ``presence`` [previewed] of the previewed queries.
+
+        queries: how many the vocabulary has.
+        """
+        known = dict(zip(previewed, presence.tolist(), strict=True))
+        reasons = chooser.choose_decode(presence)
+        return cls(reasons, tuple(map(known.get, range(queries))), chooser)
+
+    @property
+    def queries(self) -> tuple[int, ...]:
+        """The queries to decode, ascending."""
+        return tuple(self.reasons)
 
 
 class Selection(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +18,25 @@ from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.decoder import DecoderPart
 from activesam_ros.sam3.model import ImageFeatures, ImageNetwork, ImageTokens, Prompts
 from activesam_ros.sam3.plan import ImagePlan
-from activesam_ros.segmentation.active_set import Chooser, PreviewAll, Selection
+from activesam_ros.segmentation.active_set import ActiveSet, Chooser, PreviewAll, Selection
 from activesam_ros.segmentation.background import (
     MAX_ID_UINT8,
     background_class,
     background_label,
     has_small_ids,
-    scores_nothing,
 )
-from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding, Screening
+from activesam_ros.segmentation.decode import Decoding, Screening
 from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.timing import StageTimer
 from activesam_ros.segmentation.device.transfer import PendingCopy
-from activesam_ros.segmentation.exclusive_decoding import (
-    ConceptDecoder,
-    ConceptRule,
-    DeviceSignatures,
-    decode_concepts,
-)
-from activesam_ros.segmentation.fuse import ClassScores, Evidence, label_pixels, score_map
+from activesam_ros.segmentation.exclusive_decoding import ConceptRule, DeviceSignatures
+from activesam_ros.segmentation.fuse import Evidence, label_pixels, score_map
+from activesam_ros.segmentation.labeller import Labeller
 from activesam_ros.segmentation.methods import METHODS, Method, preset_settings
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
-from activesam_ros.segmentation.result import Reason, Segmentation, Wanted, active_classes
+from activesam_ros.segmentation.result import Segmentation, Wanted, active_classes
 from activesam_ros.segmentation.signatures import Signatures, read_signatures
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
@@ -112,19 +107,9 @@ class Segmenter:
             if self._steps.by_presence
             else None
         )
-        named = background_class(self._vocabulary, settings)
-        self._background_class = None if named is None else self._vocabulary.classes.index(named)
         self.signatures = signatures
         if self.signatures is None and settings.signatures and self._steps.by_presence:
             self.signatures = read_signatures(Path(settings.signatures).expanduser())
-        self._device_signatures = (
-            None
-            if self.signatures is None
-            else DeviceSignatures.of(
-                self.signatures.for_names([entry.name for entry in self._vocabulary.classes]),
-                model.device,
-            )
-        )
         self.bucket_size = (
             automatic(
                 self.support.free_memory(model.device),
@@ -133,13 +118,16 @@ class Segmenter:
             if isinstance(settings.bucket_size, str)
             else settings.bucket_size
         )
-        # On a GPU, above this number of active queries, only maps that can still win a pixel are
-        # made; on a CPU always.
-        self._early_exit_above = KEPT_QUERIES
         dtype = torch.uint8 if self.small_labels else torch.int32
         send = self.support.transfer.send
         self._class_id = send(torch.tensor(self._ids, dtype=dtype))  # [classes]
-        self._class_of_query = send(torch.tensor(self._query_class, dtype=torch.int32))  # [K]
+        self._labeller = Labeller(
+            self._query_class,
+            send(torch.tensor(self._query_class, dtype=torch.int32)),  # [K]
+            self._steps.background(settings),
+            self.support,
+            self._concepts(),
+        )
         self._text = Prompts(prompts.features, prompts.padding)  # [K, T, d]
         self._expanded = self._text
         if self._steps.expands:
@@ -162,6 +150,20 @@ class Segmenter:
     def _shared_encoding(self) -> bool:
         return self.settings.preview_encoding == "shared"
 
+    def _concepts(self) -> tuple[DeviceSignatures, ConceptRule] | None:
+        """What exclusive concept decoding needs; None without signatures."""
+        if self.signatures is None:
+            return None
+        classes = self._vocabulary.classes
+        named = background_class(self._vocabulary, self.settings)
+        rule = ConceptRule(
+            self.settings.sigma,
+            self.settings.background_offset,
+            None if named is None else classes.index(named),
+        )
+        fitting = self.signatures.for_names([entry.name for entry in classes])
+        return DeviceSignatures.of(fitting, self.model.device), rule
+
     def with_settings(self, settings: Settings) -> Segmenter:
         """The same network, prompts and method with other settings; raises as the constructor."""
         kept = self.signatures if settings.signatures == self.settings.signatures else None
@@ -182,14 +184,10 @@ class Segmenter:
         other.plan = plan
         return other
 
-    def early_exit(self) -> Segmenter:
-        """A copy that checks after each group whether any remaining query can still win a pixel.
-
-        Without this copy, a GPU makes that check only above KEPT_QUERIES active queries, because
-        it makes the host wait.
-        """
+    def early_exit(self, above: int = 0) -> Segmenter:
+        """A copy with another Labeller.early_exit_above, by default one that always asks."""
         other = copy.copy(self)
-        other._early_exit_above = 0
+        other._labeller = dataclasses.replace(self._labeller, early_exit_above=above)
         return other
 
     def segment(
@@ -257,7 +255,7 @@ class Segmenter:
         images: Sequence[NDArray[np.uint8]],
         choosers: Sequence[Chooser | None],
         timer: StageTimer,
-    ) -> tuple[ImageFeatures, list[_ActiveSet]]:
+    ) -> tuple[ImageFeatures, list[ActiveSet]]:
         """The features of all images, and which queries to decode in each."""
         with timer.stage("upload"):
             sources = [upload(image, self.support.transfer) for image in images]  # [1, 3, H, W]
@@ -337,27 +335,24 @@ class Segmenter:
         choosers: Sequence[Chooser],
         previewed: Sequence[Sequence[int]],
         pending: PendingCopy,
-    ) -> list[_ActiveSet]:
+    ) -> list[ActiveSet]:
         """Which queries to decode in each image; synchronises where some were previewed."""
         queries = len(self._query_class)
         if not self.previews:
-            unpruned = dict.fromkeys(range(queries), Reason.UNPRUNED)
-            return [_ActiveSet(unpruned, (None,) * queries, None) for _ in choosers]
+            return [ActiveSet.unpruned(queries) for _ in choosers]
         arrived = iter(pending.wait())
         active = []
         for chooser, some in zip(choosers, previewed, strict=True):
             presence = next(arrived) if some else torch.empty(0)  # [previewed]
             _check_finite(presence, "presence in the preview")
-            known = dict(zip(some, presence.tolist(), strict=True))
-            reasons = chooser.choose_decode(presence)
-            active.append(_ActiveSet(reasons, tuple(map(known.get, range(queries))), chooser))
+            active.append(ActiveSet.chosen(chooser, some, presence, queries))
         return active
 
     def _segment_one(
         self,
         features: ImageFeatures,
         size: tuple[int, int],
-        active: _ActiveSet,
+        active: ActiveSet,
         wanted: Wanted,
         timer: StageTimer,
     ) -> Segmentation:
@@ -365,23 +360,19 @@ class Segmenter:
         scores = np.zeros((len(self._ids), *size), np.float16) if wanted.scores else None
         with timer.stage("decode"):
             decoding = self._decoding(features, active)
-        if self._device_signatures is None:
-            index, best, empty = self._best_classes(size, decoding, scores, wanted, timer)
-        else:
-            index, best = self._concepts(
-                size, decoding, active, self._device_signatures, scores, timer
-            )
-            empty = scores_nothing(best)
+        classes = self._labeller.label(decoding, active.queries, size, wanted, scores, timer)
         with timer.stage("background"):
             # Several times as fast as ids[index].
-            labels = self._class_id.index_select(0, index.flatten())  # [H * W]
-            labels = labels.view_as(index).masked_fill_(empty, self.background_id)  # [H, W]
+            labels = self._class_id.index_select(0, classes.index.flatten())  # [H * W]
+            labels = labels.view_as(classes.index).masked_fill_(
+                classes.empty, self.background_id
+            )  # [H, W]
             pixels = label_pixels(labels, self._highest_id)  # [highest id + 1]
             pixels = pixels.index_select(0, self._class_id.long())  # [classes]
             # NaN is the highest of all.
-            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels, best.amax())
+            outputs: tuple[Tensor, ...] = (decoding.presence, pixels, labels, classes.best.amax())
             if wanted.confidence:
-                outputs += (_confidence(best),)
+                outputs += (_confidence(classes.best),)
         with timer.stage("summary"):
             received = self.support.transfer.receive(*outputs)
             _check_finite(received[0], "presence")
@@ -407,7 +398,7 @@ class Segmenter:
             background_id=self.background_id,
         )
 
-    def _decoding(self, features: ImageFeatures, active: _ActiveSet) -> Decoding:
+    def _decoding(self, features: ImageFeatures, active: ActiveSet) -> Decoding:
         settings = self.settings
         screening = None
         if self._steps.by_presence and self.previews:
@@ -427,123 +418,6 @@ class Segmenter:
         # NaN is below tau: the query would count as absent.
         _check_finite(torch.tensor(list(decoding.screened.values())), "presence in the screening")
         return decoding
-
-    def _best_classes(
-        self,
-        size: tuple[int, int],
-        decoding: Decoding,
-        scores: NDArray[np.float16] | None,
-        wanted: Wanted,
-        timer: StageTimer,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The class with the best score, int32 [H, W], that score, and which are background."""
-        background = self._steps.background(self.settings)
-        classes = {self._query_class[query] for query in decoding.queries}
-        totals = ClassScores(
-            size,
-            self.model.device,
-            background,
-            scores,
-            recurring=len(classes) < len(decoding.queries),
-            dtype=torch.promote_types(self.model.dtype, torch.float32),
-        )
-        self._fuse(totals, decoding, len(decoding.queries), wanted, timer)
-        with timer.stage("background"):
-            return totals.index, totals.best, background.empty(totals.best, totals.second)
-
-    def _concepts(
-        self,
-        size: tuple[int, int],
-        decoding: Decoding,
-        active: _ActiveSet,
-        signatures: DeviceSignatures,
-        scores: NDArray[np.float16] | None,
-        timer: StageTimer,
-    ) -> tuple[Tensor, Tensor]:
-        """The class whose signature fits best, int64 [H, W], and the best score of any class.
-
-        The active classes are those of the admitted queries, also of those that screening rejects.
-        """
-        classes = sorted({self._query_class[query] for query in active.queries})
-        places = {index: place for place, index in enumerate(classes)}
-        with timer.stage("masks"):
-            evidence = [
-                (places[self._query_class[query]], one)
-                for ranks in decoding.groups()
-                for query, one in decoding.evidence(ranks)
-            ]
-        with timer.stage("fuse"):
-            settings = self.settings
-            send = self.support.transfer.send
-            rows = send(torch.tensor([places[self._query_class[q]] for q in active.queries]))
-            presence = decoding.presence.new_zeros(len(classes)).scatter_reduce(
-                0, rows, decoding.admitted_presence, "amax"
-            )  # [n]
-            decoder = ConceptDecoder(
-                signatures,
-                send(torch.tensor(classes)),
-                presence,
-                ConceptRule(settings.sigma, settings.background_offset, self._background_class),
-            )
-            return decode_concepts(decoder, evidence, size, classes, scores)
-
-    def _fuse(
-        self,
-        totals: ClassScores,
-        decoding: Decoding,
-        active: int,
-        wanted: Wanted,
-        timer: StageTimer,
-    ) -> None:
-        """Make the maps of the queries, group by group, and merge their scores into ``totals``.
-
-        Stops when no later query can change the result. The check makes the host wait. So where a
-        GPU kernel merges maps, it is made only above KEPT_QUERIES active queries. Wanted scores
-        need all maps.
-        """
-        merge = self.support.merge
-        by_kernel = not wanted.scores and merge.fits(self.model.device)
-        exits_early = not wanted.scores and (not by_kernel or active > self._early_exit_above)
-        for ranks in decoding.groups():
-            if exits_early:
-                with timer.stage("fuse"):
-                    bound = decoding.bound(ranks)
-                    settled = totals.settled_below(labels_only=not wanted.confidence)
-                    if bound <= 0 or bound < settled:
-                        return
-            if by_kernel:
-                with timer.stage("masks"):
-                    queries, maps = decoding.weighted_maps(ranks)
-                with timer.stage("fuse"):
-                    totals.add_weighted_maps(self._class_of_query[queries], maps, merge)
-                continue
-            evidence = decoding.evidence(ranks)
-            while True:
-                with timer.stage("masks"):  # a query's maps are made when it is asked for
-                    one = next(evidence, None)
-                if one is None:
-                    break
-                with timer.stage("fuse"):
-                    totals.add(self._query_class[one[0]], one[1])
-
-
-@dataclass(frozen=True, slots=True)
-class _ActiveSet:
-    """The active set of one image.
-
-    reasons: of every query to decode, ascending. preview: presence of every query of the
-    vocabulary, None where it was not previewed. chooser: made the choice and is told of the
-    outcome, None where nothing is pruned.
-    """
-
-    reasons: Mapping[int, Reason]
-    preview: tuple[float | None, ...]
-    chooser: Chooser | None
-
-    @property
-    def queries(self) -> tuple[int, ...]:
-        """The queries to decode, ascending."""
-        return tuple(self.reasons)
 
 
 def _resolution(name: str, value: int, default: int, config: Sam3Config) -> int:

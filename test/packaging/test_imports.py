@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "output_files": {"errors"},
     "whole_jpeg": set(),
     "image_files": {"errors", "output_files", "whole_jpeg"},
-    "settings": {"errors"},
+    "setting_table": {"errors"},
+    "settings": {"errors", "setting_table"},
     # The method: the network, text, one image, a stream of images.
     "sam3": {"errors"},
     "prompts": {"errors", "output_files", "resources", "settings", "sam3"},
@@ -39,7 +40,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resumable_work": {"errors", "prompts"},
     "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
     "calibration": {
-        *("errors", "settings", "output_files", "segmentation", "recordings", "resumable_work"),
+        *("errors", "setting_table", "output_files", "segmentation", "recordings"),
+        "resumable_work",
     },
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
@@ -52,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "sam3"},
     # The ROS node, and the demo that runs it.
     "node": {
-        *("errors", "allocator", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "recordings", "resources"),
+        *("errors", "allocator", "setting_table", "settings", "sam3", "prompts", "segmentation"),
+        *("streaming", "pipeline", "recordings", "resources"),
     },
     "demo": {
         *("errors", "sam3", "prompts", "segmentation", "recordings", "evaluation", "node"),
@@ -63,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
-        *("resumable_work", "output_files", "progress", "calibration"),
+        *("resumable_work", "output_files", "progress", "calibration", "setting_table"),
     },
     "cli": {"errors", "allocator", "resources", "progress"},
 }

@@ -24,7 +24,6 @@ from activesam_ros.demo.untrained import write_untrained
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
-from activesam_ros.segmentation import segmenter as segmenter_module
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
 from activesam_ros.segmentation.methods import Method
@@ -222,18 +221,15 @@ def test_encoding_begins_before_the_preview_is_waited_for(
     assert waited_before == [0]
 
 
-def test_many_queries_are_read_back_in_between(
-    network: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_queries_are_read_back_in_between(network: Network) -> None:
     segmenter, _ = on_meta(network, Method.FULL, Settings())
     with pytest.raises(RuntimeError, match="meta"):
         segmenter.early_exit().segment(IMAGE)
     with pytest.raises(NotImplementedError):
         segmenter.segment(IMAGE, Wanted(scores=True))
-    monkeypatch.setattr(segmenter_module, "KEPT_QUERIES", 11)
-    one_too_many, _ = on_meta(network, Method.FULL, Settings())
     with pytest.raises(RuntimeError, match="meta"):
-        one_too_many.segment(IMAGE)
+        segmenter.early_exit(above=11).segment(IMAGE)  # one too many
+    segmenter.early_exit(above=12).segment(IMAGE)
 
 
 # What the meta device itself raises; NotImplementedError is a RuntimeError.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from activesam_ros.errors import SettingsError
-from activesam_ros.settings import Change, Setting, setting, settings_of
+from activesam_ros.setting_table import Change, Setting, setting, settings_of
 
 TRANSPORTS = ("raw", "compressed")
 MAX_CAMERAS = 8

@@ -20,7 +20,8 @@ from activesam_ros.errors import ActiveSamError, SettingsError
 from activesam_ros.node.parameters.declare import given_names, refuse_unknown, to_ros
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.segmentation.methods import Method, default_settings
-from activesam_ros.settings import OLD_NAMES, SETTINGS, Change
+from activesam_ros.setting_table import OLD_NAMES, Change
+from activesam_ros.settings import SETTINGS
 
 
 class LiveParameters:

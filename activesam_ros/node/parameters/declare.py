@@ -11,7 +11,8 @@ from rclpy.parameter import Parameter
 from activesam_ros.errors import SettingsError, did_you_mean
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS
 from activesam_ros.node.parameters.options import NodeParameters
-from activesam_ros.settings import OLD_NAMES, Change, Setting, current_names
+from activesam_ros.setting_table import OLD_NAMES, Change, Setting
+from activesam_ros.settings import current_names
 
 # An empty list of texts has no type in ROS; blank names do not count.
 _NO_NAMES = [""]

@@ -12,7 +12,7 @@ import textwrap
 
 from activesam_ros.node.parameters.cameras import CAMERA_ROWS
 from activesam_ros.node.parameters.options import PARAMETERS
-from activesam_ros.settings import Change, Setting, SettingValue
+from activesam_ros.setting_table import Change, Setting, SettingValue
 
 _WIDTH = 98
 _INDENT = "    "

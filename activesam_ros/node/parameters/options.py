@@ -23,18 +23,15 @@ from activesam_ros.node.parameters.cameras import (
 )
 from activesam_ros.pipeline import DTYPES
 from activesam_ros.segmentation.methods import Method, default_settings
-from activesam_ros.settings import (
-    AUTO,
-    SETTINGS,
+from activesam_ros.setting_table import (
     Change,
     Setting,
-    Settings,
     SettingValue,
     check_fields,
-    current_names,
     setting,
     settings_of,
 )
+from activesam_ros.settings import AUTO, SETTINGS, Settings, current_names
 
 RELIABILITIES = ("reliable", "best_effort")
 

@@ -14,7 +14,8 @@ from activesam_ros.node.parameters.options import (
     NodeOptions,
     NodeParameters,
 )
-from activesam_ros.settings import SETTINGS, Change, Setting, Settings
+from activesam_ros.setting_table import Change, Setting
+from activesam_ros.settings import SETTINGS, Settings
 
 
 def test_every_setting_and_option_is_a_parameter_once() -> None:
