@@ -1,4 +1,4 @@
-"""Keeps glibc from returning freed memory to the kernel.
+"""Keeps glibc from returning freed memory to the kernel, but for that of huge images.
 
 By default glibc maps and unmaps the megabytes of every layer's output, and the kernel clears each
 page again. That took a tenth to a sixth of a frame's time on a CPU.
@@ -14,6 +14,9 @@ _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
 _NEVER = 2**31 - 1
 
+_HUGE_PIXELS = 1 << 24
+"""Twice a 4K image; what smaller ones leave behind is kept."""
+
 
 def keep_freed_memory() -> bool:
     """Let all threads of this process reuse freed memory; call it before tensors are made.
@@ -28,3 +31,27 @@ def keep_freed_memory() -> bool:
     choices = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER))
     accepted = [mallopt(option, value) for option, value in choices]
     return accepted == [1] * len(choices)
+
+
+class HugeImages:
+    """Gives the memory of a huge image back to the kernel when a much smaller image follows.
+
+    Images of one size, however large, keep theirs.
+    """
+
+    def __init__(self) -> None:
+        self._largest_pixels = 0
+
+    def next_image(self, pixels: int) -> bool:
+        """Call it with each image, after the one before is freed; whether memory was given back."""
+        before = self._largest_pixels
+        gives_back = before >= _HUGE_PIXELS and pixels <= before // 2
+        self._largest_pixels = pixels if gives_back else max(pixels, before)
+        return gives_back and _trim()
+
+
+def _trim() -> bool:
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return False

@@ -6,8 +6,10 @@ In a file, transparent pixels are blended with white.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +27,8 @@ LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 FULL_BIT_DEPTH = 16
 """The bit depth at which 16-bit values use their full range."""
+MAX_IMAGE_PIXELS = 1 << 26
+"""An image with more pixels is refused; the default of the setting max_image_pixels."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
 # OpenCV reads them without turning them; TIFF is turned by both libraries, the rest has no EXIF.
@@ -33,26 +37,66 @@ _TURNED_HERE = ("JPEG", "MPO", "PNG", "WEBP")
 _READ_BY_PILLOW = ("AVIF", "GIF")
 _HEIC = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"))
 _WITH_16_BITS = ("PNG", "TIFF")
+# A block of 64 pixels takes a bit at least, its brightness in the first scan of a progressive JPEG.
+_JPEG_PIXELS_PER_BYTE = 512
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def read_image(path: Path | str, bit_depth: int = FULL_BIT_DEPTH) -> NDArray[np.uint8]:
+def read_image(
+    path: Path | str, bit_depth: int = FULL_BIT_DEPTH, max_pixels: int = MAX_IMAGE_PIXELS
+) -> NDArray[np.uint8]:
     """The image as uint8 RGB [H, W, 3], upright and over white.
 
     16 bits, of which the lowest ``bit_depth`` are used, are scaled to 8. Raises ImageError if it
-    cannot be read or decoded.
+    cannot be read or decoded, or has more than ``max_pixels``.
     """
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
     try:
-        return _decode(data, bit_depth)
-    except (cv2.error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return _decode(data, bit_depth, max_pixels)
+    except TooManyPixelsError as error:
+        raise ImageError(f"{path} ({data.size} bytes): {error}") from None
+    except Exception as error:  # two libraries, and what they raise is not listed
         raise ImageError(
             f"{path} ({data.size} bytes) is not an image that can be decoded{_why(data, error)}; "
             "give a whole JPEG, PNG, WebP, AVIF, TIFF or BMP file."
-        ) from None
+        ) from error
+
+
+class TooManyPixelsError(ImageError):
+    """The header of an image states more pixels than are decoded."""
+
+
+@contextlib.contextmanager
+def opened_image(
+    data: bytes | memoryview, max_pixels: int, formats: tuple[str, ...] | None = None
+) -> Iterator[Image.Image]:
+    """An encoded image with only its header read, by Pillow.
+
+    formats: of Pillow, None for all. Raises TooManyPixelsError where the header states more than
+    ``max_pixels``, or more than that many bytes of a JPEG can hold; what Pillow raises for data
+    that is no image.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixelsError(f"its header states too many pixels: {error}") from None
+    with picture:
+        width, height = picture.size
+        stated = f"its header states {width}x{height} pixels"
+        if width * height > max_pixels:
+            raise TooManyPixelsError(
+                f"{stated}, more than max_image_pixels={max_pixels}; give a smaller image or set "
+                "max_image_pixels higher."
+            )
+        is_jpeg = picture.format in ("JPEG", "MPO")
+        if is_jpeg and width * height > _JPEG_PIXELS_PER_BYTE * len(data):
+            raise TooManyPixelsError(
+                f"{stated}, more than {len(data)} bytes of JPEG can hold; give a whole file."
+            )
+        yield picture
 
 
 def exif_orientation(header: Image.Image) -> int:
@@ -107,9 +151,9 @@ def png_bytes(pixels: LabelMap) -> bytes:
     return data.tobytes()
 
 
-def _decode(data: NDArray[np.uint8], bit_depth: int) -> NDArray[np.uint8]:
+def _decode(data: NDArray[np.uint8], bit_depth: int, max_pixels: int) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3], upright and over white; raises errors of both libraries."""
-    with Image.open(io.BytesIO(data.data)) as picture:
+    with opened_image(data.data, max_pixels) as picture:
         orientation = exif_orientation(picture)
         if picture.format in _READ_BY_PILLOW or _has_alpha(picture):
             if picture.format in _WITH_16_BITS:  # Pillow would cut colours to 8 bits

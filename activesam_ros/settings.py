@@ -65,6 +65,13 @@ class Settings:
         between=(8, 16),
         unit="bits",
     )
+    max_image_pixels: int = setting(
+        1 << 26,
+        "An image with more pixels is refused; that of a compressed image or a file by its header, "
+        "before it is decoded.",
+        between=(1, 178_956_970),  # what Pillow opens
+        unit="px",
+    )
     bucket_size: int | str = setting(
         AUTO,
         "Number of queries that are decoded at once; a smaller number needs less memory. auto "

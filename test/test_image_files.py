@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -212,3 +216,26 @@ def test_bit_depth_counts_for_16_bits_with_alpha_too(tmp_path: Path, suffix: str
     assert cv2.imwrite(str(path), bgra)
     assert read_image(path, bit_depth=12).tolist() == [[[0, 128, 255], [255, 255, 255]]]
     assert read_image(path).tolist() == [[[0, 8, 16], [255, 255, 255]]]
+
+
+def test_more_pixels_than_the_bound_are_refused_by_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 6)).save(path)
+    assert read_image(path, max_pixels=48).shape == (6, 8, 3)
+    with pytest.raises(ImageError, match=r"a\.png .* 8x6 pixels, more than max_image_pixels"):
+        read_image(path, max_pixels=47)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow, of damaged TIFF
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "bmp"])
+@settings(max_examples=50)
+@given(data=st.data())
+def test_whatever_the_bytes_a_file_is_read_or_refused(kind: str, data: st.DataObject) -> None:
+    whole = bytearray(encoded(Image.fromarray(picture()), kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(whole)
+        file.flush()
+        with contextlib.suppress(ImageError):
+            assert read_image(file.name).ndim == 3

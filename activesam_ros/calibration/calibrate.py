@@ -55,7 +55,8 @@ def calibrate(
     A frame that cannot be decoded is counted and left out. ``advance`` is called after each frame.
     ``keep`` is given what is done now and then, and when an error or Ctrl-C ends the work.
     """
-    decode = rgb_decoder(segmenter.settings.bit_depth)
+    rules = segmenter.settings
+    decode = rgb_decoder(rules.bit_depth, rules.max_image_pixels)
     kept_s = time.monotonic()
     try:
         for frame in islice(frames, done.images, None):

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate, or resume an interrupted calibration; raises ActiveSamError on bad input."""
     _check_arguments(args)
     settings, calibration = _settings(args.assignments)
-    sources = _sources(args.sources, settings.bit_depth)
+    sources = _sources(args.sources, settings)
     vocabulary = vocabulary_from(args)
     options = network_options(args)
     with working(f"loading {options.weights}"):
@@ -158,10 +158,10 @@ class _Source:
     topics: tuple[str, ...]
 
 
-def _sources(given: Sequence[Path], bit_depth: int) -> list[_Source]:
+def _sources(given: Sequence[Path], settings: Settings) -> list[_Source]:
     found = []
     for file in expand_inputs(given):
-        frames = open_frames([file.path], bit_depth)
+        frames = open_frames([file.path], settings.bit_depth, settings.max_image_pixels)
         topics = chosen_topics(frames, ()) if isinstance(frames, Recording) else (TOPIC,)
         found.append(_Source(frames, topics))
     return found

@@ -82,9 +82,17 @@ def run(args: argparse.Namespace) -> int:
         recording, args.image_topic, args.label_topic
     )
     settings = {method: settings_from(args, method) for method in options.methods}
-    bit_depth = settings[options.methods[0]].bit_depth  # --set is for all methods
+    rules = settings[options.methods[0]]  # --set is for all methods
     frames = range_from(args)
-    source = BagSource(args.bag, args.image_topic, args.label_topic, by_order, bit_depth, frames)
+    source = BagSource(
+        args.bag,
+        args.image_topic,
+        args.label_topic,
+        by_order,
+        rules.bit_depth,
+        frames,
+        rules.max_image_pixels,
+    )
     task = options.task(
         source,
         vocabulary,

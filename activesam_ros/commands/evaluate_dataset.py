@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
         method: benchmark_settings(benchmark, method, vocabulary, args.assignments)
         for method in options.methods
     }
-    bit_depth = settings[options.methods[0]].bit_depth  # --set is for all methods
+    rules = settings[options.methods[0]]  # --set is for all methods
     task = options.task(
-        DatasetSource(benchmark, images, bit_depth),
+        DatasetSource(benchmark, images, rules.bit_depth, rules.max_image_pixels),
         vocabulary,
         settings,
         label_ids(benchmark),

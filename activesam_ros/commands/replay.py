@@ -38,18 +38,19 @@ from activesam_ros.replay.segment_frames import ReplayCount, segment_remaining
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.background import background_label
+from activesam_ros.settings import Settings
 
 SHOWN_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames to segment: a part of the topics of a source. bit_depth: as in Settings."""
+    """The frames to segment: a part of the topics of a source, read by ``settings``."""
 
     source: FrameSource
     topics: tuple[str, ...]
     range: FrameRange
-    bit_depth: int
+    settings: Settings
 
     @property
     def expected(self) -> int | None:
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     outputs = _outputs(args)
     method = method_from(args)
     settings = settings_from(args, method)
-    frames = _frames(args, settings.bit_depth)
+    frames = _frames(args, settings)
     if outputs.video is not None and len(frames.topics) > 1:
         raise UsageError(
             f"--video shows one camera; choose one of {', '.join(frames.topics)} with --topic."
@@ -168,7 +169,13 @@ def _replay(
     kept, started_s = journal.done, time.perf_counter()
     with Progress(frames.expected, "frame", "segmenting", kept) as progress:
         segment_remaining(
-            frames.read(), vocabulary, segmenter, journal, progress.update, frames.bit_depth
+            frames.read(),
+            vocabulary,
+            segmenter,
+            journal,
+            progress.update,
+            frames.settings.bit_depth,
+            frames.settings.max_image_pixels,
         )
     elapsed_s = time.perf_counter() - started_s
     count = ReplayCount.of(journal.outcomes())
@@ -214,7 +221,8 @@ def _write(
                 vocabulary,
                 style,
                 progress.update,
-                frames.bit_depth,
+                frames.settings.bit_depth,
+                frames.settings.max_image_pixels,
             )
     if outputs.masks is not None:
         with working(f"writing {outputs.masks}"):
@@ -243,13 +251,13 @@ def _print_problems(source: FrameSource, count: ReplayCount) -> None:
         print(f"activesam: {line}", file=sys.stderr)
 
 
-def _frames(args: argparse.Namespace, bit_depth: int) -> Frames:
-    source = open_frames(args.inputs, bit_depth)
+def _frames(args: argparse.Namespace, settings: Settings) -> Frames:
+    source = open_frames(args.inputs, settings.bit_depth, settings.max_image_pixels)
     if isinstance(source, Recording):
-        return Frames(source, chosen_topics(source, args.topic), range_from(args), bit_depth)
+        return Frames(source, chosen_topics(source, args.topic), range_from(args), settings)
     if args.topic:
         raise UsageError(f"--topic {args.topic[0]} is for recordings; files have no topics.")
-    return Frames(source, (TOPIC,), range_from(args), bit_depth)
+    return Frames(source, (TOPIC,), range_from(args), settings)
 
 
 def _outputs(args: argparse.Namespace) -> Outputs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.allocator import HugeImages
 from activesam_ros.commands.options.frames import add_range_arguments, range_from
 from activesam_ros.commands.options.network import (
     add_method_argument,
@@ -36,7 +38,13 @@ from activesam_ros.commands.segment_outputs import (
     remove,
     write_result,
 )
-from activesam_ros.errors import ImageError, RecordingError, UsageError
+from activesam_ros.errors import (
+    ActiveSamError,
+    ImageError,
+    RecordingError,
+    UsageError,
+    in_short,
+)
 from activesam_ros.image_files import png_bytes, read_image
 from activesam_ros.pipeline import load_network
 from activesam_ros.progress import Progress, working
@@ -51,6 +59,9 @@ from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import StreamingSegmenter
 
 SHOWN_CLASSES = 5
+EXIT_SOME_FAILED, EXIT_NONE_WRITTEN = 1, 2
+
+_LOG = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment every input. Reports those that cannot be read, and returns 2 if there are any."""
+    """Segment every input; one that cannot be segmented is named, and the others go on.
+
+    Returns 1 if some could not be segmented, 2 if none could.
+    """
     chosen = range_from(args)
     inputs = _limited(expand_inputs(args.images), chosen)
     suffixes = (LABELS, OVERLAY, SUMMARY, *((SCORES,) if args.save_scores else ()))
@@ -106,8 +120,10 @@ def run(args: argparse.Namespace) -> int:
         stream=StreamingSegmenter(segmenter) if settings.streaming else None,
         wanted=Wanted(scores=args.save_scores),
         bit_depth=settings.bit_depth,
+        max_pixels=settings.max_image_pixels,
         range=chosen,
         replaceable=replaceable,
+        huge=HugeImages(),
     )
     written = failures = 0
     for file in inputs:
@@ -118,13 +134,23 @@ def run(args: argparse.Namespace) -> int:
                 worker.image(file.path)
                 written += 1
         except (ImageError, RecordingError) as error:
-            print(f"activesam: {error}", file=sys.stderr)
-            failures += 1
+            problem = str(error)
+        except (ActiveSamError, OSError):  # the next input would fail as well
+            raise
+        except Exception as error:  # noqa: BLE001 - one input must not keep the others
+            problem = f"{file.path} cannot be segmented: {in_short(error)}."
+            _LOG.debug("%s", problem, exc_info=error)
+        else:
+            continue
+        print(f"activesam: {problem}", file=sys.stderr)
+        failures += 1
     if written:
         files = ", ".join(f"NAME{suffix}" for suffix in suffixes)
         what = "1 image" if written == 1 else f"{written} images"
         print(f"{args.output}: {what} segmented, each with {files}")
-    return 2 if failures else 0
+    if not failures:
+        return 0
+    return EXIT_SOME_FAILED if written else EXIT_NONE_WRITTEN
 
 
 @dataclass(frozen=True)
@@ -136,12 +162,15 @@ class _Worker:
     stream: StreamingSegmenter | None
     wanted: Wanted
     bit_depth: int
+    max_pixels: int
     range: FrameRange
     replaceable: frozenset[Path]
+    huge: HugeImages
 
     def image(self, path: Path) -> None:
         """Segment an image and say what was found; raises ImageError if it cannot be read."""
-        image = read_image(path, self.bit_depth)
+        image = read_image(path, self.bit_depth, self.max_pixels)
+        self.huge.next_image(image.shape[0] * image.shape[1])
         result = self._segment(image, "", None)  # images, in the order given, are one camera's
         place = image_place(self.output, path)
         self._write(place, image, result, {"image": str(path)})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.allocator import HugeImages
 from activesam_ros.node.budget.degradation import BudgetLevel
 from activesam_ros.node.budget.latency_budget import BudgetState, observe
 from activesam_ros.node.budget.out_of_memory import BucketSizes, FrameMemoryError, is_out_of_memory
@@ -75,6 +76,7 @@ class FrameProcessor:
         self._buckets = BucketSizes()
         self._budget = BudgetState()
         self._streams = Streams()
+        self._huge = HugeImages()
 
     @property
     def in_use(self) -> VocabularyInUse:
@@ -128,14 +130,17 @@ class FrameProcessor:
         return levels[place], in_use.compiled.segmenters[place]
 
     def _convert(self, frame: CameraFrame, parameters: NodeParameters) -> _ConvertedFrame | None:
-        started_s = time.monotonic()
+        started_s, settings = time.monotonic(), parameters.settings
         to_pixels = compressed_to_rgb if frame.compressed else to_rgb
         try:
             check_age(frame.stamp_ns, self._now_ns(), parameters.options.max_image_age_ms)
-            image = to_pixels(frame.message, self._converter, parameters.settings.bit_depth)
+            image = to_pixels(
+                frame.message, self._converter, settings.bit_depth, settings.max_image_pixels
+            )
         except Exception as error:  # noqa: BLE001 - the other cameras' frames are segmented
             self.drop(frame, error)
             return None
+        self._huge.next_image(image.shape[0] * image.shape[1])
         return _ConvertedFrame(frame, image, started_s, time.monotonic())
 
     def _segment(self, frames: Sequence[_ConvertedFrame], in_use: VocabularyInUse) -> None:

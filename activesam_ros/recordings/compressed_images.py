@@ -8,8 +8,9 @@ which OpenCV was given its channels; an image of one channel has none. Other pub
 
 from __future__ import annotations
 
-import io
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +18,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
-from activesam_ros.image_files import FULL_BIT_DEPTH, exif_orientation, to_eight_bits, upright
+from activesam_ros.image_files import (
+    FULL_BIT_DEPTH,
+    MAX_IMAGE_PIXELS,
+    TooManyPixelsError,
+    exif_orientation,
+    opened_image,
+    to_eight_bits,
+    upright,
+)
 from activesam_ros.recordings.image_encodings import (
     Cause,
     Converter,
@@ -30,9 +40,6 @@ from activesam_ros.recordings.image_encodings import (
     quoted,
 )
 from activesam_ros.whole_jpeg import has_all_pixels, jpeg_end
-
-MAX_COMPRESSED_PIXELS = 1 << 26
-"""A compressed image with more pixels in its header is refused before decoding."""
 
 _KINDS = ("JPEG", "PNG")
 _ALONE = ("", "jpeg", "jpg", "mjpeg", "png", "image/jpeg", "image/png")
@@ -58,17 +65,25 @@ class _Meaning:
 
 
 def compressed_to_rgb(
-    message: CompressedImageMessage, converter: Converter, bit_depth: int = FULL_BIT_DEPTH
+    message: CompressedImageMessage,
+    converter: Converter,
+    bit_depth: int = FULL_BIT_DEPTH,
+    max_pixels: int = MAX_IMAGE_PIXELS,
 ) -> NDArray[np.uint8]:
     """The pixels of a sensor_msgs/CompressedImage (JPEG or PNG) as uint8 RGB [H, W, 3].
 
     16 bits, of which the lowest ``bit_depth`` are used, are scaled to 8. A Bayer mosaic is
     interpolated. Alpha is dropped, as of raw images. The image is turned upright as its EXIF
-    orientation says. Raises RejectedImageError for an unknown format, or data that is not a
-    complete JPEG or PNG.
+    orientation says. Raises RejectedImageError for an unknown format, data that is not a complete
+    JPEG or PNG, or more than ``max_pixels`` in its header.
     """
     meaning = _meaning_of(message.format)
-    pixels, orientation = _decode(message)
+    try:
+        pixels, orientation = _decode(message, max_pixels)
+    except RejectedImageError:
+        raise
+    except Exception as error:  # two libraries, and what they raise is not listed
+        raise _corrupt(message, " ".join(str(error).split()) or type(error).__name__) from error
     if pixels.dtype == np.uint16:
         pixels = to_eight_bits(pixels, bit_depth)
     return upright(_to_rgb(pixels, meaning, converter), orientation)
@@ -109,22 +124,19 @@ def _meaning_of(text: str) -> _Meaning:
     return _Meaning(encoding, order.startswith("rgb") or (encoding.is_color and not order))
 
 
-def _decode(message: CompressedImageMessage) -> tuple[NDArray[Any], int]:
+def _decode(message: CompressedImageMessage, max_pixels: int) -> tuple[NDArray[Any], int]:
     """The stored pixels, uint8 or uint16, and their EXIF orientation.
 
     The pixels are grey [H, W], or BGR or BGRA [H, W, C].
     """
     data = bytes(message.data)
-    with _opened(message, data) as header:
+    with _opened(message, data, max_pixels) as header:
         width, height = header.size
         is_png = header.format == "PNG"
         end = _png_end(data) if is_png else jpeg_end(data)
         if end is None:
             raise _corrupt(message, "its end is missing")
-        try:
-            pixels = cv2.imdecode(np.frombuffer(data[:end], np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise _corrupt(message, str(error)) from error
+        pixels = cv2.imdecode(np.frombuffer(data[:end], np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.shape[:2] != (height, width):
             raise _corrupt(message, "it does not decode")
         if not is_png and not has_all_pixels(data, header, pixels):
@@ -132,24 +144,20 @@ def _decode(message: CompressedImageMessage) -> tuple[NDArray[Any], int]:
         return pixels, exif_orientation(header)
 
 
-def _opened(message: CompressedImageMessage, data: bytes) -> PillowImage.Image:
+@contextlib.contextmanager
+def _opened(
+    message: CompressedImageMessage, data: bytes, max_pixels: int
+) -> Iterator[PillowImage.Image]:
     """The image with its header read; raises RejectedImageError if it must not be decoded."""
     if not data:
         raise RejectedImageError(Cause.WRONG_LENGTH, "the compressed image has no bytes.")
     try:
-        header = PillowImage.open(io.BytesIO(data), formats=_KINDS)
-    except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        with opened_image(data, max_pixels, _KINDS) as header:
+            yield header
+    except TooManyPixelsError as error:
         raise RejectedImageError(Cause.TOO_LARGE, f"the compressed image: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except UnidentifiedImageError as error:
         raise _corrupt(message, "it is not a JPEG or PNG") from error
-    width, height = header.size
-    if width * height > MAX_COMPRESSED_PIXELS:
-        raise RejectedImageError(
-            Cause.TOO_LARGE,
-            f"the header of the compressed image says {width}x{height} pixels; at most "
-            f"{MAX_COMPRESSED_PIXELS} pixels are decoded.",
-        )
-    return header
 
 
 def _png_end(data: bytes) -> int | None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.allocator import HugeImages
 from activesam_ros.errors import ImageError
-from activesam_ros.image_files import FULL_BIT_DEPTH, LabelMap
+from activesam_ros.image_files import (
+    FULL_BIT_DEPTH,
+    MAX_IMAGE_PIXELS,
+    LabelMap,
+    TooManyPixelsError,
+    opened_image,
+)
 from activesam_ros.recordings.compressed_images import compressed_to_rgb
 from activesam_ros.recordings.image_encodings import load_converter, to_rgb
 from activesam_ros.recordings.recorded_frames import RecordedFrame
@@ -18,46 +25,57 @@ from activesam_ros.recordings.serialization import IMAGE
 
 RgbDecoder: TypeAlias = Callable[[RecordedFrame], NDArray[np.uint8]]
 
-_PNG_MAGIC = b"\x89PNG\r\n"
 _LABEL_TYPES = {"mono8": "u1", "8UC1": "u1", "mono16": "u2", "16UC1": "u2"}
 
 
-def rgb_decoder(bit_depth: int = FULL_BIT_DEPTH) -> RgbDecoder:
+def rgb_decoder(bit_depth: int = FULL_BIT_DEPTH, max_pixels: int = MAX_IMAGE_PIXELS) -> RgbDecoder:
     """A function that decodes a frame to uint8 RGB [H, W, 3], as the node decodes images.
 
-    ``bit_depth`` is the setting of that name. The decoder raises ImageError for an unusable frame.
+    bit_depth, max_pixels: as in Settings. The decoder raises ImageError for an unusable frame.
     This function raises MissingDependencyError when no conversion library is installed.
     """
     converter = load_converter()
+    huge = HugeImages()
 
     def decode(frame: RecordedFrame) -> NDArray[np.uint8]:
         if frame.message is None:
             raise ImageError(frame.problem or "the message cannot be read")
-        if frame.message_type == IMAGE:
-            return to_rgb(frame.message, converter, bit_depth)
-        return compressed_to_rgb(frame.message, converter, bit_depth)
+        to_pixels = to_rgb if frame.message_type == IMAGE else compressed_to_rgb
+        pixels = to_pixels(frame.message, converter, bit_depth, max_pixels)
+        huge.next_image(pixels.shape[0] * pixels.shape[1])
+        return pixels
 
     return decode
 
 
-def label_map(frame: RecordedFrame) -> LabelMap:
+def label_map(frame: RecordedFrame, max_pixels: int = MAX_IMAGE_PIXELS) -> LabelMap:
     """The class ids of a label image, uint8 or uint16 [H, W].
 
-    Reads mono8, 8UC1, mono16, 16UC1 and PNG; raises ImageError for any other encoding.
+    Reads mono8, 8UC1, mono16, 16UC1 and PNG; raises ImageError for any other encoding, damaged data
+    and more than ``max_pixels``.
     """
     if frame.message is None:
         raise ImageError(frame.problem or "the message cannot be read")
     if frame.message_type == IMAGE:
         return _raw_labels(frame)
-    data = np.frombuffer(frame.message.data, np.uint8)
-    is_png = data[: len(_PNG_MAGIC)].tobytes() == _PNG_MAGIC
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if is_png else None
+    pixels = _png_pixels(frame.message.data, max_pixels)
     if pixels is None or pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"a label image on {frame.topic} (format {frame.message.format!r}) is not a PNG of one "
             "channel; lossy or colored labels cannot be used"
         )
-    return pixels  # type: ignore[return-value]
+    return pixels
+
+
+def _png_pixels(data: Any, max_pixels: int) -> NDArray[Any] | None:
+    """The pixels of a PNG, None for anything else; raises TooManyPixelsError."""
+    try:
+        with opened_image(bytes(data), max_pixels, ("PNG",)):
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except TooManyPixelsError:
+        raise
+    except Exception:  # noqa: BLE001 - two libraries, and what they raise is not listed
+        return None
 
 
 def _raw_labels(frame: RecordedFrame) -> LabelMap:

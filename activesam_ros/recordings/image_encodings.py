@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, MissingDependencyError
-from activesam_ros.image_files import FULL_BIT_DEPTH, to_eight_bits
+from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, to_eight_bits
 
 MAX_QUOTED = 60  # characters; no known encoding or format has a longer name
 
@@ -179,15 +180,25 @@ _SEMI_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 
 
 def to_rgb(
-    message: ImageMessage, converter: Converter, bit_depth: int = FULL_BIT_DEPTH
+    message: ImageMessage,
+    converter: Converter,
+    bit_depth: int = FULL_BIT_DEPTH,
+    max_pixels: int = MAX_IMAGE_PIXELS,
 ) -> NDArray[np.uint8]:
     """The pixels of a sensor_msgs/Image as uint8 RGB [H, W, 3].
 
     16 bits, of which the lowest ``bit_depth`` are used, are scaled to 8. The result of rgb8 is a
-    view of the message's buffer. Raises RejectedImageError naming the wrong field.
+    view of the message's buffer. Raises RejectedImageError naming the wrong field, also where there
+    are more than ``max_pixels``.
     """
     encoding = known_encoding(message.encoding)
     height, width = message.height, message.width
+    if height * width > max_pixels:
+        raise RejectedImageError(
+            Cause.TOO_LARGE,
+            f"the image is {width}x{height} pixels, more than max_image_pixels={max_pixels}; "
+            "publish smaller images or set max_image_pixels higher.",
+        )
     step = _row_step(message, encoding)
     rows = height + height // 2 if encoding.chroma_rows else height
     row_bytes = width * encoding.channels * encoding.bits // 8
@@ -200,7 +211,10 @@ def to_rgb(
     if encoding.packed == "rgb8":
         return pixels.reshape(height, width, 3)
     if encoding.packed in _SEMI_PLANAR:
-        return _checked_color(cv2.cvtColor(pixels, _SEMI_PLANAR[encoding.packed]))
+        planes = pixels
+        return _converted(
+            lambda: cv2.cvtColor(planes, _SEMI_PLANAR[encoding.packed]), message, "OpenCV"
+        )
     packed = PackedImage(
         height, width, encoding.packed, width * encoding.channels, pixels.reshape(-1)
     )
@@ -209,14 +223,20 @@ def to_rgb(
 
 def packed_to_rgb(packed: PackedImage, converter: Converter) -> NDArray[np.uint8]:
     """The pixels as uint8 RGB [H, W, 3]; raises RejectedImageError if they cannot be converted."""
+    return _converted(lambda: converter.to_rgb(packed), packed, converter.name)
+
+
+def _converted(
+    convert: Callable[[], Any], image: ImageMessage | PackedImage, library: str
+) -> NDArray[np.uint8]:
+    """What ``library`` makes of an image; raises RejectedImageError with its reason."""
     try:
-        return _checked_color(converter.to_rgb(packed))
-    except (cv2.error, TypeError, ValueError) as error:
-        # cv_bridge's error is a TypeError.
+        return _checked_color(convert())
+    except Exception as error:  # several libraries, and what they raise is not listed
         raise RejectedImageError(
             Cause.CORRUPT_DATA,
-            f"{converter.name} cannot convert this {packed.width}x{packed.height} "
-            f"{packed.encoding} image: {error}.",
+            f"{library} cannot convert this {image.width}x{image.height} {image.encoding} image: "
+            f"{' '.join(str(error).split())}.",
         ) from error
 
 

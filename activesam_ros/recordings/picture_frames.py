@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, UsageError
-from activesam_ros.image_files import FULL_BIT_DEPTH, read_image
+from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, read_image
 from activesam_ros.recordings.input_files import InputKind, expand_inputs
 from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
 from activesam_ros.recordings.serialization import IMAGE, header, new
@@ -39,12 +39,18 @@ class FrameSource(Protocol):
 class ImageSequence:
     """Image files as the frames of one camera, 0.1 s apart, their names as ``frame_id``.
 
-    bit_depth: as in Settings.
+    bit_depth, max_pixels: as in Settings.
     """
 
-    def __init__(self, files: Sequence[Path], bit_depth: int = FULL_BIT_DEPTH) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        bit_depth: int = FULL_BIT_DEPTH,
+        max_pixels: int = MAX_IMAGE_PIXELS,
+    ) -> None:
         self.files = tuple(files)
         self._bit_depth = bit_depth
+        self._max_pixels = max_pixels
         self.notes: tuple[str, ...] = ()
 
     def message_count(self, topics: Sequence[str]) -> int:
@@ -55,7 +61,8 @@ class ImageSequence:
         """Every file in order; one that cannot be read is a frame with a ``problem``."""
         for place, path in enumerate(self.files):
             try:
-                yield _frame(path, place * IMAGE_GAP_NS, read_image(path, self._bit_depth))
+                image = read_image(path, self._bit_depth, self._max_pixels)
+                yield _frame(path, place * IMAGE_GAP_NS, image)
             except ImageError as error:
                 yield _frame(path, place * IMAGE_GAP_NS, None, str(error).rstrip("."))
 
@@ -85,10 +92,14 @@ class VideoFrames:
         self.notes = () if missing is None else (missing,)
 
 
-def open_frames(given: Sequence[Path], bit_depth: int = FULL_BIT_DEPTH) -> FrameSource:
+def open_frames(
+    given: Sequence[Path],
+    bit_depth: int = FULL_BIT_DEPTH,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+) -> FrameSource:
     """The recording, the video or the images that ``given`` names, as expand_inputs finds them.
 
-    bit_depth: of image files, as in Settings; messages are decoded later.
+    bit_depth, max_pixels: of image files, as in Settings; messages are decoded later.
 
     Raises UsageError for several of them, RecordingError for what cannot be opened.
     """
@@ -97,7 +108,7 @@ def open_frames(given: Sequence[Path], bit_depth: int = FULL_BIT_DEPTH) -> Frame
     inputs = expand_inputs(given)
     kinds = [file.kind for file in inputs]
     if set(kinds) == {InputKind.IMAGE}:
-        return ImageSequence([file.path for file in inputs], bit_depth)
+        return ImageSequence([file.path for file in inputs], bit_depth, max_pixels)
     if len(inputs) > 1:
         counts = ", ".join(f"{kinds.count(k)} x {k.value}" for k in InputKind if k in kinds)
         raise UsageError(

@@ -63,15 +63,17 @@ def write_overlay_video(
     style: VideoStyle,
     advance: Callable[[], object],
     bit_depth: int,
+    max_pixels: int,
 ) -> None:
     """Write the video to ``path``, whole or not at all; a frame without a mask is left out.
 
     frames, entries: of the same frames in the same order. Pictures of another size than the first
-    are scaled into it. ``advance`` is called after each frame. bit_depth: as in Settings.
+    are scaled into it. ``advance`` is called after each frame. bit_depth,
+    max_pixels: as in Settings.
 
     Raises OutputError, and ImageError for an image that can no longer be read.
     """
-    pictures = _pictures(frames, entries, vocabulary, style, advance, bit_depth)
+    pictures = _pictures(frames, entries, vocabulary, style, advance, bit_depth, max_pixels)
     with whole_path(path) as temporary:
         first = next(pictures)
         height, width = first.shape[:2]
@@ -97,9 +99,10 @@ def _pictures(
     style: VideoStyle,
     advance: Callable[[], object],
     bit_depth: int,
+    max_pixels: int,
 ) -> Iterator[NDArray[np.uint8]]:
     """The overlay of each frame with its legend, uint8 RGB [H, W, 3], both sides even."""
-    decode = rgb_decoder(bit_depth)
+    decode = rgb_decoder(bit_depth, max_pixels)
     for frame, entry in zip(frames, entries, strict=False):
         if entry.mask is not None:
             overlay = draw_overlay(

@@ -9,7 +9,7 @@ from itertools import islice
 
 from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.scoring.measurement import ImageSegmenter, for_frame
-from activesam_ros.image_files import FULL_BIT_DEPTH
+from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import RgbDecoder, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame
@@ -48,14 +48,15 @@ def segment_remaining(
     journal: ReplayJournal,
     advance: Callable[[], object],
     bit_depth: int = FULL_BIT_DEPTH,
+    max_pixels: int = MAX_IMAGE_PIXELS,
 ) -> None:
     """Segment every frame that is not in the journal, and append one entry for each.
 
     The entry of an unusable frame holds the problem. With streaming, each topic continues from the
     state after its last frame in the journal. ``advance`` is called after each frame.
-    ``bit_depth`` is the setting of that name.
+    bit_depth, max_pixels: as in Settings.
     """
-    decode = rgb_decoder(bit_depth)
+    decode = rgb_decoder(bit_depth, max_pixels)
     streams = segmenter if isinstance(segmenter, StreamingSegmenter) else None
     if streams is not None:
         for topic, text in journal.streams().items():

@@ -373,11 +373,41 @@ def test_a_bad_image_or_video_does_not_stop_the_good_ones(
     (tmp_path / "b.png").write_bytes(b"no image")
     (tmp_path / "c.mp4").write_bytes(b"no video")
     picture(tmp_path / "d.png")
-    assert run("a.png", "b.png", "c.mp4", "d.png") == 2
+    assert run("a.png", "b.png", "c.mp4", "d.png") == 1
     said = capsys.readouterr()
     assert "b.png (8 bytes) is not an image" in said.err
     assert "c.mp4 cannot be decoded" in said.err
     assert "out: 2 images segmented" in said.out
+
+
+def test_where_no_input_can_be_used_it_says_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert run("b.png") == 2
+
+
+def test_an_image_over_which_a_library_fails_is_named_and_the_others_are_done(
+    run: Run, network: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail_once() -> None:
+        network.before = lambda: None
+        raise cv2.error("OpenCV: sizes do not match\n> in function 'resize'")
+
+    network.before = fail_once
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "b.png")
+    assert run("a.png", "b.png") == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "a.png cannot be segmented: error: OpenCV: sizes do not match." in said.err
+    assert "out: 1 image segmented" in said.out
+
+
+def test_the_setting_bounds_the_pixels_of_an_image(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    assert run("a.png", "--set=max_image_pixels=4799") == 2
+    assert "200x24 pixels, more than max_image_pixels=4799" in capsys.readouterr().err
 
 
 def test_12_bits_in_16_are_segmented_as_8(run: Run, network: Network, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # Offline use.
     "resumable_work": {"errors", "prompts"},
-    "recordings": {"errors", "resources", "image_files", "whole_jpeg", "prompts"},
+    "recordings": {
+        *("errors", "allocator", "resources", "image_files", "whole_jpeg", "prompts"),
+    },
     "calibration": {
         *("errors", "setting_table", "output_files", "segmentation", "recordings"),
         "resumable_work",
@@ -66,6 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
         *("resumable_work", "output_files", "progress", "calibration", "setting_table"),
+        "allocator",
     },
     "cli": {"errors", "allocator", "resources", "progress"},
 }

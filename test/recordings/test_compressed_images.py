@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from activesam_ros.recordings.compressed_images import MAX_COMPRESSED_PIXELS, compressed_to_rgb
+from activesam_ros.image_files import MAX_IMAGE_PIXELS
+from activesam_ros.recordings.compressed_images import compressed_to_rgb
 from activesam_ros.recordings.image_encodings import (
     Cause,
     PackedImage,
@@ -349,7 +351,7 @@ def test_a_png_that_is_cut_is_refused_although_it_has_an_end(share: float) -> No
 
 
 def test_a_compressed_image_of_gigapixels_is_refused_before_decoding() -> None:
-    side = int(MAX_COMPRESSED_PIXELS**0.5) + 1
+    side = int(MAX_IMAGE_PIXELS**0.5) + 1
     # the size stands behind the 16 bytes of signature, length and name of the header chunk
     header = PNG[:16] + side.to_bytes(4, "big") * 2 + PNG[24:]
     crc = zlib.crc32(header[12:29]).to_bytes(4, "big")
@@ -357,3 +359,54 @@ def test_a_compressed_image_of_gigapixels_is_refused_before_decoding() -> None:
         decoded(header[:29] + crc + header[33:])
     assert refusal.value.cause is Cause.TOO_LARGE
     assert str(side) in str(refusal.value)
+
+
+def jpeg_stating(side: int, **options: Any) -> bytes:
+    """A JPEG of 16x16 pixels whose header states ``side`` x ``side``."""
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (3, 4, 5)).save(stream, "jpeg", **options)
+    data = stream.getvalue()
+    frame = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    return data[: frame + 5] + side.to_bytes(2, "big") * 2 + data[frame + 9 :]
+
+
+JPEG_SEEDS = [jpeg_stating(16), jpeg_stating(16, progressive=True)]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_small_jpeg_that_states_many_pixels_is_refused_before_decoding(
+    progressive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = jpeg_stating(8191, progressive=progressive)
+    assert MAX_IMAGE_PIXELS > 8191**2
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(RejectedImageError) as refusal:
+        decoded(data)
+    assert refusal.value.cause is Cause.TOO_LARGE
+    assert f"8191x8191 pixels, more than {len(data)} bytes of JPEG can hold" in str(refusal.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_smallest_jpeg_of_one_colour_is_read(mode: str) -> None:
+    stream = io.BytesIO()
+    Image.new(mode, (4000, 4000)).save(stream, "jpeg", progressive=True, optimize=True, quality=1)
+    assert len(stream.getvalue()) < 100_000
+    assert decoded(stream.getvalue()).shape == (4000, 4000, 3)
+
+
+def test_the_setting_bounds_the_pixels_of_a_compressed_image() -> None:
+    message = CompressedMessage(encoded(".png", colours(6, 8)), "png")
+    assert compressed_to_rgb(message, CONVERTER, max_pixels=48).shape == (6, 8, 3)
+    with pytest.raises(RejectedImageError, match="8x6 pixels, more than max_image_pixels=47"):
+        compressed_to_rgb(message, CONVERTER, max_pixels=47)
+
+
+@given(st.data())
+def test_whatever_the_bytes_an_image_is_read_or_rejected(data: st.DataObject) -> None:
+    whole = bytearray(data.draw(st.sampled_from([PNG, JPEG_SEEDS[0], JPEG_SEEDS[1]])))
+    for _ in range(data.draw(st.integers(1, 6))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(RejectedImageError):
+        pixels = decoded(bytes(whole), data.draw(st.sampled_from(["jpeg", "png", ""])))
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3

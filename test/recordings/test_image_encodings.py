@@ -17,6 +17,7 @@ from activesam_ros.recordings.image_encodings import (
     Cause,
     Converter,
     CvBridgeConverter,
+    PackedImage,
     RejectedImageError,
     RosbagsConverter,
     load_converter,
@@ -220,6 +221,12 @@ GOOD = raw("bgr8", colours())
             "nv21 has 6 rows of luma and 3 of chroma, each of 36 bytes",
         ),
         (replace(GOOD, encoding="yuyv", width=7), Cause.ODD_SIZE, "7x6"),
+        (replace(GOOD, height=2**32 - 1, step=2**32 - 1), Cause.TOO_LARGE, "8x4294967295"),
+        (
+            RawMessage(2**13 + 1, 2**13, "mono8", 2**13, bytes(2**13 * (2**13 + 1))),
+            Cause.TOO_LARGE,
+            "more than max_image_pixels=67108864",
+        ),
     ],
 )
 def test_wrong_fields_are_named(
@@ -277,3 +284,14 @@ def test_cv_bridge_and_rosbags_image_give_the_same_pixels(seed: int, encoding: s
 
 def test_some_converter_is_there() -> None:
     assert load_converter().name in ("cv_bridge", "rosbags-image")
+
+
+def test_what_a_library_raises_rejects_the_image() -> None:
+    class Broken:
+        name = "broken"
+
+        def to_rgb(self, image: PackedImage) -> NDArray[np.uint8]:
+            raise OverflowError("a size\ndoes not fit")
+
+    with pytest.raises(RejectedImageError, match=r"broken cannot convert .* a size does not fit"):
+        to_rgb(GOOD, Broken())

@@ -11,7 +11,7 @@ import numpy as np
 from activesam_ros.errors import ImageError
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
-from activesam_ros.image_files import FULL_BIT_DEPTH, LabelMap
+from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.recordings.frame_range import WHOLE, FrameRange
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
@@ -22,7 +22,7 @@ class BagSource:
     """An image topic of a recording.
 
     label_topic: None without ground truth. by_order: join images and labels by their order, since
-    no stamp is set. bit_depth: the setting of that name. range: the images to evaluate.
+    no stamp is set. bit_depth, max_pixels: as in Settings. range: the images to evaluate.
     """
 
     path: Path
@@ -31,10 +31,12 @@ class BagSource:
     by_order: bool = False
     bit_depth: int = FULL_BIT_DEPTH
     range: FrameRange = WHOLE
+    max_pixels: int = MAX_IMAGE_PIXELS
 
     def open(self) -> BagReader:
         """Raises RecordingError, or MissingDependencyError without an image decoder."""
-        return BagReader(self, open_recording(self.path), rgb_decoder(self.bit_depth))
+        decode = rgb_decoder(self.bit_depth, self.max_pixels)
+        return BagReader(self, open_recording(self.path), decode)
 
 
 class BagReader:
@@ -102,7 +104,7 @@ class BagReader:
             count.problems[f"{image_topic}: {error}"] += 1
             return None
         count.stamps_replaced += pair.image.stamp_is_log_time
-        labels = _labels(pair.labels, count)
+        labels = _labels(pair.labels, count, self._source.max_pixels)
         if labels is not None:
             mismatch = ""
             if labels.shape != image.shape[:2]:
@@ -121,11 +123,11 @@ class BagReader:
         return Sample(image, labels, pair.image.stamp_ns, place, image_topic)
 
 
-def _labels(frame: RecordedFrame | None, count: SourceCount) -> LabelMap | None:
+def _labels(frame: RecordedFrame | None, count: SourceCount, max_pixels: int) -> LabelMap | None:
     if frame is None:
         return None
     try:
-        return label_map(frame)
+        return label_map(frame, max_pixels)
     except ImageError as error:
         count.problems[str(error)] += 1
         return None

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from activesam_ros.errors import ImageError, UsageError
 from activesam_ros.evaluation.datasets.dataset_table import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
-from activesam_ros.image_files import FULL_BIT_DEPTH, read_image
+from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, opened_image, read_image
 from activesam_ros.recordings.input_files import IMAGE_SUFFIXES
 
 _LABEL_MODES = ("L", "P")
@@ -96,11 +95,12 @@ def find_images(benchmark: Benchmark, root: Path, count: int | None = None) -> F
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Images of a benchmark, in order. bit_depth: the setting of that name."""
+    """Images of a benchmark, in order. bit_depth, max_pixels: as in Settings."""
 
     benchmark: Benchmark
     images: tuple[DatasetImage, ...]
     bit_depth: int = FULL_BIT_DEPTH
+    max_pixels: int = MAX_IMAGE_PIXELS
 
     def open(self) -> DatasetSource:
         """Returns itself; each file is opened when it is read."""
@@ -118,8 +118,8 @@ class DatasetSource:
         count.ended = part.stop is None or part.stop >= len(self.images)
 
     def _sample(self, entry: DatasetImage, place: int) -> Sample:
-        image = _read_image(entry.image, self.bit_depth)
-        labels = read_labels(self.benchmark, entry)
+        image = _read_image(entry.image, self.bit_depth, self.max_pixels)
+        labels = read_labels(self.benchmark, entry, self.max_pixels)
         if labels.shape != image.shape[:2]:
             raise UsageError(
                 f"{entry.labels} is {labels.shape[1]}x{labels.shape[0]} and its image "
@@ -128,18 +128,23 @@ class DatasetSource:
         return Sample(image, labels, None, place, entry.image.name)
 
 
-def read_labels(benchmark: Benchmark, entry: DatasetImage) -> NDArray[np.uint8]:
+def read_labels(
+    benchmark: Benchmark, entry: DatasetImage, max_pixels: int = MAX_IMAGE_PIXELS
+) -> NDArray[np.uint8]:
     """Class indices uint8 [H, W], 255 where the pixel does not count; raises UsageError."""
     try:
-        with Image.open(entry.labels) as picture:
+        with opened_image(entry.labels.read_bytes(), max_pixels) as picture:
             if picture.mode not in _LABEL_MODES:
                 raise UsageError(
                     f"{entry.labels} is an image of mode {picture.mode}; labels must have one "
                     f"channel of 8 bits. {_how(benchmark)}"
                 )
             labels = np.array(picture, np.uint8)
-    except (OSError, UnidentifiedImageError) as error:
-        raise UsageError(f"{entry.labels} cannot be read: {error}.") from error
+    except UsageError:
+        raise
+    except Exception as error:  # what Pillow raises is not listed
+        why = str(error).rstrip(".") or type(error).__name__
+        raise UsageError(f"{entry.labels} cannot be read: {why}.") from error
     if entry.raw_labels:
         labels = np.array(benchmark.raw_table, np.uint8)[labels]
     return without_zero(labels) if benchmark.reduce_zero_label else labels
@@ -236,14 +241,12 @@ def _with_labels(
     raise UsageError(f"The labels {missing} are missing. {_how(benchmark)}")
 
 
-def _read_image(path: Path, bit_depth: int) -> NDArray[np.uint8]:
+def _read_image(path: Path, bit_depth: int, max_pixels: int) -> NDArray[np.uint8]:
     """uint8 RGB [H, W, 3]; raises UsageError."""
     try:
-        return read_image(path, bit_depth)
+        return read_image(path, bit_depth, max_pixels)
     except ImageError as error:
-        raise UsageError(
-            f"The image {path} cannot be decoded; unpack the dataset again."
-        ) from error
+        raise UsageError(f"{str(error).rstrip('.')}; unpack the dataset again.") from error
 
 
 def _how(benchmark: Benchmark) -> str:
