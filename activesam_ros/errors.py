@@ -49,6 +49,10 @@ class RecordingError(ActiveSamError):
     """A bag or recording cannot be used."""
 
 
+class PlainDataError(ActiveSamError):
+    """Bytes are not the data that they should be; the message is a reason without a full stop."""
+
+
 class ExecutorError(ActiveSamError):
     """A worker of an evaluation failed, or too many were lost."""
 
