@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "setting_table": {"errors"},
     "settings": {"errors", "setting_table"},
     # The method: the network, text, one image, a stream of images.
-    "sam3": {"errors"},
+    "sam3": {"errors", "regular_files"},
     "prompts": {"errors", "output_files", "resources", "settings", "sam3"},
     "sparsity": {"errors", "settings", "sam3"},
     "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
@@ -88,7 +88,7 @@ MESSAGES = {"msg", "srv"}
 # What the network imports beside the standard library; some files need one package more.
 NETWORK_NEEDS = {"torch", "numpy"}
 NETWORK_NEEDS_IN = {
-    "activesam_ros/sam3/checkpoint.py": {"safetensors"},  # safetensors files
+    "activesam_ros/sam3/weights_file.py": {"safetensors"},  # safetensors files
     "activesam_ros/sam3/tokenizer.py": {"regex", "ftfy"},  # tokenization
     "activesam_ros/sam3/acceleration/box_attention_kernel.py": {"triton"},  # GPU kernels
 }
