@@ -2,13 +2,16 @@
 
     python -m benchmarks.streaming --weights weights/demo/model.safetensors --frames 1000 \
         --names 150 --output out/streaming
+    python -m benchmarks.streaming --weights weights/demo/model.safetensors --frames 200 \
+        --names driving --method activesam2 --output out/streaming
 
 The variants segment the same frames in turn, so that other work on the computer affects all alike.
 Times are wall time and processor time of all threads. The frames are rendered once and kept in
 OUTPUT/drive. Results are kept in OUTPUT/NAMES.VARIANT.journal, and the same command given again
 continues where it was interrupted. Commands with other --names or --variants may share an OUTPUT
 and run at the same time; the last one to end writes the figures of all, as --report-only does. The
-figures are results.json, streaming.md and a plot for each vocabulary.
+figures are results.json, streaming.md and a plot for each vocabulary. Another method or other
+settings need another OUTPUT.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resumable_work import vocabulary_identity
 from activesam_ros.sam3.checkpoint import weights_fingerprint
+from activesam_ros.segmentation.methods import METHODS, Method, default_settings
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.stream import StreamState
@@ -40,15 +44,17 @@ from activesam_ros.streaming.streams import StreamingSegmenter
 from benchmarks.streaming.journal import SUFFIX, Record, RunJournal
 from benchmarks.streaming.kept_drive import KeptDrive, KeptFrame
 from benchmarks.streaming.report import write_report
-from benchmarks.streaming.vocabulary import vocabulary_of
+from benchmarks.streaming.vocabulary import vocabulary_named
 
 EXIT_BAD_INPUT = 2
 CAMERA = "front"
-VARIANTS = {
-    "per_frame": Settings(),
-    "streaming": Settings(streaming=True),
-    "streaming_shared": Settings(streaming=True, preview_encoding="shared"),
-    "per_frame_shared": Settings(preview_encoding="shared"),
+PRUNING = tuple(method.value for method, steps in METHODS.items() if steps.previews)
+# What a variant changes in the method's own settings.
+VARIANTS: Mapping[str, Mapping[str, object]] = {
+    "per_frame": {},
+    "streaming": {"streaming": True},
+    "streaming_shared": {"streaming": True, "preview_encoding": "shared"},
+    "per_frame_shared": {"preview_encoding": "shared"},
 }
 
 
@@ -56,12 +62,17 @@ class VariantRun:
     """One variant with one vocabulary; continues after the last frame of its journal."""
 
     def __init__(
-        self, network: Network, vocabulary: Vocabulary, settings: Settings, journal: RunJournal
+        self,
+        network: Network,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        method: Method,
+        journal: RunJournal,
     ) -> None:
         """Compile the vocabulary's prompts and segment a blank image to warm up."""
         self.journal = journal
         self._vocabulary = vocabulary
-        self._segmenter = network.streaming_if_enabled(vocabulary, settings)
+        self._segmenter = network.streaming_if_enabled(vocabulary, settings, method)
         self._segmenter.segment(np.zeros((384, 640, 3), np.uint8))
         state = journal.stream()
         if isinstance(self._segmenter, StreamingSegmenter) and state is not None:
@@ -125,7 +136,7 @@ def measure(args: argparse.Namespace) -> None:
     stop = min(args.stop or args.frames, args.frames)
     runs = [
         _run(args, network, vocabulary, name, drive)
-        for vocabulary in (vocabulary_of(count) for count in args.names)
+        for vocabulary in args.names
         for name in args.variants
     ]
     first = min(run.journal.done for run in runs)
@@ -143,12 +154,14 @@ def measure(args: argparse.Namespace) -> None:
 def _run(
     args: argparse.Namespace, network: Network, vocabulary: Vocabulary, name: str, drive: KeptDrive
 ) -> VariantRun:
-    settings = VARIANTS[name].assign(args.assignments)
+    method = Method(args.method)
+    settings = default_settings(method).replace(VARIANTS[name]).assign(args.assignments)
     job: Mapping[str, object] = {
         "vocabulary": vocabulary.name,
         "classes": vocabulary_identity(vocabulary),
         "queries": len(vocabulary.queries),
         "variant": name,
+        "method": method.value,
         "weights": weights_fingerprint(args.weights),
         "weights_file": str(args.weights),
         "drive": dataclasses.asdict(drive.options),
@@ -161,7 +174,7 @@ def _run(
         "threads": args.threads,
     }
     path = args.output / f"{vocabulary.name}.{name}{SUFFIX}"
-    return VariantRun(network, vocabulary, settings, RunJournal(path, job))
+    return VariantRun(network, vocabulary, settings, method, RunJournal(path, job))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -173,7 +186,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stop", type=int, help="stop after this many frames of the drive")
     parser.add_argument("--rate", type=float, default=10.0, help="Hz (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=TEST_SEEDS[0])
-    parser.add_argument("--names", default="150,1000", help="sizes of the vocabularies")
+    parser.add_argument(
+        "--names",
+        default="150,1000",
+        help="vocabularies: numbers of names, or bundled ones that begin with the demo's classes "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--method", default="activesam2", choices=PRUNING, help="default: %(default)s"
+    )
     parser.add_argument("--variants", default="per_frame,streaming", help=", ".join(VARIANTS))
     add_set_argument(parser)
     parser.add_argument("--device", default="auto")
@@ -183,18 +204,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.weights is None and not args.report_only:
         raise UsageError("--weights is missing; give the path of the weights.")
-    args.names = [_size(text) for text in args.names.split(",")]
+    args.names = [vocabulary_named(text.strip()) for text in args.names.split(",")]
     args.variants = args.variants.split(",")
     for name in args.variants:
         if name not in VARIANTS:
             raise UsageError(f"--variants {name!r} is unknown; give some of {', '.join(VARIANTS)}.")
     return args
-
-
-def _size(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--names {text!r} is not a number of names; give for example 150.")
-    return int(text)
 
 
 if __name__ == "__main__":

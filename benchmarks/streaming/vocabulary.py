@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 
+from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME
+from activesam_ros.errors import UsageError
 from activesam_ros.prompts.canonical import canonical_name
 from activesam_ros.prompts.hypernyms import load_wordnet
 from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.prompts.vocabulary_files import load_vocabulary, preset_names
 from training.measure import wide_vocabulary
 from training.names import AMBIGUOUS, SYNONYMS
 
 MORE_SOURCES = ("coco_stuff", "context59", "coco_object", "ade20k")
+
+
+def vocabulary_named(text: str) -> Vocabulary:
+    """The vocabulary for a number of names, or a bundled one with Cityscapes' ids.
+
+    Raises UsageError for another text, and for a vocabulary that does not begin with the classes of
+    Cityscapes.
+    """
+    if text.isdecimal() and int(text) > 0:
+        return vocabulary_of(int(text))
+    if text not in preset_names():
+        raise UsageError(
+            f"--names {text!r} is neither a number of names, such as 150, nor a bundled vocabulary."
+        )
+    vocabulary = load_vocabulary(text)
+    first = [entry.names[0].replace(" ", "") for entry in vocabulary.classes[:CLASS_COUNT]]
+    if first != [entry.names[0] for entry in load_vocabulary(VOCABULARY_NAME).classes]:
+        raise UsageError(f"--names {text}: its first classes are not those of {VOCABULARY_NAME}.")
+    renumbered = (
+        dataclasses.replace(entry, id=index) for index, entry in enumerate(vocabulary.classes)
+    )
+    return Vocabulary(vocabulary.name, tuple(renumbered))
 
 
 def vocabulary_of(count: int) -> Vocabulary:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from activesam_ros.demo.untrained import write_untrained
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from benchmarks.streaming.journal import SUFFIX, Record, RunJournal, read_run
 from benchmarks.streaming.report import entering_delays
 from benchmarks.streaming.run import main
@@ -25,7 +26,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(weights: Path, output: Path, *more: str) -> int:
-    given = ["--weights", str(weights), "--output", str(output), "--names", "45", "--device", "cpu"]
+    given = ["--weights", str(weights), "--output", str(output), "--device", "cpu"]
+    given += ["--names", "45", "--method", "activesam"]
     settings = ["--set", "hypernym_tokens=0", "--set", "max_active=4", "--set", "hold_frames=1"]
     return main([*given, *settings, "--frames", str(FRAMES), *more])
 
@@ -77,7 +79,23 @@ def test_other_settings_do_not_go_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "settings" in line
 
 
-@pytest.mark.parametrize("more", [("--names", "many"), ("--variants", "fast")])
+def test_takes_any_pruning_method_and_a_bundled_vocabulary(tmp_path: Path) -> None:
+    more = ("--names", "driving", "--method", "activesam2", "--set", "tau=0.3")
+    assert run(write_untrained(tmp_path), tmp_path / "out", "--stop", "2", *more) == 0
+    with sqlite3.connect(tmp_path / "out" / "driving.streaming.journal") as connection:
+        (text,) = connection.execute("SELECT description FROM job").fetchone()
+    job = json.loads(text)
+    assert job["method"] == "activesam2"
+    assert "tau=0.3" in job["all_settings"]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]["driving"]
+    assert {figures["queries"] for figures in results.values()} == {
+        len(load_vocabulary("driving").queries)
+    }
+
+
+@pytest.mark.parametrize(
+    "more", [("--names", "many"), ("--names", "voc20"), ("--names", "0"), ("--variants", "fast")]
+)
 def test_refuses_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, str]
 ) -> None:
