@@ -1,4 +1,4 @@
-"""Frames per second, latency, memory and arithmetic rate of each engine, side by side."""
+"""Frames per second, latency, memory and operations of each engine, side by side."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ COLUMNS = (
     "method",
     "preset",
     "queries",
+    "admitted",
     "active",
     "frames/s",
     "p50 ms",
     "p95 ms",
+    "CPU ms",
     "MiB",
+    "GFLOP",
     "TFLOP/s",
 )
 
@@ -65,11 +68,14 @@ def table(rows: Sequence[ResultRow]) -> str:
             row.method,
             row.preset,
             str(row.queries),
+            str(row.admitted),
             str(row.active),
             f"{row.frames_per_second:.2f}",
             f"{row.latency_ms['p50']:.0f}",
             f"{row.latency_ms['p95']:.0f}",
+            f"{row.processor_ms:.0f}",
             "-" if row.peak_memory_mib is None else f"{row.peak_memory_mib:.0f}",
+            "-" if row.gflop is None else f"{row.gflop:.1f}",
             "-" if row.tflops is None else f"{row.tflops:.3f}",
         )
         for row in rows

@@ -23,14 +23,19 @@ from activesam_ros.streaming.streams import StreamingSegmenter
 from benchmarks.options import EARLY_EXIT, OURS, BenchmarkOptions
 from benchmarks.oracles.plain_segmenter import PlainSegmenter
 from benchmarks.oracles.reference_network import ReferenceNetwork
+from benchmarks.streaming.vocabulary import vocabulary_of
 from training.measure import wide_vocabulary
 from training.options import DEMO_CONFIG
 
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """What an engine reports of a frame: number of decoded queries, milliseconds per stage."""
+    """What an engine reports of a frame: numbers of queries, milliseconds per stage.
 
+    admitted: queries that the preview lets through. active: those of them that are decoded.
+    """
+
+    admitted: int
     active: int
     timings_ms: Mapping[str, float]
 
@@ -70,17 +75,19 @@ def network(options: BenchmarkOptions, folder: Path) -> Network:
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """An engine with a method and a preset: one row of the results."""
+    """An engine with a method, a preset and a vocabulary: one row of the results."""
 
     engine: str
     method: Method
     preset: str
+    vocabulary: str
 
 
 def choices(options: BenchmarkOptions) -> list[EngineChoice]:
-    """Every engine with every method and every preset that the engine has."""
+    """Every engine with every method and vocabulary, and every preset that the engine has."""
     return [
-        EngineChoice(engine, method, preset)
+        EngineChoice(engine, method, preset, vocabulary)
+        for vocabulary in options.vocabularies
         for method in options.methods
         for engine in options.engines
         for preset in options.presets
@@ -114,9 +121,7 @@ def streams_with(options: BenchmarkOptions, method: Method) -> bool:
 
 def engine(choice: EngineChoice, options: BenchmarkOptions, loaded: Network) -> tuple[Engine, int]:
     """The engine of a choice, and how many queries its vocabulary has."""
-    vocabulary = (
-        wide_vocabulary() if options.vocabulary == WIDE else load_vocabulary(options.vocabulary)
-    )
+    vocabulary = _vocabulary(choice.vocabulary)
     chosen = settings(options, choice, vocabulary)
     segmenter = loaded.segmenter(vocabulary, chosen.per_image(), choice.method)
     if choice.engine == EARLY_EXIT:
@@ -126,6 +131,12 @@ def engine(choice: EngineChoice, options: BenchmarkOptions, loaded: Network) -> 
         return _ours(streams), len(vocabulary.queries)
     network = None if choice.engine == "plain" else _reference(segmenter, loaded)
     return _plain(PlainSegmenter(segmenter, network)), len(vocabulary.queries)
+
+
+def _vocabulary(name: str) -> Vocabulary:
+    if name == WIDE:
+        return wide_vocabulary()
+    return vocabulary_of(int(name)) if name.isdecimal() else load_vocabulary(name)
 
 
 def _reference(segmenter: Segmenter, loaded: Network) -> ReferenceNetwork:
@@ -143,7 +154,8 @@ def _ours(segmenter: Segmenter | StreamingSegmenter) -> Engine:
             result = segmenter.frame(CAMERA, next(stamps_ns)).segment(image)
         else:
             result = segmenter.segment(image)
-        return TimedFrame(len(result.active_queries), result.timings_ms)
+        active = len(result.active_queries)
+        return TimedFrame(len(result.admitted_queries) or active, active, result.timings_ms)
 
     return run
 
@@ -151,6 +163,7 @@ def _ours(segmenter: Segmenter | StreamingSegmenter) -> Engine:
 def _plain(segmenter: PlainSegmenter) -> Engine:
     def run(image: NDArray[np.uint8]) -> TimedFrame:
         result = segmenter.segment(image)
-        return TimedFrame(len(result.active_queries), result.timings_ms)
+        active = len(result.active_queries)
+        return TimedFrame(active, active, result.timings_ms)
 
     return run

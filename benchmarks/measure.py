@@ -22,6 +22,7 @@ from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.errors import ExecutorError
 from activesam_ros.pipeline import Network
+from benchmarks.clock import timed_ms
 from benchmarks.engines import (
     STREAM_RATE_HZ,
     Engine,
@@ -41,11 +42,14 @@ MEMORY_FRAMES = 2
 
 @dataclass(frozen=True)
 class ResultRow:
-    """What was measured of one engine with one method and preset.
+    """What was measured of one engine with one method, preset and vocabulary.
 
-    tflops: operations of matrix products, convolutions and attention per second, in 10^12.
-    peak_memory_mib: of the device, or on a CPU of a process that runs nothing else. Both are None
-    where only time was asked for.
+    admitted, active: queries that the preview lets through and that are decoded, medians.
+    processor_ms: median processor time of a frame on a CPU, which other work disturbs less than the
+    latency; on a GPU the latency. gflop: operations of matrix products, convolutions and attention
+    in a frame, mean, in 10^9; tflops: the same per second, in 10^12. peak_memory_mib: of the
+    device, or on a CPU of a process that runs nothing else. The last three are None where only
+    time was asked for.
     """
 
     engine: str
@@ -53,11 +57,14 @@ class ResultRow:
     preset: str
     vocabulary: str
     queries: int
+    admitted: int
     active: int
     frames_per_second: float
     latency_ms: dict[str, float]
+    processor_ms: float
     stages_ms: dict[str, float]
     peak_memory_mib: float | None
+    gflop: float | None
     tflops: float | None
 
 
@@ -80,25 +87,28 @@ def images(options: BenchmarkOptions, count: int) -> list[NDArray[np.uint8]]:
 
 
 def measure(options: BenchmarkOptions, loaded: Network, folder: Path) -> list[ResultRow]:
-    """A row for every choice of engine, method and preset."""
+    """A row for every choice of engine, method, preset and vocabulary."""
     engines = {choice: engine(choice, options, loaded) for choice in choices(options)}
     pictures = images(options, options.frames)
     for run, _ in engines.values():
         for index in range(options.warm_up):
             run(pictures[index % len(pictures)])
     timed: dict[EngineChoice, list[TimedFrame]] = {choice: [] for choice in engines}
+    processor_ms: dict[EngineChoice, list[float]] = {choice: [] for choice in engines}
     for picture in pictures:
         for choice, (run, _) in engines.items():
-            timed[choice].append(run(picture))
+            frame, milliseconds = _timed(run, picture, loaded.device)
+            timed[choice].append(frame)
+            processor_ms[choice].append(milliseconds)
     return [
         _row(
-            options,
             choice,
             queries=queries,
             frames=timed[choice],
-            operations=None
+            processor_ms=statistics.median(processor_ms[choice]),
+            gflop=None
             if options.only_time
-            else _operations(_counted(options, choice, run, loaded), pictures[0]),
+            else _gflop(_counted(options, choice, run, loaded), pictures),
             peak_memory_mib=None
             if options.only_time
             else _peak_memory_mib(options, choice, run, pictures[0], folder, loaded.device),
@@ -107,13 +117,22 @@ def measure(options: BenchmarkOptions, loaded: Network, folder: Path) -> list[Re
     ]
 
 
+def _timed(
+    run: Engine, picture: NDArray[np.uint8], device: torch.device
+) -> tuple[TimedFrame, float]:
+    """What the engine reports of a frame, and its time as clock.timed_ms takes it."""
+    frames: list[TimedFrame] = []
+    milliseconds = timed_ms(lambda: frames.append(run(picture)), device)
+    return frames[0], milliseconds
+
+
 def _row(
-    options: BenchmarkOptions,
     choice: EngineChoice,
     *,
     queries: int,
     frames: Sequence[TimedFrame],
-    operations: int | None,
+    processor_ms: float,
+    gflop: float | None,
     peak_memory_mib: float | None,
 ) -> ResultRow:
     totals = [frame.timings_ms["total"] for frame in frames]
@@ -127,14 +146,17 @@ def _row(
         engine=choice.engine,
         method=choice.method.value,
         preset=choice.preset,
-        vocabulary=options.vocabulary,
+        vocabulary=choice.vocabulary,
         queries=queries,
+        admitted=round(statistics.median(frame.admitted for frame in frames)),
         active=round(statistics.median(frame.active for frame in frames)),
         frames_per_second=1e3 / middle,
         latency_ms={"p50": middle, "p95": late},
+        processor_ms=processor_ms,
         stages_ms=stages,
         peak_memory_mib=peak_memory_mib,
-        tflops=None if operations is None else operations / middle * 1e3 / 1e12,
+        gflop=gflop,
+        tflops=None if gflop is None else gflop / middle,
     )
 
 
@@ -148,11 +170,12 @@ def _counted(
     return engine(choice, plain, loaded)[0]
 
 
-def _operations(run: Engine, picture: NDArray[np.uint8]) -> int:
-    """Operations of one frame, two for each multiply-add, as PyTorch counts them."""
+def _gflop(run: Engine, pictures: Sequence[NDArray[np.uint8]]) -> float:
+    """10^9 operations of a frame, two for each multiply-add, as PyTorch counts them; the mean."""
     with FlopCounterMode(display=False) as counter:
-        run(picture)
-    return int(counter.get_total_flops())
+        for picture in pictures:
+            run(picture)
+    return float(counter.get_total_flops()) / len(pictures) / 1e9
 
 
 def _peak_memory_mib(

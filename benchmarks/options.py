@@ -35,15 +35,16 @@ Name = TypeVar("Name")
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """One run: every engine with every method, frame by frame in turn.
+    """One run: every engine with every method and vocabulary, frame by frame in turn.
 
     presets: of the engines ours and early_exit; the others have no presets and count as exact.
     assignments: KEY=VALUE of settings; densities and streaming affect only those two engines.
     weights: "demo", "random-demo", "random-full" or a path. active: how many queries the preview
     keeps, None for the method's own rule. warm_up: frames before the timed ones. only_time: measure
-    neither operations nor memory, which take frames of their own. vocabulary: a shipped name, a
-    file, or "wide", the 150 classes of `python -m training.measure --question wide`. width, height:
-    of the images [px]. seed: of random weights.
+    neither operations nor memory, which take frames of their own. vocabularies: shipped names,
+    files, "wide", the 150 classes of `python -m training.measure --question wide`, or numbers of
+    names (benchmarks/streaming/vocabulary.py). width, height: of the images [px]. seed: of random
+    weights.
     """
 
     engines: tuple[str, ...] = ("ours", "plain")
@@ -52,7 +53,7 @@ class BenchmarkOptions:
     device: str = "auto"
     dtype: str = "auto"
     weights: str = "demo"
-    vocabulary: str = "cityscapes"
+    vocabularies: tuple[str, ...] = ("cityscapes",)
     active: int | None = None
     bucket_size: int = 32
     frames: int = 10
@@ -98,7 +99,12 @@ def parse(argv: Sequence[str] | None) -> tuple[BenchmarkOptions, Path | None]:
     parser.add_argument(
         "--weights", default=defaults.weights, help="demo, random-demo, random-full or a path"
     )
-    parser.add_argument("--vocabulary", default=defaults.vocabulary, metavar="NAME|FILE|wide")
+    parser.add_argument(
+        "--vocabulary",
+        default=",".join(defaults.vocabularies),
+        metavar="NAME|FILE|wide|N[,...]",
+        help="N is a number of names (default: %(default)s)",
+    )
     parser.add_argument("--active", type=int, help="queries that the preview keeps")
     parser.add_argument("--bucket-size", type=int, default=defaults.bucket_size)
     parser.add_argument("--preset", default="exact", help=f"of {', '.join(PRESETS)}")
@@ -126,7 +132,7 @@ def parse(argv: Sequence[str] | None) -> tuple[BenchmarkOptions, Path | None]:
         device=args.device,
         dtype=args.dtype,
         weights=args.weights,
-        vocabulary=args.vocabulary,
+        vocabularies=tuple(filter(None, map(str.strip, args.vocabulary.split(",")))),
         active=args.active,
         bucket_size=args.bucket_size,
         frames=args.frames,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.cli import run_command
-from activesam_ros.commands.options.network import methods_from
+from activesam_ros.commands.options.network import add_set_argument, methods_from
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.drive.sequence import Drive
 from activesam_ros.demo.world.classes import CLASS_COUNT, VOCABULARY_NAME, ClassId
@@ -124,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the 19 classes of Cityscapes, 150 of which 19 can occur, or objects on a background "
         "(default: %(default)s)",
     )
+    add_set_argument(parser)
     parser.add_argument("--device", default="auto", help="default: %(default)s")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON")
 
@@ -137,11 +138,15 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(NetworkOptions(weights=args.weights, device=args.device))
     question = ask(args.question)
     samples = list(test_frames(args.frames))
-    results = {method.value: measure(network, question, method, samples) for method in methods}
+    results = {
+        method.value: measure(network, question, method, samples, args.assignments)
+        for method in methods
+    }
     report = {
         "question": args.question,
         "frames": len(samples),
         "classes": len(question.vocabulary.classes),
+        "settings": args.assignments,
         "methods": results,
     }
     write_whole(args.output, json.dumps(report, indent=1) + "\n")
@@ -208,11 +213,19 @@ def test_frames(count: int) -> Iterator[MeasuredFrame]:
 
 
 def measure(
-    network: Network, question: Question, method: Method, samples: Sequence[MeasuredFrame]
+    network: Network,
+    question: Question,
+    method: Method,
+    samples: Sequence[MeasuredFrame],
+    assignments: Sequence[str] = (),
 ) -> dict[str, object]:
-    """The figures of one method: mIoU and IoU of the classes that occur, speed, preview."""
+    """The figures of one method: mIoU and IoU of the classes that occur, speed, preview.
+
+    assignments: NAME=VALUE of settings, which override those of the question.
+    """
     vocabulary = question.vocabulary
-    segmenter = network.segmenter(vocabulary, question.settings(method), method)
+    settings = question.settings(method).assign(assignments)
+    segmenter = network.segmenter(vocabulary, settings, method)
     count = len(vocabulary.classes)
     index_of_id = {entry.id: index for index, entry in enumerate(vocabulary.classes)}
     truth_ids = IdMap.of(question.truth, count, (ClassId.UNLABELLED,))

@@ -104,3 +104,18 @@ def test_no_frames_are_refused(tmp_path: Path) -> None:
     words = ("--weights", "w", "--frames", "0", "--output", str(tmp_path / "out.json"))
     with pytest.raises(UsageError, match="--frames 0 is too small"):
         measure.run(_arguments(*words))
+
+
+def test_settings_override_those_of_the_question(tmp_path: Path) -> None:
+    weights = write_untrained(tmp_path / "weights")
+    words = ("--weights", str(weights), "--frames", "1", "--method", "segearth")
+    background = []
+    for threshold in (0, 1):
+        output = tmp_path / f"{threshold}.json"
+        more = ("--question", "objects", "--set", f"background_threshold={threshold}")
+        assert measure.run(_arguments(*words, *more, "--output", str(output))) == 0
+        figures = json.loads(output.read_text())
+        assert figures["settings"] == [f"background_threshold={threshold}"]
+        background.append(figures["methods"]["segearth"]["per_class"]["background"])
+    # With threshold 1 every pixel is background: its IoU is its share of the labels.
+    assert background[1]["iou"] == background[1]["share"] > background[0]["iou"]
