@@ -13,6 +13,7 @@ import pytest
 import benchmarks.__main__
 import benchmarks.growth
 import benchmarks.presets
+import benchmarks.robustness_plot
 import benchmarks.sparse.run
 import benchmarks.start
 import benchmarks.streaming.run
@@ -54,6 +55,9 @@ COMMANDS: dict[str, tuple[Main, list[str], str, str]] = {
     "benchmarks.presets": (benchmarks.presets.main, ["--weights=nowhere.pt"], "--json", ".json"),
     "benchmarks.growth": (benchmarks.growth.main, ["--weights=nowhere.pt"], "--output", ""),
     "benchmarks.sparse": (benchmarks.sparse.run.main, ["--weights=nowhere.pt"], "--output", ""),
+    "benchmarks.robustness_plot": (
+        benchmarks.robustness_plot.main, ["nowhere"], "--output", ""
+    ),
     "benchmarks.streaming": (
         benchmarks.streaming.run.main, ["--weights=nowhere.pt"], "--output", ""
     ),
