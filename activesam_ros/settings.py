@@ -272,7 +272,8 @@ class Settings:
     leave_threshold: float = setting(
         0.1,
         "With streaming: a frame has evidence for an active query if the filtered presence of the "
-        "query is at least this, or its presence in this frame is at least enter_threshold.",
+        "query is at least this, or its presence in this frame is at least enter_threshold. "
+        "activesam2 takes tau if that is higher.",
         between=(0.0, 1.0),
     )
     hold_frames: int = setting(

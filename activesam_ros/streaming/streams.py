@@ -31,8 +31,10 @@ def rules_of(vocabulary: Vocabulary, settings: Settings, method: Method) -> Rule
     """The rules of a stream; raises VocabularyError when a pinned name is not in the vocabulary."""
     steps = METHODS[method]
     if steps.by_presence:
-        # The presence that lets a query into a frame lets it into the stream.
-        settings = settings.replace({"enter_threshold": settings.tau})
+        # The presence that lets a query into a frame lets it into the stream. A query that is below
+        # it is screened in vain, so it must not stay either.
+        leave = max(settings.tau, settings.leave_threshold)
+        settings = settings.replace({"enter_threshold": settings.tau, "leave_threshold": leave})
     return Rules(
         settings,
         len(vocabulary.query_class),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from activesam_ros.errors import ImageError, SettingsError
 from activesam_ros.pipeline import Network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.settings import Settings
-from activesam_ros.streaming.streams import StreamingSegmenter
+from activesam_ros.streaming.scene_change import thumbnail
+from activesam_ros.streaming.stream import FrameInfo, choose_decode, choose_preview, next_state
+from activesam_ros.streaming.streams import StreamingSegmenter, rules_of
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 QUERIES = 50
@@ -100,6 +104,34 @@ def test_a_vocabulary_that_is_not_previewed_is_not_pruned_by_streaming(network: 
         result = stream.frame("front", stamp_ns).segment(NOISE)
         assert result.active_queries == (0, 1, 2, 3)
         assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
+
+
+@pytest.mark.parametrize(
+    ("tau", "presence", "frames"), [(0.5, 0.3, 2), (0.5, 0.6, None), (0.02, 0.05, None)]
+)
+def test_activesam2_screens_no_query_for_ever_that_tau_rejects(
+    tau: float, presence: float, frames: int | None
+) -> None:
+    """frames: after how many a query of this presence leaves; None if it stays."""
+    given = settings(tau=tau, max_active=0, enter_threshold=0.9)
+    rules = rules_of(vocabulary(count=2), given, Method.ACTIVESAM2)
+    frame, best = FrameInfo(None, thumbnail(NOISE)), max(tau, presence)
+    preview = choose_preview(None, frame, rules)
+    seen = {0: best, 1: 0.0}
+    decode = choose_decode(None, preview, seen, rules.selection(torch.tensor([best, 0.0])), rules)
+    assert decode.active == (0,)
+    state = next_state(None, frame, preview, decode, {0: presence}, rules)
+    left = None if state.tracks else 1
+    for count in range(2, 20):
+        if not state.tracks:
+            break
+        preview = choose_preview(state, frame, rules)
+        decode = choose_decode(state, preview, dict.fromkeys(preview.queries, 0.0), (), rules)
+        state = next_state(
+            state, frame, preview, decode, dict.fromkeys(decode.active, presence), rules
+        )
+        left = None if state.tracks else count
+    assert left == frames
 
 
 def test_streaming_is_off_unless_enabled(network: Network) -> None:
