@@ -22,6 +22,7 @@ from activesam_ros.evaluation.scoring.metrics import (
 )
 from activesam_ros.evaluation.scoring.tally import percentiles
 from activesam_ros.output_files import write_whole
+from activesam_ros.prompts.vocabulary_files import load_vocabulary, preset_names
 from benchmarks.streaming.journal import SUFFIX, KeptRun, read_run
 from benchmarks.streaming.kept_drive import decoded
 from benchmarks.streaming.plot import draw
@@ -56,7 +57,8 @@ def write_report(folder: Path) -> str:
         results["jobs"] = results.get("jobs", {}) | {
             f"{vocabulary}.{name}": run.job for name, run in runs.items()
         }
-        names = [entry.name for entry in wide_vocabulary().classes[:CLASS_COUNT]]
+        base = load_vocabulary(vocabulary) if vocabulary in preset_names() else wide_vocabulary()
+        names = [entry.name for entry in base.classes[:CLASS_COUNT]]
         period_s = 1 / next(iter(runs.values())).job["drive"]["rate_hz"]  # type: ignore[index]
         kept = {name: run.records[:frames] for name, run in runs.items()}
         draw(folder / f"{vocabulary}.png", kept, names, truth.visible, period_s)
