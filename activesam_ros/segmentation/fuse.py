@@ -17,7 +17,15 @@ from torch import Tensor
 
 from activesam_ros.segmentation.background import Background
 from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
-from activesam_ros.segmentation.score_maps.tiles import TILE, Axis, highest, resized
+from activesam_ros.segmentation.score_maps.tiles import (
+    TILE,
+    Axis,
+    enlarged,
+    extent,
+    highest,
+    pixels_of,
+    resized,
+)
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 
 # Most enlarged values in memory at once: 4 million floats are 16 MB.
@@ -54,18 +62,6 @@ def score_map(evidence: Evidence, size: tuple[int, int]) -> Tensor:
     if len(evidence.maps) == 0:
         return evidence.weights.new_zeros(size)
     return _strongest(evidence, *whole_axes(evidence.maps, size))
-
-
-def strip_of(evidence: Evidence, axes: tuple[Axis, Axis], rows: slice) -> Tensor:
-    """Some rows of the score map of a query with at least one map: [strip, W].
-
-    axes: of the image over the maps, see :func:`whole_axes`.
-    """
-    down, across = axes
-    cells = slice(down.cell_below(rows.start), down.cell_above(rows.stop - 1) + 1)
-    wide = resized(evidence.maps[:, cells], across, 0, len(across), dim=-1)  # [n, cells, W]
-    strip = resized(wide, down, rows.start, rows.stop, dim=-2, origin=cells.start)  # [n, strip, W]
-    return strip.sigmoid_().mul_(evidence.weights[:, None, None]).amax(dim=0)
 
 
 def whole_axes(maps: Tensor, size: tuple[int, int]) -> tuple[Axis, Axis]:
@@ -215,14 +211,10 @@ class ClassScores:
             is_open = np.logical_not(bound[band] < self._settled[band])
             if not is_open.any():
                 continue
-            down, across = _extent(is_open, axis=1), _extent(is_open, axis=0)
+            down, across = extent(is_open, axis=1), extent(is_open, axis=0)
             down = slice(first + down.start, first + down.stop)
-            height, width = _pixels(down, self._size[0]), _pixels(across, self._size[1])
-            cells = slice(rows.cell_below(height.start), rows.cell_above(height.stop - 1) + 1)
-            wide = resized(evidence.maps[cells], columns, width.start, width.stop, dim=-1)
-            scored = resized(
-                wide, rows, height.start, height.stop, dim=-2, origin=cells.start
-            ).sigmoid_()
+            height, width = pixels_of(down, self._size[0]), pixels_of(across, self._size[1])
+            scored = enlarged(evidence.maps, rows, columns, height, width).sigmoid_()
             scored.mul_(evidence.weights)
             self._take(class_index, scored, height, width)
             self._settle(down, across)
@@ -249,20 +241,6 @@ class ClassScores:
         )
         lowest = settled.unflatten(0, (-1, TILE)).amin(dim=1).unflatten(1, (-1, TILE)).amin(dim=2)
         self._settled[down, across] = lowest.numpy()
-
-
-def _extent(flags: NDArray[np.bool_], axis: int) -> slice:
-    """Slice from the first to the last row with a set flag; at least one must be set.
-
-    axis: 1 for rows, 0 for columns.
-    """
-    places = np.flatnonzero(flags.any(axis=axis))
-    return slice(int(places[0]), int(places[-1]) + 1)
-
-
-def _pixels(tiles: slice, pixels: int) -> slice:
-    """The pixels of a slice of tiles, within an image side of ``pixels``."""
-    return slice(tiles.start * TILE, min(tiles.stop * TILE, pixels))
 
 
 def label_pixels(labels: Tensor, highest: int) -> Tensor:

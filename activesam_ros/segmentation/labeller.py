@@ -14,11 +14,11 @@ from activesam_ros.segmentation.background import Background, scores_nothing
 from activesam_ros.segmentation.decode import KEPT_QUERIES, Decoding
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.timing import StageTimer
-from activesam_ros.segmentation.exclusive_decoding import (
+from activesam_ros.segmentation.exclusive_decoding.bands import decode_concepts
+from activesam_ros.segmentation.exclusive_decoding.decoder import (
     ConceptDecoder,
     ConceptRule,
     DeviceSignatures,
-    decode_concepts,
 )
 from activesam_ros.segmentation.fuse import ClassScores
 from activesam_ros.segmentation.result import Wanted
@@ -109,9 +109,10 @@ class Labeller:
         """By signature; the classes of queries that screening rejected take part with score 0."""
         classes = sorted({self.query_class[query] for query in admitted})
         places = {index: place for place, index in enumerate(classes)}
+        with_maps = sorted({self.query_class[query] for query in decoding.queries})
         with timer.stage("masks"):
             evidence = [
-                (places[self.query_class[query]], one)
+                (with_maps.index(self.query_class[query]), one)
                 for ranks in decoding.groups()
                 for query, one in decoding.evidence(ranks)
             ]
@@ -120,9 +121,15 @@ class Labeller:
             rows = send(torch.tensor([places[self.query_class[query]] for query in admitted]))
             presence = decoding.presence.new_zeros(len(classes)).scatter_reduce(
                 0, rows, decoding.admitted_presence, "amax"
-            )  # [n]
-            decoder = ConceptDecoder(signatures, send(torch.tensor(classes)), presence, rule)
-            index, best = decode_concepts(decoder, evidence, size, classes, scores)
+            )  # [active]
+            decoder = ConceptDecoder(
+                signatures,
+                send(torch.tensor(classes)),
+                presence,
+                rule,
+                send(torch.tensor([places[index] for index in with_maps])),
+            )
+            index, best = decode_concepts(decoder, evidence, size, scores)
             return PixelClasses(index, best, scores_nothing(best))
 
     def _fuse(

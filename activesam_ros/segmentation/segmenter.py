@@ -30,7 +30,7 @@ from activesam_ros.segmentation.device.bucket_size import automatic, query_bytes
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.timing import StageTimer
 from activesam_ros.segmentation.device.transfer import PendingCopy
-from activesam_ros.segmentation.exclusive_decoding import ConceptRule, DeviceSignatures
+from activesam_ros.segmentation.exclusive_decoding.decoder import ConceptRule, DeviceSignatures
 from activesam_ros.segmentation.fuse import Evidence, label_pixels, score_map
 from activesam_ros.segmentation.labeller import Labeller
 from activesam_ros.segmentation.methods import METHODS, Method, preset_settings

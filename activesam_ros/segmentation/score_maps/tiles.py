@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # Side of a tile [px].
@@ -73,8 +75,19 @@ def resized(
     below, above = axis.below[first:last] - origin, axis.above[first:last] - origin
     fraction = axis.fraction[first:last]
     if dim == -2:
-        fraction = fraction[:, None]
-    return maps.index_select(dim, below).lerp_(maps.index_select(dim, above), fraction)
+        return maps.index_select(dim, below).lerp_(maps.index_select(dim, above), fraction[:, None])
+    # On a CPU, along the last dimension, gather is several times as fast as index_select.
+    shape = (*maps.shape[:-1], len(below))
+    return maps.gather(dim, below.expand(shape)).lerp_(
+        maps.gather(dim, above.expand(shape)), fraction
+    )
+
+
+def enlarged(maps: Tensor, rows: Axis, columns: Axis, height: slice, width: slice) -> Tensor:
+    """Maps [..., Hm, Wm] at some pixels: [..., height, width]."""
+    cells = slice(rows.cell_below(height.start), rows.cell_above(height.stop - 1) + 1)
+    wide = resized(maps[..., cells, :], columns, width.start, width.stop, dim=-1)
+    return resized(wide, rows, height.start, height.stop, dim=-2, origin=cells.start)
 
 
 def highest(maps: Tensor, rows: Axis, columns: Axis) -> Tensor:
@@ -82,3 +95,22 @@ def highest(maps: Tensor, rows: Axis, columns: Axis) -> Tensor:
     high = maps[:, rows.touched].amax(dim=2)  # [n, tile rows, Wm]
     high = high[:, :, columns.touched].amax(dim=3)  # [n, tile rows, tile columns]
     return high + ROUNDING * high.abs()
+
+
+def lowest(maps: Tensor, rows: Axis, columns: Axis) -> Tensor:
+    """Lower bounds of logits: maps [n, Hm, Wm] -> [n, tile rows, tile columns]."""
+    return highest(maps.neg(), rows, columns).neg_()
+
+
+def extent(flags: NDArray[np.bool_], axis: int) -> slice:
+    """Slice from the first to the last row with a set flag; at least one must be set.
+
+    axis: 1 for rows, 0 for columns.
+    """
+    places = np.flatnonzero(flags.any(axis=axis))
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def pixels_of(tiles: slice, pixels: int) -> slice:
+    """The pixels of a slice of tiles, within an image side of ``pixels``."""
+    return slice(tiles.start * TILE, min(tiles.stop * TILE, pixels))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from activesam_ros.segmentation.exclusive_decoding import (
+from activesam_ros.segmentation.exclusive_decoding.decoder import (
     ConceptDecoder,
     ConceptRule,
     DeviceSignatures,
