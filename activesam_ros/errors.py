@@ -30,7 +30,17 @@ class CheckpointError(ActiveSamError):
 
 
 class VocabularyError(ActiveSamError):
-    """A vocabulary, class name or prompt cannot be used."""
+    """A vocabulary, class name or prompt cannot be used.
+
+    line: where in its file or list, from 1; None where that is not known.
+    """
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+    def __reduce__(self) -> tuple[type[VocabularyError], tuple[str, int | None]]:
+        return type(self), (str(self), self.line)
 
 
 class SignaturesError(ActiveSamError):
@@ -47,6 +57,10 @@ class ScoreError(ImageError):
 
 class RecordingError(ActiveSamError):
     """A bag or recording cannot be used."""
+
+
+class PlainDataError(ActiveSamError):
+    """Bytes are not the data that they should be; the message is a reason without a full stop."""
 
 
 class ExecutorError(ActiveSamError):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from activesam_ros.errors import MissingDependencyError, UsageError
-from activesam_ros.prompts.compile import CompiledPrompts, PromptStyle, compile_prompts
+from activesam_ros.prompts.compile import (
+    CompiledPrompts,
+    PromptStyle,
+    compile_prompts,
+    go_on,
+)
 from activesam_ros.prompts.table import PromptTable
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resources import default_weights
@@ -67,9 +73,16 @@ class Network:
         return self.model.dtype
 
     def compile(
-        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+        self,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        method: Method = Method.ACTIVESAM,
+        between_steps: Callable[[], None] = go_on,
     ) -> CompiledPrompts:
-        """The prompt table that the method needs, on the CPU, from the cache if it is there."""
+        """The prompt table that the method needs, on the CPU, from the cache if it is there.
+
+        ``between_steps`` is called between batches of prompts; what it raises ends the compilation.
+        """
         return compile_vocabulary(
             vocabulary,
             settings,
@@ -78,6 +91,7 @@ class Network:
             self.config,
             self.cache_dir,
             self.device,
+            between_steps,
         )
 
     def segmenter(
@@ -153,11 +167,19 @@ def compile_vocabulary(
     config: Sam3Config,
     cache_dir: Path | None,
     device: torch.device,
+    between_steps: Callable[[], None] = go_on,
 ) -> CompiledPrompts:
     """The prompt table that a method needs; does not need the image model."""
     style = PromptStyle.EXPANDED if METHODS[method].expands else PromptStyle.PLAIN
     return compile_prompts(
-        vocabulary, settings, weights, config, cache_dir, style=style, device=device
+        vocabulary,
+        settings,
+        weights,
+        config,
+        cache_dir,
+        style=style,
+        device=device,
+        between_steps=between_steps,
     )
 
 

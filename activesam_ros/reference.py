@@ -301,7 +301,9 @@ def load(model: Any, weights: Path, config: Sam3Config) -> None:
     Parameters that text prompts do not use may be missing in the file, and stay random.
     """
     with checked_weights(weights, config) as tensors:
-        state = {key.removeprefix(KEY_PREFIX): read().float() for key, (_, read) in tensors.items()}
+        state = {
+            key.removeprefix(KEY_PREFIX): entry.read().float() for key, entry in tensors.items()
+        }
         missing, unexpected = model.load_state_dict(state, strict=False)
     unused = unused_shapes(config)
     problems = [

@@ -18,7 +18,7 @@ from activesam_ros.errors import SignaturesError
 from activesam_ros.node.budget.degradation import BudgetLevel, levels
 from activesam_ros.node.parameters.options import NodeOptions, NodeParameters
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
-from activesam_ros.prompts.compile import CompiledPrompts
+from activesam_ros.prompts.compile import CompiledPrompts, go_on
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resources import default_weights, user_path
 from activesam_ros.segmentation.active_set import Chooser
@@ -91,10 +91,13 @@ class Engine:
         return str(self._network.dtype).removeprefix("torch.")
 
     def compile_for_swap(
-        self, vocabulary: Vocabulary, parameters: NodeParameters
+        self,
+        vocabulary: Vocabulary,
+        parameters: NodeParameters,
+        between_steps: Callable[[], None] = go_on,
     ) -> CompiledVocabulary:
         """As :meth:`compile`, but drop signatures that do not fit the vocabulary."""
-        prompts = self._prompts(vocabulary, parameters)
+        prompts = self._prompts(vocabulary, parameters, between_steps)
         try:
             return self._of_prompts(prompts, parameters)
         except SignaturesError as error:
@@ -102,12 +105,25 @@ class Engine:
         compiled = self._of_prompts(prompts, _without_signatures(parameters))
         return dataclasses.replace(compiled, dropped=dropped)
 
-    def compile(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledVocabulary:
-        """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used."""
-        return self._of_prompts(self._prompts(vocabulary, parameters), parameters)
+    def compile(
+        self,
+        vocabulary: Vocabulary,
+        parameters: NodeParameters,
+        between_steps: Callable[[], None] = go_on,
+    ) -> CompiledVocabulary:
+        """Compile ``vocabulary``; raises an ActiveSamError when it cannot be used.
 
-    def _prompts(self, vocabulary: Vocabulary, parameters: NodeParameters) -> CompiledPrompts:
-        return self._network.compile(vocabulary, parameters.settings, self._method)
+        ``between_steps`` is called between batches of prompts; what it raises ends the compilation.
+        """
+        return self._of_prompts(self._prompts(vocabulary, parameters, between_steps), parameters)
+
+    def _prompts(
+        self,
+        vocabulary: Vocabulary,
+        parameters: NodeParameters,
+        between_steps: Callable[[], None],
+    ) -> CompiledPrompts:
+        return self._network.compile(vocabulary, parameters.settings, self._method, between_steps)
 
     def _of_prompts(
         self, prompts: CompiledPrompts, parameters: NodeParameters
@@ -187,16 +203,22 @@ def use_cpu_threads(count: int) -> None:
     cv2.setNumThreads(threads)
 
 
-def warm_up(compiled: CompiledVocabulary, parameters: NodeParameters) -> None:
+def warm_up(
+    compiled: CompiledVocabulary,
+    parameters: NodeParameters,
+    between_steps: Callable[[], None] = go_on,
+) -> None:
     """Segment blank images with every budget level and batch size.
 
-    So later frames need no torch compilation.
+    So later frames need no torch compilation. ``between_steps`` is called before each pass; what it
+    raises ends the warm-up.
     """
-    for warm_up_pass in warm_up_passes(compiled, parameters):
+    for warm_up_pass in _warm_up_passes(compiled, parameters):
+        between_steps()
         warm_up_pass()
 
 
-def warm_up_passes(
+def _warm_up_passes(
     compiled: CompiledVocabulary, parameters: NodeParameters
 ) -> Iterator[Callable[[], None]]:
     """The passes of :func:`warm_up`: every level with every number of images in a batch.

@@ -19,15 +19,19 @@ from typing import TypeVar
 from activesam_ros.errors import UsageError
 from activesam_ros.node.budget.out_of_memory import is_out_of_memory
 from activesam_ros.node.dropped_frames import FrameReporter
-from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory, warm_up_passes
+from activesam_ros.node.engine import CompiledVocabulary, Engine, release_memory, warm_up
 from activesam_ros.node.frame_processor import FrameProcessor, VocabularyInUse
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.node.ros.camera import Camera
 from activesam_ros.prompts.vocabulary import Vocabulary, keep_ids, vocabulary_from_names
-from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.prompts.vocabulary_files import load_offered_vocabulary
 from activesam_ros.sam3.tokenizer import Tokenizer
 
 T = TypeVar("T")
+
+# Of one request: far more than a vocabulary has, and few enough to be compiled in minutes.
+MAX_REQUESTED_NAMES = 10_000
+MAX_REQUESTED_CHARACTERS = 1_000_000
 
 
 class LiveChanges:
@@ -79,9 +83,15 @@ class LiveChanges:
         def swap() -> tuple[VocabularyInUse, int]:
             before = self._processor.in_use
             vocabulary = requested_vocabulary(
-                preset, names, before.compiled.vocabulary, self._tokenizer
+                preset,
+                names,
+                before.compiled.vocabulary,
+                self._tokenizer,
+                before.parameters.options.vocabulary_folders,
             )
-            compiled = self._engine.compile_for_swap(vocabulary, before.parameters)
+            compiled = self._engine.compile_for_swap(
+                vocabulary, before.parameters, self._refuse_when_closed
+            )
             self._warm_up(compiled, before.parameters)
             with self._swapping:
                 now = self._processor.in_use
@@ -126,9 +136,7 @@ class LiveChanges:
         if not parameters.options.warm_up:
             return
         try:
-            for warm_up_pass in warm_up_passes(compiled, parameters):
-                self._refuse_when_closed()
-                warm_up_pass()
+            warm_up(compiled, parameters, self._refuse_when_closed)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -180,16 +188,29 @@ def requested_vocabulary(
     names: Sequence[str],
     previous: Vocabulary,
     tokenizer: Tokenizer,
+    folders: Sequence[str] = (),
 ) -> Vocabulary:
     """The vocabulary of a request; a class whose name is in ``previous`` keeps its id and colour.
 
-    ``tokenizer`` checks the length of prompts.
+    ``tokenizer`` checks the length of prompts. folders: below which the file of a preset must lie.
 
-    Raises UsageError unless exactly one of preset and names is given, VocabularyError when the
-    vocabulary cannot be used.
+    Raises UsageError unless exactly one of preset and names is given, and for more than a request
+    may have; VocabularyError when the vocabulary cannot be used.
     """
     if bool(preset) == bool(names):
         raise UsageError("The request must give either a preset or names, not both or neither.")
+    count = sum(text.count(",") + 1 for text in names)
+    if count > MAX_REQUESTED_NAMES:
+        raise UsageError(
+            f"The request has {count:,} names and aliases, more than the {MAX_REQUESTED_NAMES:,} "
+            "allowed; give fewer."
+        )
+    characters = len(preset) + sum(map(len, names))
+    if characters > MAX_REQUESTED_CHARACTERS:
+        raise UsageError(
+            f"The request has {characters:,} characters, more than the "
+            f"{MAX_REQUESTED_CHARACTERS:,} allowed; give fewer or shorter names."
+        )
     if preset:
-        return keep_ids(load_vocabulary(preset, tokenizer), previous)
+        return keep_ids(load_offered_vocabulary(preset, folders, tokenizer), previous)
     return vocabulary_from_names(names, previous, tokenizer=tokenizer)

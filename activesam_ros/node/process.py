@@ -37,6 +37,8 @@ SPIN_TIMEOUT_S = 0.1
 # While waiting for the end: how often to look, and how long callbacks have that need not end.
 END_POLL_S = 0.05
 GRACE_S = 1.0
+# How long frames in work may take after SIGTERM: service managers kill what does not end.
+SIGTERM_S = 3.0
 # How long requests that came during the shutdown are still refused before the process ends.
 REFUSAL_S = 0.3
 
@@ -85,6 +87,12 @@ def _await_end(node: SegmentNode, stop: _Stop) -> bool:
     while not ended.wait(END_POLL_S):
         if node.only_prepares or stop.is_urgent:
             return ended.wait(GRACE_S)
+        if stop.since_sigterm_s > SIGTERM_S:
+            node.get_logger().warning(
+                f"A frame or a change of parameters takes longer than {SIGTERM_S:g} s; it is given "
+                "up, as SIGTERM asks for an end soon."
+            )
+            return False
     return True
 
 
@@ -103,16 +111,24 @@ class _Stop:
         # Unlike threading's locks and events, SimpleQueue.put is safe in a signal handler.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._count = 0
+        self._sigterm_s: float | None = None
         self.is_urgent = False
         """Whether SIGTERM came after another signal, as launch does before it kills."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
+
+    @property
+    def since_sigterm_s(self) -> float:
+        """Time since the first SIGTERM, 0 if there was none."""
+        return 0.0 if self._sigterm_s is None else time.monotonic() - self._sigterm_s
 
     def wait(self) -> None:
         self._signals.get()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._signals.put(number)
+        if number == signal.SIGTERM and self._sigterm_s is None:
+            self._sigterm_s = time.monotonic()
         self._count += 1
         self.is_urgent |= self._count > 1 and number == signal.SIGTERM
         if self._count == SIGNALS_TO_KILL:

@@ -51,7 +51,7 @@ from activesam_ros.node.ros.callbacks import OneShotCallbacks, answer_every_tran
 from activesam_ros.node.session import Session
 from activesam_ros.node.statistics import FrameStatistics
 from activesam_ros.pipeline import compiles
-from activesam_ros.prompts.vocabulary_files import chosen_vocabulary
+from activesam_ros.prompts.vocabulary_files import chosen_vocabulary, load_offered_vocabulary
 from activesam_ros.recordings.image_encodings import load_converter
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.srv import SetVocabulary
@@ -76,6 +76,7 @@ class SegmentNode(LifecycleNode):
         self._ending = False
         self._stopped = threading.Event()
         parameters = declare_parameters(self)
+        self._first_vocabulary = parameters.options.vocabulary
         names = [source.name for source in parameters.inputs]
         self._statistics = {name: FrameStatistics() for name in names}
         self._escalations = {name: Escalation(time.monotonic) for name in names}
@@ -112,9 +113,8 @@ class SegmentNode(LifecycleNode):
         """Load network and vocabulary; after a failure the diagnostics hold the reason."""
         self._state = "configuring"
         self._failure = None
-        if self._stopping:  # after the state, which only_prepares tells
-            return self._fail("Configuring", "unconfigured", UsageError("the node is ending."))
         try:
+            self._refuse_when_stopping()  # after the state, which only_prepares tells
             self._session = self._make_session(self._live.current)
         except Exception as error:  # noqa: BLE001 - rclpy would hide the reason
             result = self._fail("Configuring", "unconfigured", error)
@@ -217,15 +217,21 @@ class SegmentNode(LifecycleNode):
         started_s = time.monotonic()
         engine = self.load_engine(options)
         tokenizer = Tokenizer()
-        vocabulary = chosen_vocabulary(options.vocabulary, options.classes, tokenizer)
-        compiled = engine.compile(vocabulary, parameters)
+        self._refuse_when_stopping()
+        if options.classes.strip() or options.vocabulary == self._first_vocabulary:
+            vocabulary = chosen_vocabulary(options.vocabulary, options.classes, tokenizer)
+        else:  # a request over ROS has changed it
+            vocabulary = load_offered_vocabulary(
+                options.vocabulary, options.vocabulary_folders, tokenizer
+            )
+        compiled = engine.compile(vocabulary, parameters, self._refuse_when_stopping)
         if options.warm_up:
             if compiles(parameters.settings, torch.device(engine.device)):
                 self.get_logger().info(
                     "Compiling the network. This takes minutes the first time; the result is "
                     "cached on disk. Set the parameter compile to never to do without."
                 )
-            warm_up(compiled, parameters)
+            warm_up(compiled, parameters, self._refuse_when_stopping)
         self._version += 1
         self.get_logger().info(
             f"Loaded {engine.weights} on {engine.device} ({engine.dtype}) and the vocabulary "
@@ -235,6 +241,10 @@ class SegmentNode(LifecycleNode):
         )
         in_use = VocabularyInUse(compiled, self._version, parameters)
         return Session(self, engine, in_use, self._converter, self._statistics, tokenizer)
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping:
+            raise UsageError("the node is ending.")
 
     def _close_session(self) -> None:
         session, self._session = self._session, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class PromptWords:
     hypernym_count: int
 
 
+def go_on() -> None:
+    """What is called between steps where nothing ends the work."""
+
+
 def compile_prompts(
     vocabulary: Vocabulary,
     settings: Settings,
@@ -78,11 +82,13 @@ def compile_prompts(
     *,
     style: PromptStyle = PromptStyle.EXPANDED,
     device: torch.device | None = None,
+    between_steps: Callable[[], None] = go_on,
 ) -> CompiledPrompts:
     """The prompt table of ``vocabulary`` for the network in ``weights``, on the CPU.
 
     The table is read from ``cache_dir`` (None: the default folder) if it is there. Otherwise the
     text encoder is loaded, run in float32 on ``device`` (None: the CPU) and dropped again.
+    ``between_steps`` is called between batches of prompts; what it raises ends the compilation.
 
     Raises CheckpointError if the weights cannot be used, VocabularyError if a prompt is longer than
     the encoder's context.
@@ -94,7 +100,7 @@ def compile_prompts(
     cache_hit = tensors is not None
     if tensors is None:
         encoder = load_text_encoder(weights, config, device or torch.device("cpu"), torch.float32)
-        tensors = encode_words(words, encoder, Tokenizer(config.context_length))
+        tensors = encode_words(words, encoder, Tokenizer(config.context_length), between_steps)
         if folder:
             write_tensors(folder, fingerprint, tensors)
     if not all(part.isfinite().all() for part in tensors.values()):
@@ -163,20 +169,29 @@ def table_fingerprint(
 
 @torch.no_grad()
 def encode_words(
-    words: PromptWords, encoder: TextEncoder, tokenizer: Tokenizer
+    words: PromptWords,
+    encoder: TextEncoder,
+    tokenizer: Tokenizer,
+    between_steps: Callable[[], None] = go_on,
 ) -> dict[str, Tensor]:
     """The features, padding, context and context_padding of a table (see PromptTable).
 
-    On the CPU, in the dtype of the encoder.
+    On the CPU, in the dtype of the encoder. ``between_steps`` is called before each batch.
     """
+
+    def encoded(part: Tensor) -> Tensor:
+        between_steps()
+        features: Tensor = encoder(part)  # [batch, L, d]
+        return features
 
     def pool(texts: Sequence[str]) -> Tensor:
         return _pooled(texts, encoder, tokenizer)
 
     ids, padding = _tokens(words.prompts, encoder, tokenizer)  # [K, L] each
     features = torch.cat(
-        [encoder(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)]
+        [encoded(ids[start : start + _BATCH]) for start in range(0, len(ids), _BATCH)]
     )  # [K, L, d]
+    between_steps()
     parts = (
         neighbor_embeddings(pool(words.prompts), words.neighbor_count),
         hypernym_embeddings(words.hypernyms, words.hypernym_count, pool),

@@ -29,7 +29,7 @@ class Origin:
     def error(self, line: int, reason: str) -> VocabularyError:
         """The VocabularyError for ``reason`` at ``line``."""
         place = self.place(line) if self.file is None else f"{self.file}:{line}"
-        return VocabularyError(f"{place}: {reason}")
+        return VocabularyError(f"{place}: {reason}", line)
 
 
 @dataclass(frozen=True, slots=True)

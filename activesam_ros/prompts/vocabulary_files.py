@@ -5,6 +5,8 @@ A text file has one class a line, aliases after commas, and ids from 0.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from activesam_ros.errors import VocabularyError, did_you_mean
@@ -30,7 +32,54 @@ def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vo
     A name without a folder or suffix is a preset if there is one. ``tokenizer`` checks the length
     of prompts; None makes the full-size network's. Raises VocabularyError with file and line.
     """
-    path = _find(name_or_path)
+    return _read(_find(name_or_path), tokenizer)
+
+
+def load_offered_vocabulary(
+    name_or_path: str, folders: Sequence[str], tokenizer: Tokenizer | None = None
+) -> Vocabulary:
+    """As :func:`load_vocabulary`, for whoever may not read every file of this computer.
+
+    The file must lie below one of ``folders``, with all links resolved; a relative path begins in
+    one of them. Raises VocabularyError, which quotes nothing of a file, and does not tell whether a
+    file elsewhere exists.
+    """
+    if name_or_path in preset_names():
+        return _read(_preset_dir() / f"{name_or_path}.yaml", tokenizer)
+    path = _below(name_or_path, folders)
+    if path is None:
+        known = preset_names()
+        shown = repr(name_or_path if len(name_or_path) <= 80 else f"{name_or_path[:80]}...")
+        offered = ", ".join(folders) or "none, as vocabulary_folders is empty"
+        raise VocabularyError(
+            f"{shown} is neither a bundled vocabulary ({', '.join(known)}) nor a file below a "
+            f"folder of vocabulary_folders ({offered}).{did_you_mean(name_or_path[:80], known)} "
+            "Class names are given as names."
+        )
+    try:
+        return _read(path, tokenizer)
+    except Exception as error:  # noqa: BLE001 - also what a parser raises
+        line = error.line if isinstance(error, VocabularyError) else None
+    place = "" if line is None else f": line {line} is wrong"
+    raise VocabularyError(
+        f"The vocabulary {path} cannot be used{place}; 'activesam vocabulary show' says why."
+    )
+
+
+def _below(name_or_path: str, folders: Sequence[str]) -> Path | None:
+    """The file ``name_or_path``, links resolved, if it is below one of ``folders``, else None."""
+    try:
+        for folder in folders:
+            root = Path(os.path.realpath(user_path(folder)))
+            path = Path(os.path.realpath(root / user_path(name_or_path)))
+            if path.is_relative_to(root) and path.is_file():
+                return path
+    except (OSError, ValueError):  # not a valid path
+        pass
+    return None
+
+
+def _read(path: Path, tokenizer: Tokenizer | None) -> Vocabulary:
     origin = Origin(str(path))
     text = _read_utf8(path, origin)
     if not text.strip():

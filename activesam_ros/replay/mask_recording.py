@@ -13,14 +13,17 @@ import numpy as np
 from mcap.writer import CompressionType, Writer
 
 from activesam_ros import __version__
+from activesam_ros.errors import RecordingError
 from activesam_ros.output_files import whole_file
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.file_reader import CDR, Channel
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.serialization import (
     ACTIVE_CLASSES,
     IMAGE,
     VOCABULARY,
     definition,
+    deserialize,
     header,
     new,
     serialize,
@@ -142,7 +145,8 @@ def write_mask_bag(
     """Write the recording to ``path``, which exists only once the recording is complete.
 
     Log times equal those of the source, so that both can be played together. ``job`` is stored in
-    a metadata record called activesam. Raises OutputError when it cannot be written.
+    a metadata record called activesam. Raises OutputError when it cannot be written, RecordingError
+    for an entry that no replay makes.
     """
     with whole_file(path) as stream:
         writer = Writer(stream, compression=CompressionType.ZSTD)
@@ -158,12 +162,18 @@ def write_mask_bag(
                 )
                 _write(writer, channels[f"{NAMESPACE}/vocabulary"], entry.log_time_ns, 0, message)
                 vocabulary_written = True
-            output = topics[entry.topic]
-            for topic, data in (
-                (output.mask, entry.mask),
-                (output.active_classes, entry.active_classes),
+            output = topics.get(entry.topic)
+            if output is None:
+                raise RecordingError(
+                    f"The journal has the topic {entry.topic!r}, which is not read."
+                )
+            for topic, message_type, data in (
+                (output.mask, IMAGE, entry.mask),
+                (output.active_classes, ACTIVE_CLASSES, entry.active_classes),
             ):
                 if data is not None:
+                    # Raises RecordingError where a damaged journal has something else.
+                    deserialize(data, Channel(topic, message_type, CDR, None))
                     _write(writer, channels[topic], entry.log_time_ns, sequence, data)
         writer.add_metadata("activesam", dict(job))
         writer.finish()  # type: ignore[no-untyped-call]

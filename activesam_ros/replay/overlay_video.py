@@ -17,9 +17,10 @@ from activesam_ros.errors import OutputError, RecordingError
 from activesam_ros.image_files import LabelMap
 from activesam_ros.output_files import whole_path
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.file_reader import CDR, Channel
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame
-from activesam_ros.recordings.serialization import IMAGE, ros2_types
+from activesam_ros.recordings.serialization import IMAGE, deserialize
 from activesam_ros.recordings.video_files import open_video
 from activesam_ros.replay.journal import JournalEntry
 from activesam_ros.segmentation.overlay import Color, draw_overlay, legend_of, with_legend
@@ -115,8 +116,8 @@ def _pictures(
 
 
 def _labels(topic: str, mask: bytes) -> LabelMap:
-    """The class ids of a mask's message [H, W]."""
-    message = ros2_types().deserialize_cdr(mask, IMAGE)
+    """The class ids of a mask's message [H, W]; raises RecordingError and ImageError."""
+    message = deserialize(mask, Channel(topic, IMAGE, CDR, None))
     return label_map(RecordedFrame(topic, IMAGE, 0, 0, "", False, message))
 
 

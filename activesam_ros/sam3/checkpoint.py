@@ -6,22 +6,21 @@ import contextlib
 import functools
 import hashlib
 import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from activesam_ros.errors import CheckpointError, MissingDependencyError
+from activesam_ros.errors import CheckpointError
+from activesam_ros.regular_files import check_regular, open_regular
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
 from activesam_ros.sam3.text_encoder import TextEncoder
+from activesam_ros.sam3.weights_file import HOW_TO_GET, LARGEST_FILE, Entry, opened_weights
 
 # The prefix of each stage's official names; the rest of a name is the module's own.
 IMAGE_STAGES = {
@@ -39,10 +38,14 @@ IGNORED_SUFFIX = ".freqs_cis"
 TEXT_PROJECTION_WIDTH = 512
 _BLOCK_BYTES = 1 << 20
 ROI_SIDE = 7
-HOW_TO_GET = "weights/README.md says where the official file comes from"
-
-# A tensor's shape, and a function that reads it.
-Entry: TypeAlias = tuple[tuple[int, ...], Callable[[], Tensor]]
+# A tensor of the layer with the number {}, and the setting that says how many layers there are.
+_LAYERS = {
+    "vision_layers": f"{IMAGE_STAGES['vision_encoder']}.trunk.blocks.{{}}.norm1.weight",
+    "geometry_layers": f"{IMAGE_STAGES['geometry_encoder']}.encode.{{}}.norm1.weight",
+    "encoder_layers": f"{IMAGE_STAGES['fusion_encoder']}.layers.{{}}.norm1.weight",
+    "decoder_layers": f"{IMAGE_STAGES['decoder']}.layers.{{}}.norm1.weight",
+    "text_layers": f"{TEXT_STAGE}.encoder.transformer.resblocks.{{}}.ln_1.weight",
+}
 
 
 @contextlib.contextmanager
@@ -80,9 +83,9 @@ def load_image_model(
     Tensors go one by one from the memory-mapped file to the device, so that memory never holds a
     second copy. Raises CheckpointError with the fault of the file and the way out.
     """
-    with shapes_only():
-        model = Sam3ImageModel(config)
     with checked_weights(path, config) as tensors:
+        with shapes_only():
+            model = Sam3ImageModel(config)
         for attribute, prefix in IMAGE_STAGES.items():
             _fill(getattr(model, attribute), prefix, path, tensors, device, dtype)
     return model.eval()
@@ -92,9 +95,9 @@ def load_text_encoder(
     path: Path, config: Sam3Config, device: torch.device, dtype: torch.dtype
 ) -> TextEncoder:
     """The text encoder; see :func:`load_image_model` for the errors."""
-    with shapes_only():
-        encoder = TextEncoder(config)
     with checked_weights(path, config) as tensors:
+        with shapes_only():
+            encoder = TextEncoder(config)
         _fill(encoder, TEXT_STAGE, path, tensors, device, dtype)
     return encoder.eval()
 
@@ -113,7 +116,7 @@ def weights_fingerprint(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path, LARGEST_FILE) as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     except OSError as error:
@@ -129,10 +132,11 @@ def text_fingerprint(path: Path, config: Sam3Config) -> str:
     :func:`load_text_encoder`.
     """
     try:
-        status = path.stat()
+        status = check_regular(path, LARGEST_FILE)
     except OSError as error:
         raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
-    version = (status.st_ino, status.st_size, status.st_mtime_ns)
+    # The time of change too: whoever writes a tensor can set the other time back.
+    version = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return _text_fingerprint(path, version, config)
 
 
@@ -141,7 +145,7 @@ def _text_fingerprint(path: Path, version: tuple[int, ...], config: Sam3Config) 
     unused = unused_shapes(config)
     with checked_weights(path, config) as tensors, ThreadPoolExecutor(os.cpu_count()) as pool:
         keys = sorted(key for key in tensors if key.startswith(TEXT_STAGE) and key not in unused)
-        digests = pool.map(lambda key: _tensor_digest(tensors[key][1]()), keys)
+        digests = pool.map(lambda key: _tensor_digest(tensors[key].read()), keys)
         lines = [f"{key} {digest}" for key, digest in zip(keys, digests, strict=True)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -213,9 +217,8 @@ def _fill(
     state = {}
     for name, _ in module.named_parameters():
         key = f"{prefix}.{name}"
-        _, read = tensors[key]
         # copy=True: a memory-mapped tensor crashes the process when the file is overwritten.
-        state[name] = tensor = read().to(device=device, dtype=dtype, copy=True)
+        state[name] = tensor = tensors[key].read().to(device=device, dtype=dtype, copy=True)
         # The sum is quick to make, and not finite if a number is not.
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             wrong = tensor.numel() - int(tensor.isfinite().sum())
@@ -234,9 +237,14 @@ def checked_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Ent
 
     Raises CheckpointError.
     """
-    with _reader(path) as tensors:
+    with opened_weights(path) as tensors:
+        _check_layers(path, tensors, config)
         used, unused = parameter_shapes(config), unused_shapes(config)
-        relevant = {key: entry for key, entry in tensors.items() if not is_ignored(key)}
+        relevant = {
+            key: entry
+            for key, entry in tensors.items()
+            if key in used or (entry.is_tensor and not is_ignored(key))
+        }
         missing = [key for key in used if key not in relevant]
         if missing:
             raise CheckpointError(
@@ -245,7 +253,7 @@ def checked_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Ent
                 f"configuration: give the --config that belongs to it, or the official "
                 f"sam3.pt ({HOW_TO_GET})."
             )
-        for key, (shape, _) in relevant.items():
+        for key, entry in relevant.items():
             expected = used.get(key, unused.get(key))
             if expected is None:
                 unexpected = sum(other not in used and other not in unused for other in relevant)
@@ -254,105 +262,27 @@ def checked_weights(path: Path, config: Sam3Config) -> Iterator[Mapping[str, Ent
                     f"configuration does not know, the first is {key!r}; give the --config that "
                     "belongs to the file."
                 )
-            if shape != expected:
+            if entry.fault and key in used:
                 raise CheckpointError(
-                    f"{path}: {key!r} has the shape {shape}, but the configuration says "
+                    f"{path}: {key!r} is {entry.fault}, where a plain tensor of floats belongs; "
+                    f"use the official file or one that was converted from it ({HOW_TO_GET})."
+                )
+            if entry.shape != expected:
+                raise CheckpointError(
+                    f"{path}: {key!r} has the shape {entry.shape}, but the configuration says "
                     f"{expected}; give the --config that belongs to the file."
                 )
         yield relevant
 
 
-def _reader(
-    path: Path,
-) -> AbstractContextManager[Mapping[str, Entry]]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"There are no weights at {path}; {HOW_TO_GET} and where to put it."
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(
-            f"{path} is a git-lfs pointer, not the weights themselves; run 'git lfs pull' there or "
-            "download the file itself."
-        )
-    if head.lstrip()[:1] == b"<":
-        raise CheckpointError(
-            f"{path} is a web page, probably a login or licence page saved under the weights' "
-            f"name; log in, accept the licence and download again ({HOW_TO_GET})."
-        )
-    if head.startswith(b"PK\x03\x04"):
-        return _open_pickle(path)
-    if head[8:9] == b"{":
-        return _open_safetensors(path)
-    if head.startswith(b"\x80"):
-        raise CheckpointError(
-            f"{path} is a pickle in an old or foreign format, which is never executed; "
-            "save it again with torch.save, or as safetensors."
-        )
-    raise CheckpointError(
-        f"{path} is neither a PyTorch nor a safetensors file ({len(head)} bytes looked at); "
-        f"download it again ({HOW_TO_GET})."
-    )
-
-
-@contextlib.contextmanager
-def _open_pickle(
-    path: Path,
-) -> Iterator[Mapping[str, Entry]]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path} holds Python objects beside tensors, which could run code and are never "
-            f"loaded; use a file of tensors only ({HOW_TO_GET})."
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise _damaged(path, error) from None
-    state = loaded.get("model", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a table of tensors.")
-    yield {
-        key: (tuple(value.shape), partial(_itself, value))
-        for key, value in state.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
-
-
-@contextlib.contextmanager
-def _open_safetensors(
-    path: Path,
-) -> Iterator[Mapping[str, Entry]]:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise MissingDependencyError(
-            f"{path} is a safetensors file, which needs the package: pip install safetensors."
-        ) from None
-    try:
-        opened = safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from None
-    with opened as file:
-        yield {
-            key: (
-                tuple(file.get_slice(key).get_shape()),
-                partial(file.get_tensor, key),
+def _check_layers(path: Path, tensors: Mapping[str, Entry], config: Sam3Config) -> None:
+    """Check that the file has as many layers as the configuration, before any is built."""
+    for name, form in _LAYERS.items():
+        layers: int = getattr(config, name)
+        if form.format(layers - 1) not in tensors:
+            raise CheckpointError(
+                f"{path} lacks tensors of SAM 3's image model, the first is "
+                f"{form.format(layers - 1)!r} ({name}={layers}). It belongs to another model or "
+                f"another configuration: give the --config that belongs to it, or the official "
+                f"sam3.pt ({HOW_TO_GET})."
             )
-            for key in file.keys()  # noqa: SIM118 - safe_open is no mapping
-        }
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).strip().split("\n")[0][:160]
-    return CheckpointError(
-        f"{path} is truncated or damaged ({reason}); compare its size with the source and "
-        "download it again."
-    )

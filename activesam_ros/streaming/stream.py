@@ -22,12 +22,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from activesam_ros.errors import RecordingError
+from activesam_ros.errors import PlainDataError, RecordingError
+from activesam_ros.plain_data import from_json
 from activesam_ros.segmentation.active_set import Selection
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 from activesam_ros.streaming import tracker
-from activesam_ros.streaming.scene_change import Thumbnail, difference
+from activesam_ros.streaming.scene_change import SIDE, Thumbnail, difference
 from activesam_ros.streaming.tracker import Track
 
 
@@ -76,18 +77,26 @@ class StreamState:
     def from_text(cls, text: str) -> StreamState:
         """The state that :meth:`to_text` wrote; raises RecordingError for any other text."""
         try:
-            values = json.loads(text)
-            return cls(
-                tracks=tuple(Track(**track) for track in values["tracks"]),
-                order=tuple(values["order"]),
-                stamp_ns=values["stamp_ns"],
-                thumbnail=tuple(values["thumbnail"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
+            return from_json(text, cls)
+        except PlainDataError as error:
             raise RecordingError(
-                f"{text[:40]!r} is no state of a stream ({error!r}); remove what is left of the "
+                f"{text[:40]!r} is no state of a stream ({error}); remove what is left of the "
                 "interrupted work to begin anew."
             ) from error
+
+    def check(self, queries: int) -> None:
+        """Raise RecordingError unless this can be a state of ``queries`` queries."""
+        tracked = [track.query for track in self.tracks]
+        if (
+            sorted(self.order) != list(range(queries))
+            or not set(tracked) <= set(self.order)
+            or tracked != sorted(set(tracked))
+            or len(self.thumbnail) != 3 * SIDE * SIDE
+        ):
+            raise RecordingError(
+                f"The state of a stream does not fit the {queries} queries of the vocabulary; "
+                "remove what is left of the interrupted work to begin anew."
+            )
 
 
 @dataclass(frozen=True)

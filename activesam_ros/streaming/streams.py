@@ -128,7 +128,8 @@ class StreamingSegmenter:
         return self._streams.state(camera)
 
     def resume(self, camera: str, state: StreamState) -> None:
-        """See Streams.resume."""
+        """See Streams.resume; raises RecordingError for a state of another vocabulary."""
+        state.check(self._rules.queries)
         self._streams.resume(camera, state)
 
     def reset(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -64,7 +65,10 @@ class FakeEngine:
     dtype = "float32"
 
     def compile_for_swap(
-        self, vocabulary: Vocabulary, parameters: NodeParameters
+        self,
+        vocabulary: Vocabulary,
+        parameters: NodeParameters,
+        between_steps: Callable[[], None] = lambda: None,
     ) -> CompiledVocabulary:
         return self.compile(vocabulary, parameters)
 
@@ -259,6 +263,56 @@ def test_ids_of_names_that_stay_keep_their_value() -> None:
     preset = ids(requested_vocabulary("cityscapes", [], VOCABULARY, TOKENIZER))
     assert preset["road"] == before["road"]
     assert preset["car"] == before["car"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "names", "reason"),
+    [
+        ("", ["a"] * 10_001, "has 10,001 names and aliases, more than the 10,000 allowed"),
+        ("", ["a," * 10_000], "has 10,001 names and aliases"),
+        ("", ["a" * 600_000, "b" * 400_001], "has 1,000,001 characters, more than the 1,000,000"),
+        ("x" * 1_000_001, [], "has 1,000,001 characters"),
+    ],
+)
+def test_a_request_is_bounded(preset: str, names: list[str], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as refusal:
+        requested_vocabulary(preset, names, VOCABULARY, TOKENIZER)
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_session_that_is_closed_ends_the_compilation_between_two_steps(
+    node: LifecycleNode,
+) -> None:
+    class Stepping(FakeEngine):
+        steps = 0
+
+        def compile_for_swap(
+            self,
+            vocabulary: Vocabulary,
+            parameters: NodeParameters,
+            between_steps: Callable[[], None] = lambda: None,
+        ) -> CompiledVocabulary:
+            for _ in range(3):
+                between_steps()
+                self.steps += 1
+                session.close()
+            return self.compile(vocabulary, parameters)
+
+    engine = Stepping()
+    session = session_of(node, engine, NodeParameters.from_mapping({"warm_up": False}))
+    with pytest.raises(UsageError, match="nothing has changed"):
+        session.changes.swap_vocabulary("", ["car"])
+    assert engine.steps == 1
+
+
+def test_a_file_of_a_request_lies_below_a_folder_of_the_parameter(tmp_path: Path) -> None:
+    (tmp_path / "kitchen.txt").write_text("cup\nplate\n")
+    folders = (str(tmp_path),)
+    for preset in (str(tmp_path / "kitchen.txt"), "kitchen.txt"):
+        found = requested_vocabulary(preset, [], VOCABULARY, TOKENIZER, folders)
+        assert set(ids(found)) == {"cup", "plate"}
+        with pytest.raises(VocabularyError, match="vocabulary_folders is empty"):
+            requested_vocabulary(preset, [], VOCABULARY, TOKENIZER)
 
 
 def test_a_request_that_cannot_be_used_is_refused() -> None:

@@ -21,23 +21,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "allocator": set(),
     "resources": {"errors"},
     "regular_files": set(),
+    "plain_data": {"errors"},
     "output_files": {"errors"},
     "whole_jpeg": set(),
     "image_files": {"errors", "output_files", "whole_jpeg"},
     "setting_table": {"errors"},
     "settings": {"errors", "setting_table"},
     # The method: the network, text, one image, a stream of images.
-    "sam3": {"errors"},
+    "sam3": {"errors", "regular_files"},
     "prompts": {"errors", "output_files", "resources", "settings", "sam3"},
     "sparsity": {"errors", "settings", "sam3"},
     "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
-    "streaming": {"errors", "settings", "prompts", "segmentation"},
+    "streaming": {"errors", "settings", "prompts", "segmentation", "plain_data"},
     # From files and names to a segmenter.
     "pipeline": {
         *("errors", "resources", "settings", "sam3", "prompts", "segmentation", "streaming"),
     },
     # Offline use.
-    "resumable_work": {"errors", "prompts"},
+    "resumable_work": {"errors", "prompts", "regular_files"},
     "recordings": {
         *("errors", "allocator", "resources", "image_files", "whole_jpeg", "prompts"),
     },
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "progress", "recordings", "resumable_work", "output_files"),
+        *("pipeline", "progress", "recordings", "resumable_work", "output_files", "plain_data"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
@@ -87,7 +88,7 @@ MESSAGES = {"msg", "srv"}
 # What the network imports beside the standard library; some files need one package more.
 NETWORK_NEEDS = {"torch", "numpy"}
 NETWORK_NEEDS_IN = {
-    "activesam_ros/sam3/checkpoint.py": {"safetensors"},  # safetensors files
+    "activesam_ros/sam3/weights_file.py": {"safetensors"},  # safetensors files
     "activesam_ros/sam3/tokenizer.py": {"regex", "ftfy"},  # tokenization
     "activesam_ros/sam3/acceleration/box_attention_kernel.py": {"triton"},  # GPU kernels
 }

@@ -327,3 +327,19 @@ def test_no_folder_means_the_default_one(
     monkeypatch.setenv("ACTIVESAM_CACHE", str(tmp_path / "default"))
     compiled = compile_prompts(STREET, Settings(), compiler.weights, compiler.config, None)
     assert cache_path(tmp_path / "default", compiled.table.fingerprint).exists()
+
+
+def test_a_compilation_ends_between_two_batches_of_prompts(encoder: TextEncoder) -> None:
+    prompts = tuple(f"thing {number}" for number in range(3 * 64))
+    words = compile_module.PromptWords(prompts, ((),) * len(prompts), 0, 0)
+    steps = 0
+
+    def end_at_the_second() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        compile_module.encode_words(words, encoder, Tokenizer(), end_at_the_second)
+    assert steps == 2

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from activesam_ros.errors import VocabularyError
 from activesam_ros.prompts.vocabulary_files import (
     chosen_vocabulary,
+    load_offered_vocabulary,
     load_vocabulary,
     preset_names,
     vocabulary_from_classes,
@@ -310,3 +311,55 @@ def test_without_classes_the_name_is_chosen(tokenizer: Tokenizer) -> None:
 def test_an_empty_class_is_refused_by_its_place(text: str, tokenizer: Tokenizer) -> None:
     with pytest.raises(VocabularyError, match=r"name [12]: there is no class name"):
         vocabulary_from_classes(text, tokenizer)
+
+
+@pytest.mark.parametrize("relative", ["street.txt", "deep/street.txt", "inner.txt"])
+def test_an_offered_file_is_named_from_its_folder_or_in_full(
+    tmp_path: Path, tokenizer: Tokenizer, relative: str
+) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("street.txt", "deep/street.txt"):
+        (tmp_path / name).write_text("road\n")
+    (tmp_path / "inner.txt").symlink_to("deep/street.txt")
+    for given_name in (relative, str(tmp_path / relative)):
+        found = load_offered_vocabulary(given_name, ["/no/such", str(tmp_path)], tokenizer)
+        assert found.queries == ("road",)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("secret.txt", "../secret.txt", "link.txt", "inner/secret.txt", "pipe.txt", ".", ""),
+        *("/etc/passwd", "/no/such/file", "a\0b", "x" * 5000, "~/secret.txt", "inner"),
+    ],
+)
+def test_no_other_file_is_offered_and_the_refusal_does_not_tell_whether_it_exists(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_text("hunter2\n")
+    (tmp_path / "offered").mkdir()
+    (tmp_path / "offered" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "offered" / "inner").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "offered" / "pipe.txt")
+    messages = []
+    for folders in ([], [str(tmp_path / "offered")]):
+        with pytest.raises(VocabularyError, match="is neither a bundled vocabulary") as refused:
+            load_offered_vocabulary(asked, folders, tokenizer)
+        messages.append(str(refused.value))
+    assert not any("hunter2" in message or "root:" in message for message in messages)
+    assert max(map(len, messages)) < 500
+
+
+@pytest.mark.parametrize("suffix", ["txt", "yaml"])
+@pytest.mark.parametrize("content", [b"road\nhunter2,,x\n", b"classes: hunter2\n", b"\xff hunter2"])
+def test_the_refusal_of_an_offered_file_has_a_line_and_nothing_of_its_content(
+    tmp_path: Path, tokenizer: Tokenizer, content: bytes, suffix: str
+) -> None:
+    path = tmp_path / f"v.{suffix}"
+    path.write_bytes(b"," + content)
+    with pytest.raises(VocabularyError, match=r"cannot be used: line \d is wrong") as refused:
+        load_offered_vocabulary(path.name, [str(tmp_path)], tokenizer)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None

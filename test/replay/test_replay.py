@@ -21,14 +21,15 @@ from activesam_ros.cli import main
 from activesam_ros.commands import replay
 from activesam_ros.errors import RecordingError, ScoreError, UsageError
 from activesam_ros.image_files import write_png
-from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.prompts.vocabulary import Vocabulary, vocabulary_from_names
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import ACTIVE_CLASSES, VOCABULARY, ros2_types
 from activesam_ros.recordings.video_files import open_video
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
-from activesam_ros.replay.mask_recording import output_topics
+from activesam_ros.replay.mask_recording import output_topics, write_mask_bag
 from activesam_ros.replay.segment_frames import segment_remaining
+from activesam_ros.resumable_work import add_row, packed
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Terminal
@@ -534,3 +535,31 @@ def test_a_video_of_several_cameras_is_refused(
     arguments.video = bags.folder / "v.mp4"
     with pytest.raises(UsageError, match="choose one of /0/image, /1/image with --topic"):
         replay.run(arguments)
+
+
+def test_a_tampered_journal_is_refused_whatever_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "out.mcap.partial"
+    topics = output_topics([TOPIC])
+    rows: dict[tuple[int | str | bytes | None, ...], str] = {
+        (0, TOPIC, 1, packed(b"no mask"), b"none", None, 0): "are not a sensor_msgs/msg/Image",
+        (0, "/other", 1, packed(b""), b"", None, 0): "has the topic '/other'",
+        (0, TOPIC, 1, b"torn", b"", None, 0): "is damaged",
+        (0, TOPIC, 1, None, b"", None, 0): "a mask and a problem, or neither",
+        (3, TOPIC, 1, None, None, "dark", 0): "entry 0 has place 3",
+        (0, TOPIC, -1, None, None, "dark", 0): "is damaged",
+        (0, TOPIC, "now", None, None, "dark", 0): "log_time_ns is str",
+    }
+    for number, (row, message) in enumerate(rows.items()):
+        journal = ReplayJournal(path.with_suffix(f".{number}"), {"job": 1})
+        add_row(journal._connection, "frames", row)
+        with pytest.raises(RecordingError, match=message):
+            write_mask_bag(
+                tmp_path / "out.mcap",
+                journal.entries(),
+                topics,
+                vocabulary_from_names(["road"]),
+                0,
+                {},
+            )
+        journal.close()
+    assert not (tmp_path / "out.mcap").exists()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import pickle
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from activesam_ros.errors import CheckpointError
 from activesam_ros.sam3.checkpoint import (
@@ -93,6 +96,13 @@ class Payload:
         return exec, ("raise SystemExit('code from a weights file ran')",)
 
 
+class Allocation:
+    """Would fill 1 GB with zeros when unpickled, which PyTorch's weights_only allows."""
+
+    def __reduce__(self) -> tuple[type[bytearray], tuple[int]]:
+        return bytearray, (1 << 30,)
+
+
 def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
@@ -111,6 +121,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
     "empty": (lambda path, _: write(path, b""), r"neither a PyTorch .*\(0 bytes"),
     "text": (lambda path, _: write(path, b"hello" * 30), "neither a PyTorch nor a safetensors"),
     "code": (lambda path, _: torch.save({"model": Payload()}, path), "could run code"),
+    "a function of PyTorch": (
+        lambda path, _: torch.save({"model": Allocation()}, path),
+        "could run code",
+    ),
     "bare pickle": (lambda path, _: write(path, pickle.dumps(Payload())), "never executed"),
     "a list": (lambda path, _: torch.save([torch.zeros(2)], path), "not a table of tensors"),
     "safetensors, cut": (
@@ -131,6 +145,164 @@ def test_bad_files_are_refused_in_one_sentence(
         load(path, golden_config)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ODD_KEY = "detector.dot_prod_scoring.hs_proj.bias"
+
+
+def named(state: State, value: object) -> dict[str, object]:
+    """The table with ``value`` in the place of one tensor."""
+    return {"model": {**state, ODD_KEY: value}}
+
+
+def quantised(size: int) -> torch.Tensor:
+    return torch.quantize_per_tensor(torch.zeros(size), 0.1, 0, torch.qint8)
+
+
+ODD_VALUES: dict[str, tuple[Callable[[int], object], str]] = {
+    "sparse": (lambda size: torch.zeros(size).to_sparse(), "a sparse tensor"),
+    "sparse rows": (lambda size: torch.zeros(1, size).to_sparse_csr(), "a sparse tensor"),
+    "meta": (lambda size: torch.zeros(size, device="meta"), "a meta tensor"),
+    "nested": (lambda size: torch.nested.nested_tensor([torch.zeros(size)]), "a nested tensor"),
+    "quantised": (quantised, "a quantised tensor"),
+    "integers": (lambda size: torch.zeros(size, dtype=torch.int64), "a tensor of int64"),
+    "complex": (lambda size: torch.zeros(size, dtype=torch.complex64), "a tensor of complex64"),
+    "bool": (lambda size: torch.zeros(size, dtype=torch.bool), "a tensor of bool"),
+    "a list": (lambda size: [0.0] * size, "a Python list"),
+    "text": (lambda size: "x" * size, "a Python str"),
+    "none": (lambda size: None, "a Python NoneType"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ODD_VALUES)
+def test_what_is_no_plain_tensor_is_refused_by_name(
+    kind: str, tmp_path: Path, golden_config: Sam3Config, state: State
+) -> None:
+    make, message = ODD_VALUES[kind]
+    path = tmp_path / "sam3.pt"
+    torch.save(named(state, make(64)), path)
+    with pytest.raises(
+        CheckpointError, match=f"'detector.dot_prod_scoring.hs_proj.bias' is {message}"
+    ):
+        load(path, golden_config)
+
+
+def test_integers_in_safetensors_are_refused_by_name(
+    tmp_path: Path, golden_config: Sam3Config, state: State
+) -> None:
+    key = "detector.dot_prod_scoring.hs_proj.bias"
+    path = tmp_path / "model.safetensors"
+    save_file({**state, key: torch.zeros(64, dtype=torch.int8)}, path)
+    with pytest.raises(CheckpointError, match=f"'{key}' is a tensor of I8"):
+        load(path, golden_config)
+
+
+def with_pickle(path: Path, good: Path, data: bytes, **kinds: int) -> None:
+    """The archive ``good`` with another pickle; kinds: of its compression."""
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+        for member in old.infolist():
+            is_pickle = member.filename.endswith("data.pkl")
+            content = data if is_pickle else old.read(member)
+            new.writestr(member.filename, content, **kinds if is_pickle else {})
+
+
+MALFORMED = {
+    "nothing": b"",
+    "no end": b"\x80\x02}q\x00",
+    "no stack": b"\x80\x02.",
+    "no mark": b"\x80\x02u.",
+    "no memo": b"\x80\x02h\x07.",
+    "unknown opcode": b"\x80\x02\xff.",
+    "text that is not UTF-8": b"\x80\x02X\x01\x00\x00\x00\xff.",
+    "a negative length": b"\x80\x02X\xff\xff\xff\xff.",
+    "a list appended to a number": b"\x80\x02K\x01K\x02a.",
+    "a call of a number": b"\x80\x02K\x01)R.",
+    "a state of a number": b"\x80\x02K\x01K\x02b.",
+    "a storage of nothing": b"\x80\x02NQ.",
+    "a storage of one word": b"\x80\x02X\x01\x00\x00\x00aQ.",
+    "a key that cannot be one": b"\x80\x02}}K\x01s.",
+    "a tensor of nothing": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+    "a parameter of a number": b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01\x88N\x87R.",
+    "a named module": b"\x80\x02\x8c\x02os\x8c\x06system\x93.",
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_pickle_is_refused_in_one_sentence(
+    name: str, tmp_path: Path, golden_dir: Path, golden_config: Sam3Config
+) -> None:
+    path = tmp_path / "sam3.pt"
+    with_pickle(path, golden_dir / "model.pt", MALFORMED[name])
+    with pytest.raises(CheckpointError) as caught:
+        load(path, golden_config)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compressed_or_huge_pickle_is_refused_before_it_is_read(
+    tmp_path: Path, golden_dir: Path, golden_config: Sam3Config
+) -> None:
+    path = tmp_path / "sam3.pt"
+    with_pickle(path, golden_dir / "model.pt", bytes(1 << 28), compress_type=zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match="is compressed inside"):
+        load(path, golden_config)
+    with_pickle(path, golden_dir / "model.pt", bytes(17 << 20))
+    with pytest.raises(CheckpointError, match="17,825,792 bytes of pickle beside its tensors"):
+        load(path, golden_config)
+
+
+def test_files_that_are_not_regular_are_refused_at_once(
+    tmp_path: Path, golden_config: Sam3Config
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(100 << 30)
+    for path, message in (
+        (tmp_path / "pipe", "it is a named pipe, not a regular file"),
+        (Path("/dev/zero"), "it is a device, not a regular file"),
+        (tmp_path / "sparse", "it has 107,374,182,400 bytes, more than"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load(path, golden_config)
+        with pytest.raises(CheckpointError, match=message):
+            weights_fingerprint(path)
+        with pytest.raises(CheckpointError, match=message):
+            text_fingerprint(path, golden_config)
+
+
+def test_layers_are_compared_with_the_file_before_any_is_built(
+    golden_dir: Path, golden_config: Sam3Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*_: object) -> None:
+        raise AssertionError("a network was built")
+
+    monkeypatch.setattr("activesam_ros.sam3.checkpoint.Sam3ImageModel", built)
+    monkeypatch.setattr("activesam_ros.sam3.checkpoint.TextEncoder", built)
+    for name in ("text_layers", "encoder_layers", "decoder_layers", "geometry_layers"):
+        config = dataclasses.replace(golden_config, **{name: 64})  # type: ignore[arg-type]
+        for loader in (load_image_model, load_text_encoder):
+            with pytest.raises(CheckpointError, match=rf"\({name}=64\).*the --config"):
+                loader(golden_dir / "model.pt", config, CPU, torch.float32)
+
+
+def test_zeroed_embeddings_have_another_fingerprint(
+    tmp_path: Path, golden_config: Sam3Config, state: State
+) -> None:
+    """Also where the file keeps its name, size and time, as whoever changes it may see to."""
+    key = f"{TEXT_STAGE}.encoder.token_embedding.weight"
+    path = tmp_path / "weights.safetensors"
+    save_file(state, path)
+    before, times = text_fingerprint(path, golden_config), path.stat()
+    zeroed = state[key].clone()
+    zeroed.view(-1)[:758_517] = 0
+    assert not torch.equal(zeroed, state[key])
+    content = save({**state, key: zeroed})
+    assert len(content) == times.st_size
+    with path.open("r+b") as stream:
+        stream.write(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert text_fingerprint(path, golden_config) != before
 
 
 def test_no_file_and_no_config(tmp_path: Path, golden_config: Sam3Config) -> None:

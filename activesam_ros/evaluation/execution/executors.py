@@ -60,7 +60,7 @@ class InProcess:
         worker = Worker(task)
         if journal is None:
             return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
-        parts = PartQueue(1, expected, journal)  # an interruption loses one image at most
+        parts = PartQueue(1, expected, journal, task)  # an interruption loses one image at most
         while (part := parts.take()) is not None:
             parts.done(part, worker.run(part, lambda: progress(1)))
         assert parts.total is not None

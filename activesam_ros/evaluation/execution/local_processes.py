@@ -1,9 +1,13 @@
-"""Processes on this computer, each with its own network."""
+"""Processes on this computer, each with its own network.
+
+What a worker sends is plain data (JSON, and the result of a part as in part_data), never an object.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import multiprocessing
 import multiprocessing.connection
 import signal
@@ -15,7 +19,7 @@ from typing import Any
 
 import torch
 
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, ExecutorError, PlainDataError
 from activesam_ros.evaluation.datasets.sample_source import Part
 from activesam_ros.evaluation.execution.executors import (
     EventKind,
@@ -24,11 +28,13 @@ from activesam_ros.evaluation.execution.executors import (
     run_pool,
     worker_count,
 )
+from activesam_ros.evaluation.execution.part_data import part_bytes, part_from_bytes
 from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.part_queue import part_queue
 from activesam_ros.evaluation.execution.worker import Task, Worker
 
 EXIT_TIMEOUT_S = 5.0
+_LARGEST_REPORT = 1 << 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +109,7 @@ class _Processes:
             assert isinstance(pipe, Connection)
             worker = pipes[pipe]
             try:
-                kind, value = pipe.recv()
-                events.append(WorkerEvent(worker, kind, value))
+                events.append(_event(worker, pipe.recv_bytes(_LARGEST_REPORT), self._task))
             except (EOFError, OSError):
                 events.append(WorkerEvent(worker, EventKind.LOST, self._release(worker)))
         return events
@@ -158,7 +163,8 @@ def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the workers
 
     def report(kind: EventKind, value: Any = None) -> None:
-        pipe.send((kind, value))
+        data = part_bytes(value) if kind is EventKind.FINISHED else json.dumps(value).encode()
+        pipe.send_bytes(kind.name.encode() + b"\n" + data)
 
     try:
         task: Task = pipe.recv()
@@ -172,6 +178,18 @@ def _work(pipe: Connection) -> None:
         return
     except Exception as error:  # noqa: BLE001 - the parent reports it in one sentence
         report(EventKind.FAILED, sentence(error))
+
+
+def _event(worker: int, report: bytes, task: Task) -> WorkerEvent:
+    """What worker ``worker`` reports; raises ExecutorError where it is no report."""
+    name, _, data = report.partition(b"\n")
+    try:
+        kind = EventKind[name.decode()]
+        if kind is EventKind.FINISHED:
+            return WorkerEvent(worker, kind, part_from_bytes(data, task))
+        return WorkerEvent(worker, kind, json.loads(data))
+    except (PlainDataError, ValueError, KeyError) as error:
+        raise ExecutorError(f"Worker {worker} sent what is no result: {error}.") from error
 
 
 def sentence(error: Exception) -> str:

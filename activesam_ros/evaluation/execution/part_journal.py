@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import pickle
 import sqlite3
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from activesam_ros.errors import RecordingError
+from activesam_ros.errors import PlainDataError, RecordingError
 from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.worker import PartResult
+from activesam_ros.evaluation.execution.part_data import part_bytes, part_from_bytes
+from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.output_files import make_folder
-from activesam_ros.resumable_work import open_journal
+from activesam_ros.resumable_work import (
+    add_row,
+    damaged,
+    open_journal,
+    packed,
+    read_rows,
+    unpacked,
+)
 
 JOURNAL_NAME = "evaluation.partial"
 
 _COMMAND = "evaluation"
-_VERSION = 2  # raise it whenever RESULT_CLASSES or their fields change
+_VERSION = 3  # raise it whenever the fields of a result change
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
     start INTEGER PRIMARY KEY,
     stop INTEGER NOT NULL,
     images INTEGER NOT NULL,
-    result BLOB NOT NULL
+    result BLOB NOT NULL,
+    checksum BLOB NOT NULL
 )
 """
-
-RESULT_CLASSES = frozenset(
-    {
-        ("activesam_ros.evaluation.corruptions.catalogue", "Corruption"),
-        ("activesam_ros.evaluation.evaluator", "Tallies"),
-        ("activesam_ros.evaluation.scoring.frame_figures", "FrameFigures"),
-        ("activesam_ros.evaluation.report.kept_pictures", "KeptPictures"),
-        ("activesam_ros.evaluation.scoring.metrics", "ConfusionMatrix"),
-        ("activesam_ros.evaluation.scoring.metrics", "IdMap"),
-        ("activesam_ros.evaluation.scoring.metrics", "Share"),
-        ("activesam_ros.evaluation.report.frame_picture", "FramePicture"),
-        ("activesam_ros.evaluation.report.frame_picture", "LabelLayer"),
-        ("activesam_ros.evaluation.datasets.sample_source", "SourceCount"),
-        ("activesam_ros.evaluation.scoring.tally", "MethodTally"),
-        ("activesam_ros.evaluation.execution.worker", "PartResult"),
-        ("activesam_ros.prompts.vocabulary", "Vocabulary"),
-        ("activesam_ros.prompts.vocabulary", "VocabularyClass"),
-        ("activesam_ros.segmentation.methods", "Method"),
-        ("collections", "Counter"),
-        ("numpy", "dtype"),
-        ("numpy", "ndarray"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy.core.numeric", "_frombuffer"),
-    }
-)
-"""The only classes a result may hold, since an unrestricted pickle can run any code."""
+_COLUMNS = {"start": (int,), "stop": (int,), "images": (int,), "result": (bytes,)}
+_LARGEST_RESULT = 1 << 30
+# Images of parts that other workers had not finished.
+_LARGEST_GAP = 1 << 17
 
 
 class PartJournal:
@@ -73,8 +52,7 @@ class PartJournal:
         make_folder(folder)
         self.path = folder / JOURNAL_NAME
         self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND, _VERSION)
-        (images,) = self._connection.execute("SELECT total(images) FROM parts").fetchone()
-        self.images = int(images)
+        self.images = self._kept_images()
 
     def keep(self, part: Part, result: PartResult) -> None:
         """Add the result of ``part``, whose stop is known; it is on disk when this returns.
@@ -82,11 +60,10 @@ class PartJournal:
         Raises RecordingError when it cannot be written; earlier results stay.
         """
         images = result.count.images - result.count.unusable_images
-        data = zlib.compress(pickle.dumps(result, pickle.HIGHEST_PROTOCOL), level=1)
-        row = (part.start, part.stop, images, data)
+        row = (part.start, part.stop, images, packed(part_bytes(result)))
         try:
             with self._connection:
-                self._connection.execute("INSERT INTO parts VALUES (?, ?, ?, ?)", row)
+                add_row(self._connection, "parts", row)
         except sqlite3.DatabaseError as error:
             raise RecordingError(
                 f"{self.path} cannot be written ({error}); its {self.images} images are kept, so "
@@ -94,17 +71,37 @@ class PartJournal:
             ) from error
         self.images += images
 
-    def parts(self) -> Iterator[tuple[Part, PartResult]]:
-        """Every part in order of start, one at a time; raises RecordingError for a damaged one."""
-        rows = self._connection.execute("SELECT start, stop, result FROM parts ORDER BY start")
-        for start, stop, data in rows:
+    def parts(self, task: Task | None = None) -> Iterator[tuple[Part, PartResult]]:
+        """Every part in order of start, one at a time.
+
+        task: the evaluation that they belong to, None for one without methods. Raises
+        RecordingError for a part that is damaged or contradicts the task.
+        """
+        end = 0
+        for start, stop, images, data in read_rows(self._connection, self.path, "parts", _COLUMNS):
+            if not end <= start <= end + _LARGEST_GAP or not start < stop <= start + _LARGEST_GAP:
+                raise damaged(self.path, f"images {start} to {stop} follow {end}")
+            end = stop
             try:
-                result = _Unpickler(io.BytesIO(zlib.decompress(data))).load()
-            except (zlib.error, pickle.UnpicklingError, AttributeError, EOFError) as error:
-                raise RecordingError(
-                    f"{self.path} is damaged ({error}); remove it to start again."
-                ) from error
+                result = part_from_bytes(unpacked(data, _LARGEST_RESULT), task)
+            except PlainDataError as error:
+                raise damaged(self.path, str(error)) from error
+            count = result.count
+            is_whole = count.images == stop - start or (count.ended and count.images < stop - start)
+            if not is_whole or images != count.images - count.unusable_images:
+                raise damaged(self.path, f"images {start} to {stop} are {count.images}")
             yield Part(start, stop), result
+
+    def _kept_images(self) -> int:
+        try:
+            rows = self._connection.execute("SELECT images FROM parts").fetchall()
+            if any(
+                type(images) is not int or images not in range(_LARGEST_GAP) for (images,) in rows
+            ):
+                raise damaged(self.path, "its numbers of images cannot be true")
+        except sqlite3.DatabaseError as error:
+            raise damaged(self.path, str(error)) from error
+        return sum(images for (images,) in rows)
 
     def close(self) -> None:
         """Close the journal and keep it, unless it is empty."""
@@ -119,10 +116,3 @@ class PartJournal:
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in RESULT_CLASSES:
-            raise pickle.UnpicklingError(f"{module}.{name} does not belong in a result")
-        return super().find_class(module, name)

@@ -17,11 +17,16 @@ class PartQueue:
     """Hands out parts and adds up their results.
 
     size: images of a part, None for the whole source as one part. The end of a source is unknown
-    until a part reaches it. Parts in ``journal`` are not handed out; new results are added to it.
+    until a part reaches it. Parts in ``journal``, which are of ``task``, are not handed out; new
+    results are added to it.
     """
 
     def __init__(
-        self, size: int | None, expected: int | None, journal: PartJournal | None = None
+        self,
+        size: int | None,
+        expected: int | None,
+        journal: PartJournal | None = None,
+        task: Task | None = None,
     ) -> None:
         self._size = size
         self._expected = expected
@@ -32,7 +37,7 @@ class PartQueue:
         self._added = 0
         self._journal = journal
         self.total: PartResult | None = None
-        for part, result in journal.parts() if journal else ():
+        for part, result in journal.parts(task) if journal else ():
             assert part.stop is not None
             assert size is not None
             for start in range(self._next, part.start, size):  # a gap that was never done
@@ -103,4 +108,4 @@ def part_queue(
     """The parts of ``task`` for ``workers`` workers. A streamed task is one part: each frame
     depends on the frames before it."""
     size = None if task.is_streamed else part_size(workers, expected)
-    return PartQueue(size, expected, journal)
+    return PartQueue(size, expected, journal, task)

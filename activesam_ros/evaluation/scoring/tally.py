@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +24,27 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 
 MINIMUM_SHARE = 0.005
 """Presence recall counts classes that cover a larger share of a frame."""
+
+
+@dataclass(frozen=True)
+class TallyContent:
+    """All that a tally has added up, for a journal or another process; see MethodTally.restored.
+
+    first, previous: labels [H, W] of its first and its last frame, None where frames do not follow
+    each other in time.
+    """
+
+    figures: list[FrameFigures]
+    confusion: ConfusionMatrix
+    labelled_frames: int
+    agreement: Share
+    agreement_frames: int
+    recall: Share
+    recall_of_full: Share
+    flicker: Share
+    first: LabelMap | None
+    previous: LabelMap | None
+    peak_memory_mib: float | None
 
 
 class MethodTally:
@@ -129,6 +151,37 @@ class MethodTally:
             peak for peak in (self._peak_memory_mib, later._peak_memory_mib) if peak is not None
         ]
         self._peak_memory_mib = max(peaks, default=None)
+
+    def content(self) -> TallyContent:
+        """All that was added so far."""
+        return TallyContent(
+            self.figures,
+            self._confusion,
+            self._labelled_frames,
+            self._agreement,
+            self._agreement_frames,
+            self._recall,
+            self._recall_of_full,
+            self._flicker,
+            self._first,
+            self._previous,
+            self._peak_memory_mib,
+        )
+
+    def restored(self, content: TallyContent) -> MethodTally:
+        """A tally of the same vocabulary that has added up ``content``."""
+        tally = MethodTally(self._vocabulary, self._label_ids, self._prediction_ids)
+        tally.figures = list(content.figures)
+        tally._confusion = content.confusion
+        tally._labelled_frames = content.labelled_frames
+        tally._agreement = content.agreement
+        tally._agreement_frames = content.agreement_frames
+        tally._recall = content.recall
+        tally._recall_of_full = content.recall_of_full
+        tally._flicker = content.flicker
+        tally._first, tally._previous = content.first, content.previous
+        tally._peak_memory_mib = content.peak_memory_mib
+        return tally
 
     @property
     def frames(self) -> int:

@@ -66,6 +66,13 @@ class NodeOptions:
         "'road; car, automobile; person'. Empty takes vocabulary.",
         change=Change.UNCONFIGURED,
     )
+    vocabulary_folders: tuple[str, ...] = setting(
+        (),
+        "Folders whose vocabulary files a request may name: the preset of set_vocabulary, and the "
+        "parameter vocabulary where it is changed after the start. Links are resolved. Without "
+        "folders a request gives the name of a bundled vocabulary, or class names.",
+        change=Change.START,
+    )
     method: str = setting(
         Method.ACTIVESAM.value,
         "Method of segmentation: activesam2 and activesam decode the active set of queries, full "

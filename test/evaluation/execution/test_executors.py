@@ -13,7 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,7 @@ from activesam_ros.evaluation.execution.executors import (
 )
 from activesam_ros.evaluation.execution.journaled_run import journaled_run
 from activesam_ros.evaluation.execution.local_processes import LocalExecutor
-from activesam_ros.evaluation.execution.part_journal import (
-    JOURNAL_NAME,
-    RESULT_CLASSES,
-    PartJournal,
-)
+from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
 from activesam_ros.evaluation.execution.part_queue import PartQueue, part_size
 from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.scoring.tally import prediction_ids
@@ -397,17 +392,12 @@ def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: 
     journal.close()
     with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
         PartJournal(tmp_path, {"job": 2})
-    evil = zlib.compress(pickle.dumps(os.getcwd))
-    for data, message in (
-        (evil, "posix.getcwd does not belong in a result"),
-        (b"torn", "is damaged"),
-    ):
-        with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
-            database.execute("UPDATE parts SET result = ?", (data,))
-        journal = PartJournal(tmp_path, {"job": 1})
-        with pytest.raises(RecordingError, match=message):
-            list(journal.parts())
-        journal.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
+        database.execute("UPDATE parts SET result = ?", (b"torn",))
+    journal = PartJournal(tmp_path, {"job": 1})
+    with pytest.raises(RecordingError, match="a checksum is wrong"):
+        list(journal.parts())
+    journal.close()
     (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
     with pytest.raises(RecordingError, match="is not what an interrupted evaluation leaves"):
         PartJournal(tmp_path, {"job": 1})
@@ -424,13 +414,6 @@ def test_a_journal_of_an_earlier_version_is_refused_and_kept(tmp_path: Path) -> 
         PartJournal(tmp_path, {"job": 1})
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
         assert database.execute("SELECT count(*) FROM parts").fetchone() == (1,)
-
-
-def test_every_class_that_a_journal_may_hold_exists() -> None:
-    own = [(module, name) for module, name in RESULT_CLASSES if module.startswith("activesam_ros.")]
-    assert len(own) > 10
-    for module, name in own:
-        assert getattr(importlib.import_module(module), name).__module__ == module
 
 
 def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:

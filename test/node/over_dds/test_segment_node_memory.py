@@ -46,14 +46,14 @@ class ScarceEngine:
         self.inner = inner
         self.device, self.dtype, self.weights = inner.device, inner.dtype, inner.weights
 
-    def compile(self, vocabulary, parameters):
+    def compile(self, vocabulary, parameters, *more):
         compiled = self.inner.compile(vocabulary, parameters)
         segmenters = tuple(
             ScarceSegmenter(inner, inner.bucket_size) for inner in compiled.segmenters
         )
         return dataclasses.replace(compiled, segmenters=segmenters)
 
-    def compile_for_swap(self, vocabulary, parameters):
+    def compile_for_swap(self, vocabulary, parameters, *more):
         return self.compile(vocabulary, parameters)
 
     def with_parameters(self, compiled, parameters):

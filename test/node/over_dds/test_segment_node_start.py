@@ -57,7 +57,9 @@ def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer, tmp_path: Pa
 # A node whose engine takes for ever to do what its first argument says.
 SLOW_NODE = """
 import sys, threading
+from activesam_ros.node import session
 from activesam_ros.node.engine import Engine
+from activesam_ros.node.frame_processor import FrameProcessor
 from activesam_ros.node.process import run_node
 from activesam_ros.node.segment_node import SegmentNode
 
@@ -71,17 +73,24 @@ def hang(what):
 class SlowEngine(Engine):
     compilations = 0
 
-    def compile(self, vocabulary, parameters):
+    def compile(self, vocabulary, parameters, *more):
         self.count()
-        return super().compile(vocabulary, parameters)
+        return super().compile(vocabulary, parameters, *more)
 
-    def compile_for_swap(self, vocabulary, parameters):
+    def compile_for_swap(self, vocabulary, parameters, *more):
         self.count()
-        return super().compile_for_swap(vocabulary, parameters)
+        return super().compile_for_swap(vocabulary, parameters, *more)
 
     def count(self):
         self.compilations += 1
         hang(f"compilation {self.compilations}")
+
+class SlowProcessor(FrameProcessor):
+    def process(self, frames):
+        hang("frame")
+        super().process(frames)
+
+session.FrameProcessor = SlowProcessor
 
 class Node(SegmentNode):
     def load_engine(self, options):
@@ -120,6 +129,20 @@ def test_ctrl_c_while_a_vocabulary_compiles_finishes_the_frames_alone(
     assert "Traceback" not in node.log()
     peer.node.destroy_client(client)
     peer.node.destroy_publisher(camera.publisher)
+
+
+def test_sigterm_gives_up_a_frame_that_takes_too_long(
+    start_node: StartNode, peer: Peer, photo: NDArray[np.uint8]
+) -> None:
+    node = start_node({}, program=["-c", SLOW_NODE, "frame"])
+    publisher = peer.publisher(Image, "image")
+    peer.wait_for(lambda: "Masks are published" in node.log(), "an active node")
+    publisher.publish(peer.image(photo, peer.next_stamp()))
+    peer.wait_for(lambda: "frame\n" in node.log(), "a frame in work")
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(TIMEOUT_S) == 0
+    assert "takes longer than 3 s; it is given up" in node.log()
+    peer.node.destroy_publisher(publisher)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -148,6 +148,8 @@ def test_a_vocabulary_is_swapped_between_two_frames(
         ({}, "either a preset or names"),
         ({"preset": "driving", "names": ["car"]}, "not both"),
         ({"preset": "drivign"}, "Did you mean driving"),
+        ({"preset": "/etc/passwd"}, "nor a file below a folder of vocabulary_folders (none"),
+        ({"names": ["car"] * 10_001}, "more than the 10,000 allowed"),
         ({"names": ["car", "CAR"]}, "already"),
         ({"names": ["car", ""]}, "name 2"),
         ({"names": ["a very " * 40 + "long name"]}, "tokens"),

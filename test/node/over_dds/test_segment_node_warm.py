@@ -67,10 +67,10 @@ class WritingEngine:
         self.device, self.dtype, self.weights = inner.device, inner.dtype, inner.weights
         self.configured = False
 
-    def compile_for_swap(self, vocabulary, parameters):
+    def compile_for_swap(self, vocabulary, parameters, *more):
         return self.compile(vocabulary, parameters)
 
-    def compile(self, vocabulary, parameters):
+    def compile(self, vocabulary, parameters, *more):
         compiled = self.inner.compile(vocabulary, parameters)
         first, *others = compiled.segmenters
         name = "-".join(entry.name for entry in vocabulary.classes)
