@@ -76,7 +76,7 @@ class Network:
         self,
         vocabulary: Vocabulary,
         settings: Settings,
-        method: Method = Method.ACTIVESAM,
+        method: Method = Method.ACTIVESAM2,
         between_steps: Callable[[], None] = go_on,
     ) -> CompiledPrompts:
         """The prompt table that the method needs, on the CPU, from the cache if it is there.
@@ -95,7 +95,7 @@ class Network:
         )
 
     def segmenter(
-        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM2
     ) -> Segmenter:
         """A segmenter for single images of the vocabulary; compiles its prompts.
 
@@ -104,7 +104,7 @@ class Network:
         return self.segmenter_of(self.compile(vocabulary, settings, method).table, settings, method)
 
     def streaming_segmenter(
-        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM2
     ) -> StreamingSegmenter:
         """A segmenter for videos; compiles the vocabulary's prompts.
 
@@ -113,14 +113,14 @@ class Network:
         return StreamingSegmenter(self.segmenter(vocabulary, settings.per_image(), method))
 
     def streaming_if_enabled(
-        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM
+        self, vocabulary: Vocabulary, settings: Settings, method: Method = Method.ACTIVESAM2
     ) -> Segmenter | StreamingSegmenter:
         """A segmenter that streams where ``settings.streaming`` says so."""
         make = self.streaming_segmenter if settings.streaming else self.segmenter
         return make(vocabulary, settings, method)
 
     def segmenter_of(
-        self, table: PromptTable, settings: Settings, method: Method = Method.ACTIVESAM
+        self, table: PromptTable, settings: Settings, method: Method = Method.ACTIVESAM2
     ) -> Segmenter:
         """A segmenter for compiled prompts; ``table`` may be on any device."""
         model, table = self.model_for(settings), table.to(self.device, self.dtype)

@@ -18,6 +18,7 @@ from activesam_ros.setting_table import (
     OLD_NAMES,
     Change,
     Setting,
+    SettingValue,
     check_fields,
     setting,
     settings_of,
@@ -36,8 +37,9 @@ MAX_LABEL_ID = 65534
 class Settings:
     """The settings of the method (ActiveSAM, SparseSAM, streaming).
 
-    The defaults are ActiveSAM's. Other methods have a few of their own (METHODS in
-    segmentation/methods.py), and so has the node (NODE_DEFAULTS in node/parameters/options.py).
+    The defaults are those of both versions of ActiveSAM. Other methods have a few of their own
+    (METHODS in segmentation/methods.py), and so has the node (NODE_DEFAULTS in
+    node/parameters/options.py).
 
     Raises SettingsError if a value has the wrong type or is out of range.
     """
@@ -107,11 +109,12 @@ class Settings:
         between=(0.0, 1.0),
     )
     max_active: int = setting(
-        40,
+        -1,
         "Largest number of queries that are decoded in a frame, not counting pinned ones; 0 is no "
-        "limit. With activesam, a vocabulary with no more queries than this is decoded whole, "
-        "without a preview.",
-        between=(0, 65535),
+        "limit, -1 takes the method's own: 40 for activesam, no limit for activesam2. With "
+        "activesam, a vocabulary with no more queries than this is decoded whole, without a "
+        "preview.",
+        between=(-1, 65535),
         unit="queries",
     )
     tau: float = setting(
@@ -316,12 +319,7 @@ class Settings:
 
         Raises SettingsError for an unknown name, a missing ``=`` or a bad value.
         """
-        values: dict[str, object] = {}
-        for assignment in assignments:
-            name, text = split_assignment(assignment)
-            (current,) = current_names({name: text})
-            values[current] = setting_named(current).parse(text)
-        return self.replace(values)
+        return self.replace(assigned_values(assignments))
 
     def replace(self, values: Mapping[str, object]) -> Settings:
         """A copy with ``values`` in place.
@@ -349,6 +347,19 @@ def setting_named(name: str) -> Setting:
     known = ", ".join(row.name for row in SETTINGS)
     hint = did_you_mean(name, (row.name for row in SETTINGS))
     raise SettingsError(f"There is no setting {name!r}.{hint} The settings are {known}.")
+
+
+def assigned_values(assignments: Iterable[str]) -> dict[str, SettingValue]:
+    """The values of ``NAME=VALUE`` texts by current names; the last one of a name wins.
+
+    Raises SettingsError for an unknown name, a missing ``=`` or a bad value.
+    """
+    values: dict[str, SettingValue] = {}
+    for assignment in assignments:
+        name, text = split_assignment(assignment)
+        (current,) = current_names({name: text})
+        values[current] = setting_named(current).parse(text)
+    return values
 
 
 def current_names(values: Mapping[str, object]) -> dict[str, object]:

@@ -137,7 +137,7 @@ def check_case(network: Network, folder: Path, name: str) -> Iterator[Difference
     segmenter = golden_segmenter(network, folder, recorded, arrays)
     vocabulary, settings = segmenter.prompts.vocabulary, segmenter.settings
     chooser = RecordedPresence(
-        Selection(True, settings),
+        Selection(True, METHODS[Method.ACTIVESAM2].resolved(settings)),
         len(vocabulary.queries),
         METHODS[Method.ACTIVESAM2].admitted_always(vocabulary, settings),
     )

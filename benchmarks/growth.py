@@ -26,6 +26,7 @@ from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.output_files import check_output_folder, write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Wanted
 from activesam_ros.settings import Settings
 from benchmarks.engines import network
@@ -111,7 +112,7 @@ def measure(options: BenchmarkOptions, load: Load) -> Point:
     options = replace(options, width=load.width, height=load.width * 3 // 5)
     with tempfile.TemporaryDirectory() as folder:
         loaded = network(options, Path(folder))
-        segmenter = loaded.segmenter(names(load.vocabulary), settings(load))
+        segmenter = loaded.segmenter(names(load.vocabulary), settings(load), Method.ACTIVESAM)
     pictures = images(options, options.frames)
     shares, seconds = [], []
     for picture in [pictures[0], *pictures]:

@@ -21,7 +21,7 @@ ARGUMENTS = (
     ("vocabulary", "", "Name of a bundled vocabulary, or path of a YAML or text file."),
     ("classes", "", "Class names in place of a vocabulary: 'road, car, person'."),
     ("weights", "", "Path of the network's weights, sam3.pt or a safetensors file."),
-    ("method", "", "activesam, full, segearth or sam3."),
+    ("method", "", "activesam2 (default), activesam, full, segearth or sam3."),
     ("device", "", "auto, cpu, cuda or cuda:N."),
     (
         "params_file",

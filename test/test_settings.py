@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activesam_ros.errors import SettingsError
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.setting_table import Setting
 from activesam_ros.settings import SETTINGS, Settings, setting_named
 
@@ -27,9 +28,12 @@ def test_the_table_and_the_dataclass_are_one() -> None:
 
 def test_published_defaults() -> None:
     settings = Settings()
-    assert (settings.max_active, settings.quantile_alpha) == (40, 0.2)
+    assert (settings.max_active, settings.quantile_alpha) == (-1, 0.2)
     assert (settings.confidence_threshold, settings.mabc_exponent) == (0.3, 1.25)
     assert (settings.neighbor_tokens, settings.hypernym_tokens) == (2, 2)
+    limits = {method: METHODS[method].resolved(settings).max_active for method in Method}
+    assert limits == dict.fromkeys(Method, 0) | {Method.ACTIVESAM: 40}
+    assert METHODS[Method.ACTIVESAM].resolved(Settings(max_active=7)).max_active == 7
 
 
 @pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)

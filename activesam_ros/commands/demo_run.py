@@ -15,7 +15,13 @@ import time
 from pathlib import Path
 
 from activesam_ros.commands.demo_drive import parse_size
-from activesam_ros.commands.options.network import add_classes_argument, weights_from
+from activesam_ros.commands.options.network import (
+    add_classes_argument,
+    add_method_argument,
+    add_set_argument,
+    method_from,
+    weights_from,
+)
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.live.demo import (
     ANIMATION_NAME,
@@ -29,6 +35,7 @@ from activesam_ros.demo.live.processes import DemoError, termination_as_interrup
 from activesam_ros.demo.live.summary import table
 from activesam_ros.errors import MissingDependencyError, UsageError
 from activesam_ros.progress import Progress, working
+from activesam_ros.settings import assigned_values
 
 EXIT_FAILED = 1
 DEFAULT_FRAMES = 150
@@ -96,6 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     node.add_argument("--vocabulary", metavar="NAME|FILE", help=f"default: {DEFAULT_VOCABULARY}")
     add_classes_argument(node)
+    add_method_argument(node)
+    add_set_argument(node)
     node.add_argument("--device", default="auto", metavar="DEVICE", help="auto, cpu or cuda")
     network = parser.add_argument_group("the ROS network")
     network.add_argument(
@@ -142,6 +151,8 @@ def options_from(args: argparse.Namespace) -> DemoOptions:
         weights=None if args.untrained else _trained_weights(args),
         vocabulary=args.vocabulary or DEFAULT_VOCABULARY,
         classes=args.classes or "",
+        method=method_from(args),
+        settings=assigned_values(args.assignments),
         device=args.device,
         domain_id=_domain_id(args.domain_id),
         localhost_only=not args.subnet,

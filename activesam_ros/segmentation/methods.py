@@ -37,7 +37,8 @@ class MethodSteps:
     the decoder, and admitted queries are screened (ActiveSAM 2); else it keeps a share of the
     queries. expands: extend prompts by context tokens. one_by_one: decode
     each query alone. weigh: how much the maps of a query count. calibrates: margin-aware background
-    instead of a plain threshold. defaults: its published settings.
+    instead of a plain threshold. most_active: what max_active=-1 means. defaults: its published
+    settings.
     """
 
     previews: bool = False
@@ -46,13 +47,20 @@ class MethodSteps:
     one_by_one: bool = False
     weigh: Weigh = fused_weights
     calibrates: bool = False
+    most_active: int = 0
     defaults: Settings = field(default_factory=Settings)
 
     def prunes(self, settings: Settings, queries: int) -> bool:
         """Whether images are previewed; ActiveSAM decodes small vocabularies whole."""
         if self.by_presence:
             return settings.tau > 0
-        return self.previews and queries > settings.max_active
+        return self.previews and queries > self.resolved(settings).max_active
+
+    def resolved(self, settings: Settings) -> Settings:
+        """``settings`` with the method's own ``max_active`` where they leave it to the method."""
+        if settings.max_active >= 0:
+            return settings
+        return settings.replace({"max_active": self.most_active})
 
     def admitted_always(self, vocabulary: Vocabulary, settings: Settings) -> tuple[int, ...]:
         """Ascending indices of the queries that no preview prunes: pinned ones and background's.
@@ -72,10 +80,8 @@ class MethodSteps:
 
 
 METHODS: Mapping[Method, MethodSteps] = {
-    Method.ACTIVESAM2: MethodSteps(
-        previews=True, by_presence=True, defaults=Settings(max_active=0)
-    ),
-    Method.ACTIVESAM: MethodSteps(previews=True, calibrates=True),
+    Method.ACTIVESAM2: MethodSteps(previews=True, by_presence=True),
+    Method.ACTIVESAM: MethodSteps(previews=True, calibrates=True, most_active=40),
     # ActiveSAM without the preview's pruning.
     Method.FULL: MethodSteps(calibrates=True),
     Method.SEGEARTH: MethodSteps(

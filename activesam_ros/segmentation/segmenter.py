@@ -57,7 +57,7 @@ class Segmenter:
         model: ImageNetwork,
         prompts: PromptTable,
         settings: Settings,
-        method: Method = Method.ACTIVESAM,
+        method: Method = Method.ACTIVESAM2,
         *,
         support: DeviceSupport | None = None,
         signatures: Signatures | None = None,
@@ -261,7 +261,7 @@ class Segmenter:
             sources = [upload(image, self.support.transfer) for image in images]  # [1, 3, H, W]
             inputs = self.network_inputs(sources)
         own = PreviewAll(
-            Selection(self._steps.by_presence, self.settings),
+            Selection(self._steps.by_presence, self._steps.resolved(self.settings)),
             len(self._query_class),
             self._steps.admitted_always(self._vocabulary, self.settings),
         )

@@ -30,6 +30,7 @@ from activesam_ros.streaming.stream import (
 def rules_of(vocabulary: Vocabulary, settings: Settings, method: Method) -> Rules:
     """The rules of a stream; raises VocabularyError when a pinned name is not in the vocabulary."""
     steps = METHODS[method]
+    settings = steps.resolved(settings)
     if steps.by_presence:
         # The presence that lets a query into a frame lets it into the stream. A query that is below
         # it is screened in vain, so it must not stay either.

@@ -206,7 +206,7 @@ class PlainSegmenter:
                 for start in range(0, queries, size)
             ]
             found = torch.cat(logits).float().sigmoid().cpu()  # [K]
-        selected = Selection(self._steps.by_presence, settings)(found)
+        selected = Selection(self._steps.by_presence, self._steps.resolved(settings))(found)
         always = self._steps.admitted_always(segmenter.prompts.vocabulary, settings)
         return with_pinned(selected, always)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import signal
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rosbags.highlevel import AnyReader
 
-from activesam_ros.commands.demo_run import add_arguments, run
+from activesam_ros.commands.demo_run import add_arguments, options_from, run
 from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.live.demo import OwnRecording, choose_topics
@@ -253,6 +254,20 @@ def test_compressed_images_go_where_the_node_listens(
     parameters = yaml.safe_load(write_parameters(options).read_text("utf-8"))
     transport = parameters["/**"]["ros__parameters"]["image_transport"]
     assert transport == ("raw" if heard == "/camera/image_raw" else "compressed")
+
+
+def test_method_and_settings_reach_the_node(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = ["--method", "activesam", "--set", "pinned=car,bus", "--set", "max_active=5"]
+    chosen = options_from(parser.parse_args(["--output", str(tmp_path), *arguments]))
+    options = dataclasses.replace(
+        live_options(tmp_path), method=chosen.method, settings=chosen.settings
+    )
+    parameters = yaml.safe_load(write_parameters(options).read_text("utf-8"))["/**"]
+    values = parameters["ros__parameters"]
+    assert (values["method"], values["max_active"]) == ("activesam", 5)
+    assert values["pinned"] == ["car", "bus"]
 
 
 def test_of_a_recording_of_one_s_own_only_the_camera_is_played(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_labels_are_joined_by_stamp_and_matched_by_name(
         ]
     )
     content = command(path, "--label-topic", LABELS)
-    results = content["methods"]["activesam"]
+    results = content["methods"]["activesam2"]
     assert results["per_class_iou"] == {"road": None, "tree": 2 / 3, "sky": 1 / 2}
     assert results["labelled_frames"] == 2
     recording = content["recording"]
@@ -125,7 +125,7 @@ def test_labels_without_stamps_are_joined_by_order_and_it_is_said(
             bags.image(place, ids, LABELS, encoding="mono8", stamp_ns=0, log_time_ns=late_ns)
         )
     content = command(bags.mcap(messages), "--label-topic", LABELS)
-    results = content["methods"]["activesam"]
+    results = content["methods"]["activesam2"]
     assert results["per_class_iou"] == {"road": 0.5, "tree": 0.5, "sky": 0.5}
     assert results["labelled_frames"] == 3
     assert content["recording"]["labels_joined_by"] == "order"
@@ -149,7 +149,7 @@ def test_without_a_label_vocabulary_ids_are_the_vocabularys_own(
 ) -> None:
     path = bags.mcap([bags.image(0, picture(0, 7, 7)), labels(bags, 0, 0, 7, 99)])
     content = command(path, "--label-topic", LABELS)
-    assert content["methods"]["activesam"]["per_class_iou"] == {
+    assert content["methods"]["activesam2"]["per_class_iou"] == {
         "road": 1.0, "tree": None, "sky": 1.0,
     }  # fmt: skip
     assert content["recording"]["uncounted_labels"] == {"id 99": 1}
@@ -178,15 +178,15 @@ def test_without_labels_the_unpruned_method_is_sampled(command: Command, bags: B
     path = bags.mcap([bags.image(place, picture(place)) for place in range(5)])
     content = command(path, "--agreement-every", "2")
     assert len(command.segmenters[Method.FULL].images) == 3
-    results = content["methods"]["activesam"]
+    results = content["methods"]["activesam2"]
     assert (results["agreement_with_full"], results["agreement_frames"]) == (1.0, 3)
     assert results["miou"] is None
-    assert list(content["methods"]) == ["activesam"]
+    assert list(content["methods"]) == ["activesam2"]
 
 
 def test_sampling_can_be_left_out(command: Command, bags: BagBuilder) -> None:
     path = bags.mcap([bags.image(0, picture(0))])
-    results = command(path, "--agreement-every", "0")["methods"]["activesam"]
+    results = command(path, "--agreement-every", "0")["methods"]["activesam2"]
     assert Method.FULL not in command.segmenters
     assert results["agreement_with_full"] is None
     with pytest.raises(UsageError, match="--agreement-every -1"):
@@ -226,7 +226,7 @@ def test_bad_frames_are_counted_and_named(
     assert (recording["images"], recording["unusable_images"]) == (4, 1)
     assert recording["images_without_labels"] == 2
     assert sum(recording["problems"].values()) == 3
-    assert content["methods"]["activesam"]["labelled_frames"] == 1
+    assert content["methods"]["activesam2"]["labelled_frames"] == 1
     assert "labels must be mono8" in capsys.readouterr().err
 
 
@@ -380,7 +380,7 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
         union = counts.sum(axis=0)[:-1] + counts.sum(axis=1)[:-1] - correct
         assert results["miou"] == pytest.approx((correct[union > 0] / union[union > 0]).mean())
         assert results["peak_memory_mib"] > 0
-    assert content["methods"]["activesam"]["agreement_with_full"] == 1.0
+    assert content["methods"]["activesam2"]["agreement_with_full"] == 1.0
     assert "building" in content["recording"]["label_names_not_in_vocabulary"]
     capsys.readouterr()
     assert main([*command.split()[:-1], str(bag)]) == 2
@@ -398,13 +398,13 @@ def test_a_part_of_the_recording_is_evaluated(command: Command, bags: BagBuilder
         messages.append(bags.image(place, picture(*right)))
     path = bags.mcap(messages)
     content = command(path, "--label-topic", LABELS, "--start", "1.5", "--end", "3")
-    results = content["methods"]["activesam"]
+    results = content["methods"]["activesam2"]
     assert (results["frames"], results["labelled_frames"]) == (2, 2)
     assert results["pixel_accuracy"] == 1.0
     assert content["recording"]["range"] == {"start_s": 1.5, "end_s": 3.0, "limit": None}
     assert content["recording"]["labels_without_image"] == 0
     command.output = command.output.with_name("limited")
-    results = command(path, "--label-topic", LABELS, "--limit", "4")["methods"]["activesam"]
+    results = command(path, "--label-topic", LABELS, "--limit", "4")["methods"]["activesam2"]
     assert (results["frames"], results["pixel_accuracy"]) == (4, 0.5)
 
 

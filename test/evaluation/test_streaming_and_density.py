@@ -72,6 +72,7 @@ def options(folder: Path, assignments: tuple[str, ...]) -> list[str]:
         f"--vocabulary={folder / 'names.txt'}",
         f"--cache-dir={folder / 'cache'}",
         "--device=cpu",
+        "--method=activesam",
         *(f"--set={assignment}" for assignment in assignments),
     ]
 

@@ -203,7 +203,7 @@ def test_a_launched_node_segments_and_comes_back_after_a_crash(
     [
         ({"method": "no_such_method", "respawn": "false"}, "method='no_such_method' is unknown"),
         ({"log_level": "loud"}, "loud"),
-        ({"params_file": "max_active: -1"}, "max_active=-1 is out of range"),
+        ({"params_file": "max_active: -2"}, "max_active=-2 is out of range"),
         ({"params_file": "streaming: {enabled: true}"}, "Did you mean streaming?"),
         ({"keep_all": "perhaps"}, "keep_all='perhaps' is not a truth value"),
     ],

@@ -31,7 +31,7 @@ from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
 
-WARM = {"warm_up": True}
+WARM = {"warm_up": True, "method": "activesam"}
 TIMEOUT_S = 60
 # Enough for a session to close if it did not wait.
 CLOSING_S = 1

@@ -107,7 +107,7 @@ def test_ros_shows_what_was_set_by_its_name_and_type(
     [
         ({"preview_source": "own", "preview_encoding": "shared"}, "give preview_encoding alone"),
         ({"resolutoin": 0}, "no parameter resolutoin. Did you mean resolution?"),
-        ({"max_active": -1}, "max_active out of range"),
+        ({"max_active": -2}, "max_active out of range"),
         ({"preview_source": "none"}, "preview_encoding='none' is unknown"),
     ],
 )

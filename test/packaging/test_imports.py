@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "demo": {
         *("errors", "sam3", "prompts", "segmentation", "recordings", "evaluation", "node"),
-        *("image_files", "output_files"),
+        *("image_files", "output_files", "setting_table"),
     },
     # The command line.
     "commands": {

@@ -143,7 +143,7 @@ def test_the_output_is_what_rosbag2_and_foxglove_expect(arguments: argparse.Name
         assert reader.get_header().profile == "ros2"
         summary: Any = reader.get_summary()
         (metadata,) = [entry for entry in reader.iter_metadata() if entry.name == "activesam"]
-    assert metadata.metadata["method"] == "activesam"
+    assert metadata.metadata["method"] == "activesam2"
     assert {schema.encoding for schema in summary.schemas.values()} == {"ros2msg"}
     durability = {
         channel.topic: yaml.safe_load(channel.metadata["offered_qos_profiles"])[0]["durability"]

@@ -78,8 +78,8 @@ def test_what_is_known_of_a_faster_way_outlives_the_settings(
     )
     with caplog.at_level(logging.WARNING):
         loaded = replace(network, support=support)
-        first = loaded.segmenter(vocabulary(3), Settings())
-        again = loaded.segmenter(vocabulary(4), Settings(bucket_size=2))
+        first = loaded.segmenter(vocabulary(3), Settings(), Method.ACTIVESAM)
+        again = loaded.segmenter(vocabulary(4), Settings(bucket_size=2), Method.ACTIVESAM)
         changed = again.with_settings(Settings(confidence_threshold=0.4))
         for segmenter in (first, again, changed):
             segmenter.segment(NOISE)
@@ -99,12 +99,16 @@ def test_sparse_attention_is_one_for_all_settings(network: Network) -> None:
 
 
 def test_pinned_classes_are_never_pruned(network: Network) -> None:
-    free = network.segmenter(vocabulary(50), Settings(max_active=5)).segment(NOISE)
+    free = network.segmenter(vocabulary(50), Settings(max_active=5), Method.ACTIVESAM).segment(
+        NOISE
+    )
     assert len(free.active_queries) == 5
     left_out = tuple(query for query in range(50) if query not in free.active_queries)[:2]
-    by_file = network.segmenter(vocabulary(50, pinned=left_out[:1]), Settings(max_active=5))
+    by_file = network.segmenter(
+        vocabulary(50, pinned=left_out[:1]), Settings(max_active=5), Method.ACTIVESAM
+    )
     by_setting = network.segmenter(
-        vocabulary(50), Settings(max_active=5, pinned=(f"Thing {left_out[1]}",))
+        vocabulary(50), Settings(max_active=5, pinned=(f"Thing {left_out[1]}",)), Method.ACTIVESAM
     )
     for segmenter, pinned in ((by_file, left_out[0]), (by_setting, left_out[1])):
         result = segmenter.segment(NOISE)
@@ -152,7 +156,9 @@ def test_a_chooser_may_do_without_a_preview(network: Network) -> None:
 
 
 def test_no_chooser_prunes_where_nothing_is_previewed(network: Network) -> None:
-    result = network.segmenter(vocabulary(3), Settings()).segment(NOISE, chooser=GivenSet(1))
+    result = network.segmenter(vocabulary(3), Settings(), Method.ACTIVESAM).segment(
+        NOISE, chooser=GivenSet(1)
+    )
     assert result.active_queries == (0, 1, 2)
     assert {entry.reason for entry in result.classes} == {Reason.UNPRUNED}
 
@@ -269,7 +275,7 @@ def test_only_the_preview_grows_with_the_vocabulary(
     monkeypatch.setattr(VisionEncoder, "forward", count_pyramid)
     for queries in (40, 120):
         asked.clear()
-        segmenter = network.segmenter(vocabulary(queries), Settings(max_active=4))
+        segmenter = network.segmenter(vocabulary(queries), Settings(max_active=4), Method.ACTIVESAM)
         segmenter.segment(NOISE, Wanted(scores=True))  # with which nothing is left out
         assert asked == {
             "preview_encode": 1,
@@ -483,7 +489,7 @@ def test_what_no_instance_covers_is_background(network: Network) -> None:
 
 def test_background_may_have_an_id_of_its_own(network: Network) -> None:
     settings = Settings(background_threshold=1.0, background_id=255)
-    result = network.segmenter(vocabulary(3), settings).segment(NOISE)
+    result = network.segmenter(vocabulary(3), settings, Method.ACTIVESAM).segment(NOISE)
     assert (result.labels == 255).all()
     assert [entry.pixels for entry in result.classes] == [0, 0, 0]
     plain = network.segmenter(vocabulary(3), settings, Method.SEGEARTH).segment(NOISE)
@@ -537,8 +543,9 @@ def test_resolutions_must_fit_the_patches(network: Network, name: str) -> None:
 def test_resolution_settings_reach_the_network(network: Network) -> None:
     segmenter = network.segmenter(vocabulary(3), Settings(resolution=84, preview_resolution=42))
     assert (segmenter.resolution, segmenter.preview_resolution) == (84, 42)
-    default = network.segmenter(vocabulary(3), Settings())
-    assert (default.resolution, default.preview_resolution) == (168, 112)
+    for method, preview in ((Method.ACTIVESAM, 112), (Method.ACTIVESAM2, 56)):
+        default = network.segmenter(vocabulary(3), Settings(), method)
+        assert (default.resolution, default.preview_resolution) == (168, preview)
 
 
 def test_stages_are_timed(network: Network) -> None:
@@ -553,6 +560,7 @@ import numpy as np
 from pathlib import Path
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.settings import Settings
 
 def peak_mib():
@@ -566,7 +574,7 @@ classes = tuple(
     for i in range(150)
 )
 settings = Settings(max_active=150, confidence_threshold=0.8)
-segmenter = network.segmenter(Vocabulary("many", classes), settings)
+segmenter = network.segmenter(Vocabulary("many", classes), settings, Method.ACTIVESAM)
 segmenter.segment(np.zeros((64, 64, 3), np.uint8))
 image = np.random.default_rng(0).integers(0, 256, (2160, 3840, 3), dtype=np.uint8)
 before = peak_mib()

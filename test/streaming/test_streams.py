@@ -63,7 +63,7 @@ def test_later_frames_preview_slices_and_carry_the_active_set(
     network: Network, preview_encoding: str
 ) -> None:
     given = settings(leave_threshold=0.0, enter_threshold=1.0, preview_encoding=preview_encoding)
-    stream = network.streaming_segmenter(vocabulary(pinned=(3,)), given)
+    stream = network.streaming_segmenter(vocabulary(pinned=(3,)), given, Method.ACTIVESAM)
     first = stream.frame("front", 0).segment(NOISE)
     seen: set[int] = set()
     for place in range(1, 9):
@@ -99,7 +99,7 @@ def test_a_frame_that_fails_leaves_no_trace(network: Network) -> None:
 
 
 def test_a_vocabulary_that_is_not_previewed_is_not_pruned_by_streaming(network: Network) -> None:
-    stream = network.streaming_segmenter(vocabulary(count=4), settings())
+    stream = network.streaming_segmenter(vocabulary(count=4), settings(), Method.ACTIVESAM)
     for stamp_ns in (0, PERIOD_NS):
         result = stream.frame("front", stamp_ns).segment(NOISE)
         assert result.active_queries == (0, 1, 2, 3)

@@ -90,7 +90,7 @@ def add_classes_argument(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_set_argument(parser: argparse.ArgumentParser) -> None:
+def add_set_argument(parser: argparse._ActionsContainer) -> None:
     """--set, any number of times."""
     parser.add_argument(
         "--set",
@@ -103,14 +103,14 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_method_argument(parser: argparse.ArgumentParser) -> None:
+def add_method_argument(parser: argparse._ActionsContainer) -> None:
     """--method with one method."""
     parser.add_argument(
         "--method",
         choices=METHODS,
-        default=Method.ACTIVESAM.value,
-        help="default: %(default)s; activesam2 is its second version, full prunes no class, "
-        "segearth is SegEarth-OV3, sam3 is plain SAM 3",
+        default=Method.ACTIVESAM2.value,
+        help="default: %(default)s, ActiveSAM 2; activesam is its first version, full prunes no "
+        "class, segearth is SegEarth-OV3, sam3 is plain SAM 3",
     )
 
 
@@ -118,7 +118,7 @@ def add_methods_argument(parser: argparse.ArgumentParser) -> None:
     """--method with one method or several, separated by commas."""
     parser.add_argument(
         "--method",
-        default=Method.ACTIVESAM.value,
+        default=Method.ACTIVESAM2.value,
         metavar="METHOD[,METHOD]...",
         help=f"one or more of {', '.join(METHODS)} (default: %(default)s)",
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from activesam_ros.prompts.vocabulary_files import chosen_vocabulary
 from activesam_ros.recordings.recorded_frames import Recording, open_recording
 from activesam_ros.recordings.serialization import COMPRESSED_IMAGE
 from activesam_ros.recordings.topic_choice import chosen_topics
+from activesam_ros.segmentation.methods import Method
+from activesam_ros.setting_table import SettingValue
 
 RECORDING_NAME = "recorded.mcap"
 SUMMARY_NAME = "summary.json"
@@ -60,7 +63,7 @@ class DemoOptions:
 
     source: a drive to render, or a recording. weights: None for random numbers. vocabulary: a
     bundled name or a file; classes: names in its place. domain_id: the ROS domain; localhost_only:
-    no other computer takes part.
+    no other computer takes part. method, settings: of the node, the latter by name.
     """
 
     output: Path
@@ -71,6 +74,8 @@ class DemoOptions:
     domain_id: int
     localhost_only: bool
     classes: str = ""
+    method: Method = Method.ACTIVESAM2
+    settings: Mapping[str, SettingValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> Summary:
         weights=weights.absolute(),
         vocabulary=options.vocabulary,
         classes=options.classes,
+        method=options.method,
+        settings=options.settings,
         device=options.device,
         output=output,
         recording=output / RECORDING_NAME,

@@ -16,6 +16,8 @@ import yaml
 from activesam_ros.demo.live.processes import Children, DemoError, Ended, is_clean_end
 from activesam_ros.node.node_status import NodeStatus
 from activesam_ros.node.playback.reports import PlaybackEvent, Report
+from activesam_ros.segmentation.methods import Method
+from activesam_ros.setting_table import SettingValue
 
 NODE, PLAYBACK, RECORDER = "node", "playback", "recorder"
 NODE_NAME = "/activesam"
@@ -57,7 +59,7 @@ class LiveOptions:
 
     compressed: whether the image topic holds CompressedImage. topics: those of the bag that are
     played, all if empty. output: folder for logs and parameters. recording: the file to write.
-    max_frames: playback stops soon after this number of images.
+    max_frames: playback stops soon after this number of images. settings: by name, of the method.
     """
 
     bag: Path
@@ -73,6 +75,8 @@ class LiveOptions:
     localhost_only: bool
     max_frames: int = sys.maxsize
     classes: str = ""
+    method: Method = Method.ACTIVESAM2
+    settings: Mapping[str, SettingValue] = field(default_factory=dict)
 
 
 @dataclass
@@ -306,9 +310,14 @@ def write_parameters(options: LiveOptions) -> Path:
         "weights": str(options.weights),
         "vocabulary": options.vocabulary,
         "classes": options.classes,
+        "method": options.method.value,
         "device": options.device,
         "image_transport": "compressed" if options.compressed else "raw",
         "cache_dir": str(options.output / "cache"),
+        **{
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in options.settings.items()
+        },
     }
     path = options.output / "node_parameters.yaml"
     path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}), encoding="utf-8")

@@ -60,7 +60,7 @@ def levels(
         left_out = (f"every query previewed or decoded once in {settings.preview_interval} frames",)
         if previews:
             found.append(BudgetLevel(Step.PREVIEWS, settings, left_out))
-    limit = settings.max_active or queries  # 0 is no limit
+    limit = steps.resolved(settings).max_active or queries  # 0 is no limit
     fewer = min(limit, options.budget_max_active)
     if steps.previews and fewer < min(queries, limit):
         settings = settings.replace({"max_active": fewer})

@@ -74,7 +74,7 @@ class NodeOptions:
         change=Change.START,
     )
     method: str = setting(
-        Method.ACTIVESAM.value,
+        Method.ACTIVESAM2.value,
         "Method of segmentation: activesam2 and activesam decode the active set of queries, full "
         "decodes all queries, segearth and sam3 are baselines. A method that the node starts with "
         "brings its published defaults, such as a confidence_threshold of 0.5 for a baseline; "

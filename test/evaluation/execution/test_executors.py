@@ -209,7 +209,7 @@ def test_the_installed_command_divides_its_work(
     assert content["executor"]["name"] == "local"
     assert content["executor"]["lost_workers"] == 0
     assert content["machine"]["threads"] == 1
-    assert content["methods"]["activesam"]["frames"] == 6
+    assert content["methods"]["activesam2"]["frames"] == 6
     assert list(content["corruptions"]["runs"]) == ["fog:5"]
     assert "fog:5" in ended.stdout
     for wrong, message in {

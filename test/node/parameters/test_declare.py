@@ -59,7 +59,7 @@ def test_parameters_of_ros_itself_are_no_parameters_of_the_node(tmp_path: Path) 
         ("{cameras: [front], frnt: {topic: f}}", "frnt.topic. Did you mean front.topic?"),
         ("side: {topic: s}", "side.topic. If side is a camera, name side in cameras."),
         ("{resolutoin: 1, zzz: 1}", "mean resolution? There is no parameter zzz."),
-        ("max_active: []", "max_active=[] is not an integer; give an integer from 0 to 65535"),
+        ("max_active: []", "max_active=[] is not an integer; give an integer from -1 to 65535"),
     ],
 )
 def test_what_nobody_reads_is_refused(tmp_path: Path, parameters: str, reason: str) -> None:
