@@ -77,6 +77,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def printable(text: str) -> str:
+    """``text`` from outside, for a terminal or a log: one line without control characters.
+
+    Characters that are not printable, such as escape codes, line ends and marks that reverse the
+    direction of writing, are written as in Python: ``\\x1b``, ``\\n``, ``\\u202e``.
+    """
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
 def in_short(error: BaseException) -> str:
     """The type and the first line of an error; errors of compilers have pages of text."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

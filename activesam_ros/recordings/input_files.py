@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activesam_ros.errors import UsageError
-from activesam_ros.recordings.find_files import METADATA, is_recording_file, natural_order
+from activesam_ros.recordings.formats.find_files import METADATA, is_recording_file, natural_order
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".tif", ".tiff", ".avif"),

@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import logging
+from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.errors import RecordingError
-from activesam_ros.recordings.file_reader import Channel, DamageError, RawMessage
-from activesam_ros.recordings.find_files import RecordingFiles, find_files, open_file
+from activesam_ros.errors import RecordingError, printable
+from activesam_ros.recordings.formats.decompression import (
+    DEFAULT_MAX_MESSAGE_MIB,
+    max_message_bytes,
+)
+from activesam_ros.recordings.formats.file_reader import (
+    Channel,
+    DamageError,
+    RawMessage,
+    decompressed,
+    reason,
+)
+from activesam_ros.recordings.formats.find_files import (
+    METADATA,
+    RecordingFiles,
+    find_files,
+    open_file,
+)
 from activesam_ros.recordings.serialization import ENCODINGS, IMAGE_TYPES, deserialize
 
+_log = logging.getLogger(__name__)
+
 _NANOSECONDS = 1_000_000_000
+# More than so many irregularities of a recording are not told one by one.
+_MAX_NOTES = 50
 _STAMP_LIMIT_NS = (1 << 31) * _NANOSECONDS  # a stamp's seconds are a signed 32-bit integer
 
 
@@ -59,25 +80,35 @@ class Recording:
     """The recording at ``path``; no file stays open between calls.
 
     Messages of several files are merged by log time. A file is open while its messages are due.
-    Raises RecordingError when the path is no recording or none of its files can be read.
+    max_message_mib: what a message or a chunk may take when it is decompressed. Raises
+    RecordingError when the path is no recording or none of its files can be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB) -> None:
         self.path = path
+        self._max_bytes = max_message_bytes(max_message_mib)
         self._source: RecordingFiles = find_files(path)
-        self._notes: dict[str, None] = dict.fromkeys(self._source.notes)
+        self._notes: dict[str, None] = {}
+        for note in self._source.notes:
+            self._note(note)
         channels: list[Channel] = []
         failures: list[RecordingError] = []
         self._start_times_ns = [0] * len(self._source.files)
+        # For each file, the messages of each topic.
+        self._counts: list[Counter[str]] = [Counter() for _ in self._source.files]
         for place, file in enumerate(self._source.files):
             try:
-                with open_file(file) as storage:
+                with open_file(file, self._max_bytes) as storage:
                     channels.extend(storage.channels)
                     self._start_times_ns[place] = storage.start_time_ns
+                    for channel in storage.channels:
+                        self._counts[place][channel.topic] += channel.messages or 0
                     self._note_damage(file, storage.damage)
+                    for note in storage.notes:
+                        self._note(f"{file}: {note}")
             except RecordingError as error:
                 failures.append(error)
-                self._notes[str(error)] = None
+                self._note(str(error).rstrip("."), error)
         if len(failures) == len(self._source.files):
             raise failures[0]
         self.topics = _topics(channels)
@@ -111,18 +142,25 @@ class Recording:
         """
         found = [topic for topic in self.topics if topic.name == name]
         if not found:
-            raise RecordingError(f"{self.path} has no topic {name!r}; {self._listing()}.")
+            raise self.refusal(f"{self.path} has no topic {name!r}; {self._listing()}.")
         images = [entry for entry in found if entry in self.image_topics]
         topic = max(images or found, key=lambda entry: entry.messages or 0)
         if not images:
-            raise RecordingError(
+            raise self.refusal(
                 f"{name!r} holds {topic.message_type or 'messages without a type'} in "
                 f"{', '.join(topic.encodings)}; only sensor_msgs Image and CompressedImage in "
                 f"{' or '.join(ENCODINGS)} can be read; {self._listing()}."
             )
         if all(entry.messages == 0 for entry in images):
-            raise RecordingError(f"{name!r} is empty; {self._listing()}.")
+            raise self.refusal(f"{name!r} is empty; {self._listing()}.")
         return topic
+
+    def refusal(self, text: str) -> RecordingError:
+        """An error that says ``text``, and what is wrong with the recording, which may explain it.
+
+        The caller raises it.
+        """
+        return RecordingError(" ".join((text, *(f"{note}." for note in self._notes))))
 
     def message_count(self, topics: Sequence[str]) -> int | None:
         """The number of images on ``topics``, None when a file does not tell."""
@@ -143,19 +181,27 @@ class Recording:
         for raw in self.raw_messages(frozenset((topic,))):
             if raw.channel.message_type == message_type:
                 with contextlib.suppress(RecordingError):
-                    yield deserialize(raw.data, raw.channel)
+                    yield deserialize(self.unpacked(raw), raw.channel)
+
+    def unpacked(self, raw: RawMessage) -> bytes:
+        """The serialized message without compression; raises RecordingError if it has none."""
+        if raw.problem is not None:
+            raise RecordingError(raw.problem)
+        return decompressed(raw.data, raw.channel.encoding, self._max_bytes)
 
     def _frames(self, topics: frozenset[str]) -> Iterator[RecordedFrame]:
         for raw in self.raw_messages(topics):
             if _are_images(raw.channel.message_type, (raw.channel.encoding,)):
-                yield _frame(raw)
+                yield self._frame(raw)
 
     def raw_messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Every message on ``topics`` in order of log time; of one time, in order of the files.
+        """Every message on ``topics``, each once, in order of log time.
 
-        A damaged file is read up to the damage, which :attr:`notes` then reports.
+        Of one time, they come in order of the files. A damaged file is read up to the damage, which
+        :attr:`notes` then reports, as it does what metadata.yaml counts and no file has.
         """
         opened: dict[int, Generator[RawMessage, None, None]] = {}  # by the file's place
+        delivered: Counter[str] = Counter()
         # (log time, place of the file, its next message; None before it is opened)
         queue: list[tuple[int, int, RawMessage | None]] = [
             (time_ns, place, None) for place, time_ns in enumerate(self._start_times_ns)
@@ -165,8 +211,9 @@ class Recording:
             while queue:
                 time_ns, place, message = heapq.heappop(queue)
                 if message is None:
-                    opened[place] = self._messages_of(self._source.files[place], topics)
+                    opened[place] = self._messages_of(place, topics)
                 else:
+                    delivered[message.channel.topic] += 1
                     yield message
                 following = next(opened[place], None)
                 if following is not None:
@@ -175,23 +222,74 @@ class Recording:
         finally:
             for messages in opened.values():
                 messages.close()
+        for topic in topics:
+            stated = self._source.counts.get(topic, delivered[topic])
+            if stated != delivered[topic]:
+                self._note(
+                    f"{METADATA} counts {stated} messages on {topic}, and {delivered[topic]} are "
+                    "in its files"
+                )
 
     def _messages_of(
-        self, file: Path, topics: Collection[str]
+        self, place: int, topics: Collection[str]
     ) -> Generator[RawMessage, None, None]:
+        file = self._source.files[place]
+        delivered: Counter[str] = Counter()
         try:
-            with open_file(file) as storage:
-                yield from storage.messages(topics)
+            with open_file(file, self._max_bytes) as storage:
+                for message in storage.messages(topics):
+                    delivered[message.channel.topic] += 1
+                    yield message
         except DamageError as damage:
-            self._note_damage(file, str(damage))
+            self._note_damage(file, str(damage), damage)
         except RecordingError as error:
-            self._notes[str(error)] = None
+            self._note(str(error).rstrip("."), error)
         except OSError as error:
-            self._note_damage(file, f"it cannot be read further ({error.strerror or error})")
+            self._note_damage(file, f"it cannot be read further ({error.strerror or error})", error)
+        except Exception as error:  # noqa: BLE001 whatever a parser raises
+            self._note_damage(file, f"it cannot be read further ({reason(error)})", error)
+        for topic in sorted(topics):
+            number = self._counts[place][topic]
+            if delivered[topic] != number:
+                self._note(
+                    f"{file}: {delivered[topic]} of {number} messages on {topic} can be read"
+                )
 
-    def _note_damage(self, file: Path, damage: str | None) -> None:
+    def _note_damage(
+        self, file: Path, damage: str | None, cause: BaseException | None = None
+    ) -> None:
         if damage is not None:
-            self._notes[f"{file} is read up to its damage: {damage}"] = None
+            self._note(f"{file} is read up to its damage: {damage}", cause)
+
+    def _note(self, text: str, cause: BaseException | None = None) -> None:
+        """Keep a sentence for :attr:`notes`; the log has the error behind it, for --debug."""
+        if cause is not None:
+            _log.debug("%s", printable(text), exc_info=cause)
+        if len(self._notes) < _MAX_NOTES:
+            self._notes[printable(text)] = None
+        else:
+            self._notes["and there are more irregularities"] = None
+
+    def _frame(self, raw: RawMessage) -> RecordedFrame:
+        """Deserialize a message. An error becomes the frame's ``problem``."""
+        log_time_ns = min(max(raw.log_time_ns, 0), _STAMP_LIMIT_NS - 1)
+        message, stamp_ns, frame_id, problem = None, None, "", None
+        try:
+            message = deserialize(self.unpacked(raw), raw.channel)
+            stamp_ns = _stamp_ns(message.header.stamp)
+            frame_id = message.header.frame_id
+        except RecordingError as error:
+            problem = str(error)
+        return RecordedFrame(
+            topic=raw.channel.topic,
+            message_type=raw.channel.message_type,
+            stamp_ns=log_time_ns if stamp_ns is None else stamp_ns,
+            log_time_ns=log_time_ns,
+            frame_id=frame_id,
+            stamp_is_log_time=stamp_ns is None,
+            message=message,
+            problem=problem,
+        )
 
     def _listing(self) -> str:
         if not self.image_topics:
@@ -203,9 +301,12 @@ class Recording:
         return f"its image topics are {shown}"
 
 
-def open_recording(path: Path) -> Recording:
-    """Open the recording at ``path``, a file or a folder; raises RecordingError."""
-    return Recording(path)
+def open_recording(path: Path, max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB) -> Recording:
+    """Open the recording at ``path``, a file or a folder; raises RecordingError.
+
+    max_message_mib: as in :class:`Recording`.
+    """
+    return Recording(path, max_message_mib)
 
 
 def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
@@ -233,28 +334,6 @@ def _are_images(message_type: str, encodings: Sequence[str]) -> bool:
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
-
-
-def _frame(raw: RawMessage) -> RecordedFrame:
-    """Deserialize a message. An error becomes the frame's ``problem``."""
-    log_time_ns = min(max(raw.log_time_ns, 0), _STAMP_LIMIT_NS - 1)
-    message, stamp_ns, frame_id, problem = None, None, "", None
-    try:
-        message = deserialize(raw.data, raw.channel)
-        stamp_ns = _stamp_ns(message.header.stamp)
-        frame_id = message.header.frame_id
-    except RecordingError as error:
-        problem = str(error)
-    return RecordedFrame(
-        topic=raw.channel.topic,
-        message_type=raw.channel.message_type,
-        stamp_ns=log_time_ns if stamp_ns is None else stamp_ns,
-        log_time_ns=log_time_ns,
-        frame_id=frame_id,
-        stamp_is_log_time=stamp_ns is None,
-        message=message,
-        problem=problem,
-    )
 
 
 def _stamp_ns(stamp: Any) -> int | None:

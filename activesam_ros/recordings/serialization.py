@@ -6,13 +6,12 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.file_reader import CDR, ROS1, Channel, decompressed
+from activesam_ros.recordings.formats.file_reader import CDR, ROS1, Channel, reason
 from activesam_ros.resources import messages_dir
 
 IMAGE = "sensor_msgs/msg/Image"
@@ -22,8 +21,6 @@ ACTIVE_CLASSES = "activesam_ros/msg/ActiveClasses"
 VOCABULARY = "activesam_ros/msg/Vocabulary"
 
 ENCODINGS = (CDR, ROS1)
-
-_DAMAGE = (SerdeError, IndexError, ValueError, AssertionError)
 
 
 @functools.cache
@@ -44,19 +41,18 @@ def ros1_types() -> Typestore:
 
 
 def deserialize(data: bytes, channel: Channel) -> Any:
-    """The message in ``data``, an object with the fields of the channel's type.
+    """The message in ``data``, which is not compressed, with the fields of the channel's type.
 
     Raises RecordingError when ``data`` does not have the layout of that type.
     """
     try:
         if channel.encoding == ROS1:
             return ros1_types().deserialize_ros1(data, channel.message_type)
-        return ros2_types().deserialize_cdr(
-            decompressed(data, channel.encoding), channel.message_type
-        )
-    except _DAMAGE as error:
+        return ros2_types().deserialize_cdr(data, channel.message_type)
+    except Exception as error:
         raise RecordingError(
-            f"{len(data)} bytes on {channel.topic} are not a {channel.message_type} ({error})"
+            f"{len(data)} bytes on {channel.topic} are not a {channel.message_type} "
+            f"({reason(error)})"
         ) from error
 
 

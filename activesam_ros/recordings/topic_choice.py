@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
 from activesam_ros.recordings.serialization import IMAGE
 
@@ -27,7 +26,7 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     )
     if not filled:
         listed = ", ".join(f"{topic.name} ({topic.message_type})" for topic in recording.topics)
-        raise RecordingError(
+        raise recording.refusal(
             f"{recording.path} has no readable sensor_msgs image; its topics are "
             f"{listed or 'none'}."
         )
@@ -37,7 +36,7 @@ def chosen_topics(recording: Recording, names: Sequence[str]) -> tuple[str, ...]
     copies = {f"{name}/compressed" for name in colored}
     cameras = tuple(name for name in colored if name not in copies)
     if not cameras:
-        raise RecordingError(
+        raise recording.refusal(
             f"No image topic of {recording.path} has color; choose one of {', '.join(filled)} with "
             "--topic."
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosReliability
-from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 
-from activesam_ros.recordings.file_reader import CDR, decompressed
+from activesam_ros.errors import RecordingError
+from activesam_ros.recordings.formats.decompression import DEFAULT_MAX_MESSAGE_MIB
+from activesam_ros.recordings.formats.file_reader import CDR, reason
 from activesam_ros.recordings.recorded_frames import Topic, open_recording
 
 DEFAULT_DEPTH = 10
@@ -40,9 +42,10 @@ class PlayedBag:
     played or played otherwise than metadata.yaml says.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB) -> None:
         self.path = path
-        self._recording = open_recording(path)
+        self._recording = open_recording(path, max_message_mib)
+        self._unusable: Counter[str] = Counter()
         self.topics: dict[str, BagTopic] = {}
         self.warnings: list[str] = []
         grouped: dict[str, list[Topic]] = {}
@@ -54,7 +57,8 @@ class PlayedBag:
     @property
     def notes(self) -> tuple[str, ...]:
         """Damage and irregularities of the part that has been read, as sentences."""
-        return tuple(f"{note}." for note in self._recording.notes)
+        damaged = (f"{times} x {text}." for text, times in self._unusable.most_common(5))
+        return (*(f"{note}." for note in self._recording.notes), *damaged)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         """Topic, recorded time [ns] and CDR bytes of each message of ``topics``, ordered by time.
@@ -64,8 +68,12 @@ class PlayedBag:
         for raw in self._recording.raw_messages(topics):
             topic = self.topics.get(raw.channel.topic)
             if topic is not None and raw.channel.message_type == topic.message_type:
-                data = decompressed(raw.data, raw.channel.encoding)
-                yield topic.name, raw.log_time_ns, data
+                try:
+                    data = self._recording.unpacked(raw)
+                except RecordingError as error:
+                    self._unusable[f"{topic.name}: {error}"] += 1
+                else:
+                    yield topic.name, raw.log_time_ns, data
 
     def _add(self, name: str, group: Sequence[Topic]) -> None:
         """Add a topic; of several types the one with the most messages is played."""
@@ -100,10 +108,10 @@ class PlayedBag:
     def _profiles(self, topic: str, text: str) -> list[Qos]:
         try:
             return parse_qos(text)
-        except (ReaderError, KeyError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 whatever a parser raises
             self.warnings.append(
                 f"A quality of service that the recording states for {topic} cannot be read "
-                f"({type(error).__name__}: {error})."
+                f"({reason(error)})."
             )
             return []
 

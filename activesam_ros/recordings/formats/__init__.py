@@ -1,0 +1,1 @@
+"""The file formats of recordings: MCAP, SQLite and ROS 1."""

@@ -1,0 +1,137 @@
+"""The interface of the readers of all file formats: channels and raw messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from activesam_ros.errors import RecordingError, in_short, printable
+from activesam_ros.recordings.formats.decompression import (
+    ZSTD_MAGIC,
+    decompress,
+    stated_zstd_size,
+)
+
+CDR = "cdr"
+ROS1 = "ros1"
+
+
+class DamageError(RecordingError):
+    """A reader reached a damaged place; everything before it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A topic in one file.
+
+    topic, message_type, encoding: printable, whatever the file has. message_type: always
+    ``package/msg/Type``. encoding: ``cdr``, ``ros1`` or another name from the file. messages: their
+    number, None when the file does not tell. qos: YAML of the quality of service of its publishers
+    as rosbag2 stores it, "" when the file does not tell.
+    """
+
+    topic: str
+    message_type: str
+    encoding: str
+    messages: int | None
+    qos: str = ""
+
+    @classmethod
+    def of(
+        cls, topic: str, message_type: str, encoding: str, messages: int | None, qos: str = ""
+    ) -> Channel:
+        """A channel with the texts of a file."""
+        full = full_type_name(printable(message_type))
+        return cls(printable(topic), full, printable(encoding), messages, qos)
+
+
+@dataclass(frozen=True, slots=True)
+class RawMessage:
+    """A serialized message and its time of recording in nanoseconds since the epoch.
+
+    problem: why ``data`` is empty, None if it is not.
+    """
+
+    channel: Channel
+    log_time_ns: int
+    data: bytes
+    problem: str | None = None
+
+
+class FileReader(Protocol):
+    """An open recording file.
+
+    damage: describes a damaged tail, None if none is known. notes: what else is wrong with the
+    file, in words that follow its name. start_time_ns: no message has an earlier log time; 0 when
+    the file does not tell.
+    """
+
+    @property
+    def channels(self) -> tuple[Channel, ...]: ...
+
+    @property
+    def damage(self) -> str | None: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def start_time_ns(self) -> int: ...
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """Messages on ``topics`` in order of log time, each once.
+
+        Raises DamageError at a damaged place; what other errors a parser raises is up to it.
+        """
+
+    def close(self) -> None: ...
+
+
+def full_type_name(name: str) -> str:
+    """``sensor_msgs/Image`` and ``sensor_msgs/msg/Image`` both give ``sensor_msgs/msg/Image``."""
+    parts = name.split("/")
+    return "/".join((parts[0], "msg", parts[1])) if len(parts) == 2 else name
+
+
+def read_exactly(stream: BinaryIO, length: int) -> bytes:
+    """``length`` bytes of ``stream``; raises EOFError when it is shorter."""
+    data = stream.read(length)
+    if len(data) != length:
+        raise EOFError(f"{length - len(data)} bytes are missing")
+    return data
+
+
+def damage_at(offset: int, error: BaseException) -> str:
+    """What to say of damage that ``error`` shows at a byte of a file."""
+    return f"it is damaged at byte {offset} ({reason(error)})"
+
+
+def reason(error: BaseException) -> str:
+    """The words of an error of ours or of a parser, as a part of a sentence."""
+    text = str(error) if isinstance(error, RecordingError) else in_short(error)
+    return printable(text.rstrip("."))
+
+
+def not_used(why: str) -> str:
+    """What to say of an index that is wrong for the reason ``why``."""
+    return f"its index is not used, because {why}; the whole file is scanned"
+
+
+def decompressed(data: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Undo rosbag2's compression of single messages.
+
+    No CDR message starts with zstd's magic number, so the number identifies a compressed message.
+    Raises RecordingError when the compressed data is damaged, or takes more than ``max_bytes``.
+    """
+    if encoding != CDR or data[:4] != ZSTD_MAGIC:
+        return data
+    try:
+        size = stated_zstd_size(data)
+        return decompress("the message", data, "zstd", max_bytes, size)
+    except RecordingError:
+        raise
+    except Exception as error:
+        raise RecordingError(
+            f"the message's zstd compression is damaged ({reason(error)})"
+        ) from error
