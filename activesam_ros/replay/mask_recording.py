@@ -16,7 +16,7 @@ from activesam_ros import __version__
 from activesam_ros.errors import RecordingError
 from activesam_ros.output_files import whole_file
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.file_reader import CDR, Channel
+from activesam_ros.recordings.formats.file_reader import CDR, Channel
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.serialization import (
     ACTIVE_CLASSES,

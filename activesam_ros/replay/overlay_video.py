@@ -17,7 +17,7 @@ from activesam_ros.errors import OutputError, RecordingError
 from activesam_ros.image_files import LabelMap
 from activesam_ros.output_files import whole_path
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.recordings.file_reader import CDR, Channel
+from activesam_ros.recordings.formats.file_reader import CDR, Channel
 from activesam_ros.recordings.frame_pixels import label_map, rgb_decoder
 from activesam_ros.recordings.recorded_frames import RecordedFrame
 from activesam_ros.recordings.serialization import IMAGE, deserialize

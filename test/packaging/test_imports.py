@@ -40,7 +40,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Offline use.
     "resumable_work": {"errors", "prompts", "regular_files"},
     "recordings": {
-        *("errors", "allocator", "resources", "image_files", "whole_jpeg", "prompts"),
+        *(
+            "errors",
+            "allocator",
+            "regular_files",
+            "resources",
+            "image_files",
+            "whole_jpeg",
+            "prompts",
+        ),
     },
     "calibration": {
         *("errors", "setting_table", "output_files", "segmentation", "recordings"),
