@@ -24,6 +24,7 @@ from activesam_ros.commands.options.network import add_weights_arguments
 from activesam_ros.errors import ActiveSamError
 from activesam_ros.pipeline import read_config, resolve_device, resolve_dtype
 from activesam_ros.prompts.cache import default_cache_dir
+from activesam_ros.prompts.cache_folder import why_untrusted
 from activesam_ros.prompts.hypernyms import load_wordnet
 from activesam_ros.resources import DEMO_WEIGHTS, OFFICIAL_WEIGHTS, config_dir, weights_dir
 from activesam_ros.sam3.checkpoint import check_weights
@@ -165,6 +166,9 @@ def _data() -> Iterator[Finding]:
     folder = default_cache_dir()
     if folder is None:
         yield Finding("prompt cache", "no folder: set ACTIVESAM_CACHE", missing=True)
+        return
+    if why := why_untrusted(folder):
+        yield Finding("prompt cache", f"not used: {folder} {why}", missing=True)
         return
     files = list(folder.glob("*.safetensors")) if folder.is_dir() else []
     size_mib = sum(path.stat().st_size for path in files) / 2**20

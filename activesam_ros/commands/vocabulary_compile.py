@@ -25,6 +25,7 @@ from activesam_ros.output_files import check_output_folder
 from activesam_ros.pipeline import compile_vocabulary, read_config, resolve_device
 from activesam_ros.progress import working
 from activesam_ros.prompts.cache import cache_path, default_cache_dir
+from activesam_ros.prompts.cache_folder import why_untrusted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if folder is None:
         raise UsageError("There is no cache folder, as the user has no home; give --cache-dir DIR.")
     check_output_folder(folder, "--cache-dir")
+    if why := why_untrusted(folder):
+        raise UsageError(f"--cache-dir {folder} {why}.")
     method = method_from(args)
     weights = weights_from(args)
     begin_s = time.perf_counter()

@@ -1,7 +1,7 @@
 """Prompt tables on disk: one safetensors file per fingerprint, checked before it is used.
 
 Several processes may share a folder, because a file is written whole or not at all. Without a
-usable folder, prompts are compiled at every start.
+usable folder, prompts are compiled at every start. A folder that others may write is not used.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from activesam_ros.errors import OutputError
-from activesam_ros.output_files import write_whole
+from activesam_ros.prompts.cache_folder import read_cached, why_untrusted, write_cached
 from activesam_ros.prompts.hypernyms import CACHE_SUFFIX
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 # Beyond this number the least recently used tables are deleted. At full size 150 queries take 5 MB.
 MAX_FILES = 64
 _SUFFIX = ".prompts.safetensors"
+_LARGEST_HEADER = 1 << 16
 
 #: Name -> dtype and shape.
 Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -46,6 +48,15 @@ def default_cache_dir(environment: Mapping[str, str] = os.environ) -> Path | Non
         return None
 
 
+def trusted_folder(folder: Path) -> Path | None:
+    """``folder`` if nobody else can write it; else None, with a warning that says the way out."""
+    why = why_untrusted(folder)
+    if not why:
+        return folder
+    _LOG.warning("The prompt cache is not used: %s %s.", folder, why)
+    return None
+
+
 def cache_path(folder: Path, fingerprint: str) -> Path:
     """The file of the table ``fingerprint``."""
     return folder / f"{fingerprint}{_SUFFIX}"
@@ -54,16 +65,20 @@ def cache_path(folder: Path, fingerprint: str) -> Path:
 def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Tensor] | None:
     """The tensors stored under ``fingerprint``, or None if there are none.
 
-    Logs a warning and returns None if the file is damaged or has another fingerprint or layout.
+    Logs a warning and returns None if the folder cannot be trusted, or if the file is damaged or
+    has another fingerprint or layout, or values that are not finite.
     """
+    if trusted_folder(folder) is None:
+        return None
     path = cache_path(folder, fingerprint)
     try:
-        data = path.read_bytes()
-    except OSError:  # missing or unreadable: write_tensors() replaces it or warns
-        return None
-    try:
+        data = read_cached(path, _size(layout) + _LARGEST_HEADER)
+        if data is None:  # write_tensors() replaces it or warns
+            return None
         tensors = load(data)
         problem = _problem(tensors, _metadata(data), fingerprint, layout)
+    except OutputError as error:
+        problem = str(error)
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         problem = f"it is damaged ({type(error).__name__}: {error})"
     if problem:
@@ -77,11 +92,13 @@ def read_tensors(folder: Path, fingerprint: str, layout: Layout) -> dict[str, Te
 
 
 def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor]) -> None:
-    """Store ``tensors`` under ``fingerprint``, or log one warning if the folder is not writable."""
+    """Store ``tensors`` under ``fingerprint``, or log one warning if the folder cannot be used."""
+    if trusted_folder(folder) is None:
+        return
     stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
     data = save(stored, {"fingerprint": fingerprint, "digest": _digest(stored)})
     try:
-        write_whole(cache_path(folder, fingerprint), data)
+        write_cached(cache_path(folder, fingerprint), data)
         _delete_oldest(folder)
     except (OSError, OutputError) as error:
         _LOG.warning(
@@ -90,6 +107,10 @@ def write_tensors(folder: Path, fingerprint: str, tensors: Mapping[str, Tensor])
             folder,
             error,
         )
+
+
+def _size(layout: Layout) -> int:
+    return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layout.values())
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:
@@ -110,6 +131,8 @@ def _problem(
         return "its tensors are not those of a prompt table"
     if metadata.get("digest") != _digest(tensors):
         return "its tensors do not match their checksum"
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        return "it has values that are NaN or infinite"
     return None
 
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from activesam_ros.errors import CheckpointError
-from activesam_ros.prompts.cache import Layout, default_cache_dir, read_tensors, write_tensors
+from activesam_ros.prompts.cache import (
+    Layout,
+    default_cache_dir,
+    read_tensors,
+    trusted_folder,
+    write_tensors,
+)
 from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.context import (
     hypernym_embeddings,
@@ -86,7 +92,8 @@ def compile_prompts(
 ) -> CompiledPrompts:
     """The prompt table of ``vocabulary`` for the network in ``weights``, on the CPU.
 
-    The table is read from ``cache_dir`` (None: the default folder) if it is there. Otherwise the
+    The table is read from ``cache_dir`` (None: the default folder) if it is there and nobody else
+    can write the folder. Otherwise the
     text encoder is loaded, run in float32 on ``device`` (None: the CPU) and dropped again.
     ``between_steps`` is called between batches of prompts; what it raises ends the compilation.
 
@@ -94,6 +101,7 @@ def compile_prompts(
     the encoder's context.
     """
     folder = cache_dir or default_cache_dir()
+    folder = None if folder is None else trusted_folder(folder)
     words = prompt_words(vocabulary, settings, style, folder)
     fingerprint = table_fingerprint(vocabulary, words, text_fingerprint(weights, config), config)
     tensors = read_tensors(folder, fingerprint, _layout(words, config)) if folder else None

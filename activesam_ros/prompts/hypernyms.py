@@ -9,12 +9,13 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from activesam_ros.errors import MissingDependencyError, OutputError
-from activesam_ros.output_files import write_whole
+from activesam_ros.prompts.cache_folder import read_cached, write_cached
 from activesam_ros.prompts.canonical import prompt_of
 from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 
@@ -24,6 +25,8 @@ CACHE_SUFFIX = ".hypernyms.json"
 # Part of the name of every file: a new number makes the older ones stale.
 _CACHE_FORMAT = 1
 _LARGEST_FILE = 1 << 24
+# What WordNet's lemmas look like.
+_LEMMA = re.compile(r"[\w.'/ -]{1,100}")
 
 #: A class name and a count M -> at most M hypernyms.
 HypernymLookup = Callable[[str, int], tuple[str, ...]]
@@ -84,32 +87,33 @@ def cached_wordnet(
     """
     key = hashlib.sha256(json.dumps([_CACHE_FORMAT, count, *names]).encode()).hexdigest()
     path = None if folder is None else folder / f"{key}{CACHE_SUFFIX}"
-    rows = None if path is None else _read_rows(path, names)
+    rows = None if path is None else _read_rows(path, names, count)
     if rows is None:
         lookup = load_lookup()
         rows = {name: lookup(name, count) for name in names}
         if path is not None:
             try:
-                write_whole(path, json.dumps(rows))
-            except OutputError as error:
+                write_cached(path, json.dumps(rows).encode())
+            except (OSError, OutputError) as error:
                 _LOG.warning("The hypernyms of the vocabulary cannot be cached: %s", error)
     found = rows
     return lambda name, _: found[name]
 
 
-def _read_rows(path: Path, names: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+def _read_rows(path: Path, names: Sequence[str], count: int) -> dict[str, tuple[str, ...]] | None:
     """The rows of ``names``; None if the file is missing or is not what cached_wordnet writes."""
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            return None
-        rows = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        data = read_cached(path, _LARGEST_FILE)
+        rows = None if data is None else json.loads(data)
+    except (OutputError, ValueError, RecursionError):
         return None
     if not isinstance(rows, dict) or list(rows) != list(dict.fromkeys(names)):
         return None
-    texts = [row for row in rows.values() if isinstance(row, list)]
-    if len(texts) < len(rows) or not all(isinstance(text, str) for row in texts for text in row):
-        return None
+    for row in rows.values():
+        if not isinstance(row, list) or len(row) > count:
+            return None
+        if not all(isinstance(text, str) and _LEMMA.fullmatch(text) for text in row):
+            return None
     return {name: tuple(row) for name, row in rows.items()}
 
 

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors", "setting_table"},
     # The method: the network, text, one image, a stream of images.
     "sam3": {"errors", "regular_files"},
-    "prompts": {"errors", "output_files", "resources", "settings", "sam3"},
+    "prompts": {"errors", "output_files", "regular_files", "resources", "settings", "sam3"},
     "sparsity": {"errors", "settings", "sam3"},
     "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
     "streaming": {"errors", "settings", "prompts", "segmentation", "plain_data"},

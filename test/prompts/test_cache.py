@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,13 @@ def test_a_tensor_that_is_a_view_is_stored_whole(tmp_path: Path) -> None:
     assert equal(read(tmp_path), tensors)
 
 
+def stored(tensors: dict[str, Tensor]) -> bytes:
+    """The file of the tensors, with a checksum that is right."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tensors(Path(folder), KEY, tensors)
+        return cache_path(Path(folder), KEY).read_bytes()
+
+
 def bad_files() -> dict[str, bytes]:
     good = save(make(), {"fingerprint": KEY, "digest": "0"})
     return {
@@ -83,6 +91,10 @@ def bad_files() -> dict[str, bytes]:
         "changed content": good,
         "other tensors": save({"features": torch.ones(1)}, {"fingerprint": KEY}),
         "other weights": save(make(), {"fingerprint": "other"}),
+        "not finite": stored(make(float("nan"))),
+        "infinite": stored(make(float("inf"))),
+        "another dtype": stored({**make(), "padding": make()["padding"].to(torch.uint8)}),
+        "far too large": stored(make()) + bytes(1 << 20),
     }
 
 
@@ -91,6 +103,7 @@ def test_a_file_that_cannot_be_trusted_is_reported_and_rewritten(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     cache_path(tmp_path, KEY).write_bytes(bad_files()[kind])
+    cache_path(tmp_path, KEY).chmod(0o600)
     with caplog.at_level(logging.WARNING):
         assert read(tmp_path) is None
     assert len(caplog.records) == 1
@@ -185,6 +198,78 @@ def test_the_tables_used_longest_ago_go(tmp_path: Path, monkeypatch: pytest.Monk
     kept = {key for key in ("new", "middle", "old", KEY) if cache_path(tmp_path, key).exists()}
     assert kept == {"new", "old", KEY}
     assert (tmp_path / "somebody's own file").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720, 0o1777])
+def test_a_folder_that_others_may_write_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
+    write_tensors(tmp_path, KEY, make())
+    tmp_path.chmod(mode)
+    assert read(tmp_path) is None
+    assert f"{tmp_path} can be written by other users; run chmod 700" in caplog.text
+    before = cache_path(tmp_path, KEY).read_bytes()
+    write_tensors(tmp_path, KEY, make(1.0))
+    assert cache_path(tmp_path, KEY).read_bytes() == before
+    tmp_path.chmod(0o700)
+    assert equal(read(tmp_path), make())
+
+
+def test_a_folder_of_somebody_else_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tensors(tmp_path, KEY, make())
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert read(tmp_path) is None
+    assert f"{tmp_path} belongs to the user with id" in caplog.text
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077])
+def test_folder_and_file_are_ours_alone_whatever_the_umask(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, umask: int
+) -> None:
+    folder, before = tmp_path / "new" / "cache", os.umask(umask)
+    try:
+        write_tensors(folder, KEY, make())
+    finally:
+        os.umask(before)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert cache_path(folder, KEY).stat().st_mode & 0o777 == 0o600
+    assert equal(read(folder), make())
+    assert not caplog.records
+
+
+def test_a_file_that_others_may_write_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tensors(tmp_path, KEY, make())
+    cache_path(tmp_path, KEY).chmod(0o666)
+    assert read(tmp_path) is None
+    assert "other users may write it" in caplog.text
+    write_tensors(tmp_path, KEY, make())
+    assert equal(read(tmp_path), make())
+
+
+def test_a_pipe_or_link_in_place_of_the_file_is_replaced_and_never_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, precious = tmp_path / "cache", tmp_path / "precious"
+    folder.mkdir(0o700)
+    os.mkfifo(cache_path(folder, KEY))
+    assert read(folder) is None
+    assert "it is a named pipe, not a regular file" in caplog.text
+    write_tensors(folder, KEY, make())
+    assert equal(read(folder), make())
+    precious.write_text("stays")
+    cache_path(folder, KEY).unlink()
+    cache_path(folder, KEY).symlink_to(precious)
+    write_tensors(folder, KEY, make())
+    assert equal(read(folder), make())
+    assert precious.read_text() == "stays"
+    with cache_path(folder, KEY).open("wb") as stream:
+        stream.truncate(100 << 30)
+    assert read(folder) is None
+    assert "it has 107,374,182,400 bytes, more than" in caplog.text
 
 
 WRITER = """

@@ -196,7 +196,9 @@ def test_with_a_cache_hit_the_text_encoder_is_not_loaded(compiler: Compiler) -> 
     assert_same_tensors(first.table, second.table)
 
 
-def test_prompts_that_are_no_numbers_are_refused(compiler: Compiler) -> None:
+def test_prompts_that_are_no_numbers_are_refused_and_not_taken_from_the_cache(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = compiler().table
     parts = {
         "features": first.features.clone(),
@@ -206,8 +208,26 @@ def test_prompts_that_are_no_numbers_are_refused(compiler: Compiler) -> None:
     }
     parts["features"].view(-1)[-1] = torch.nan
     write_tensors(compiler.cache_dir, first.fingerprint, parts)
+    again = compiler()
+    assert not again.cache_hit
+    assert torch.equal(again.table.features, first.features)
+    cache_path(compiler.cache_dir, first.fingerprint).unlink()
+    monkeypatch.setattr(compile_module, "encode_words", lambda *_: parts)
     with pytest.raises(CheckpointError, match="makes prompts that are NaN or infinite"):
         compiler()
+
+
+def test_a_cache_that_others_may_write_is_not_used(
+    compiler: Compiler, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = compiler()
+    compiler.cache_dir.chmod(0o777)
+    again = compiler()
+    assert (first.cache_hit, again.cache_hit, compiler.loads) == (False, False, 2)
+    assert torch.equal(again.table.features, first.table.features)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    compiler.cache_dir.chmod(0o700)
+    assert compiler().cache_hit
 
 
 def test_colors_ids_and_pins_share_a_cached_table(compiler: Compiler) -> None:
