@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from activesam_ros.errors import ImageError
 from activesam_ros.output_files import write_whole
+from activesam_ros.regular_files import read_regular
 from activesam_ros.whole_jpeg import has_all_pixels
 
 #: The class id of each pixel, [H, W].
@@ -27,6 +28,8 @@ LabelMap: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 FULL_BIT_DEPTH = 16
 """The bit depth at which 16-bit values use their full range."""
+LARGEST_IMAGE_FILE = 1 << 31
+"""Bytes that the file of an image may have."""
 MAX_IMAGE_PIXELS = 1 << 26
 """An image with more pixels is refused; the default of the setting max_image_pixels."""
 
@@ -51,7 +54,7 @@ def read_image(
     cannot be read or decoded, or has more than ``max_pixels``.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        data = np.frombuffer(read_regular(Path(path), LARGEST_IMAGE_FILE), np.uint8)
     except OSError as error:
         raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
     try:

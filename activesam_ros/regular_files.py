@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+_BLOCK_BYTES = 1 << 16
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -40,9 +41,11 @@ def open_regular(path: Path, limit: int, *, ours: bool = False) -> BinaryIO:
 def read_regular(path: Path, limit: int, *, ours: bool = False) -> bytes:
     """The content of the file at ``path``; see :func:`open_regular`."""
     with open_regular(path, limit, ours=ours) as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:  # it grows
-        raise _too_large(path, len(data), limit)
+        data = stream.read(os.fstat(stream.fileno()).st_size)
+        while more := stream.read(_BLOCK_BYTES):  # it grows, or does not tell its size
+            data += more
+            if len(data) > limit:
+                raise _too_large(path, len(data), limit)
     return data
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from activesam_ros.errors import OutputError, UsageError
 from activesam_ros.output_files import check_output_folder, make_folder, reason, whole_path
 from activesam_ros.recordings.input_files import InputFile, InputKind
+from activesam_ros.regular_files import open_regular, read_regular
 
 MADE_BY = "activesam segment"
 LABELS, OVERLAY, SCORES, SUMMARY = ".labels.png", ".overlay.png", ".scores.npy", ".json"
@@ -29,6 +30,8 @@ _FRAME_FILE = re.compile(
     rf"\d{{6,}}({'|'.join(map(re.escape, (LABELS, OVERLAY, SCORES, SUMMARY)))})"
 )
 _CHUNK_BYTES = 1 << 20
+_LARGEST_SUMMARY = 1 << 26
+_LARGEST_OUTPUT = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def own_files(place: Place) -> frozenset[Path]:
     """The files that ``segment`` wrote at ``place`` and nobody changed since."""
     summary = place.file(SUMMARY)
     try:
-        content = json.loads(summary.read_bytes())
+        content = json.loads(read_regular(summary, _LARGEST_SUMMARY))
     except (OSError, ValueError, RecursionError):
         return frozenset()
     if not isinstance(content, dict) or content.get("made_by") != MADE_BY:
@@ -110,7 +113,7 @@ def own_files(place: Place) -> frozenset[Path]:
     unchanged = [
         path
         for path in listed
-        if path.name in checksums and _checksum(path) == checksums[path.name]
+        if (checksum := _checksum(path)) and checksum == checksums.get(path.name)
     ]
     return frozenset((summary, *unchanged))
 
@@ -224,7 +227,7 @@ def _checksum(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal, empty if it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, _LARGEST_OUTPUT) as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     except OSError:

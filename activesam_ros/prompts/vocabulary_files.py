@@ -17,6 +17,7 @@ from activesam_ros.prompts.vocabulary import (
     vocabulary_of_entries,
 )
 from activesam_ros.prompts.vocabulary_yaml import read_yaml
+from activesam_ros.regular_files import check_regular, read_regular
 from activesam_ros.resources import config_dir, user_path
 from activesam_ros.sam3.tokenizer import Tokenizer
 
@@ -24,6 +25,7 @@ _YAML_SUFFIXES = (".yaml", ".yml")
 _FILE_SUFFIXES = (*_YAML_SUFFIXES, ".txt")
 # Ten times the largest vocabulary; a weights file given by mistake is far larger.
 MAX_FILE_BYTES = 64 * 2**20
+_ANY_SIZE = 1 << 63
 
 
 def load_vocabulary(name_or_path: str, tokenizer: Tokenizer | None = None) -> Vocabulary:
@@ -158,13 +160,13 @@ def _find(name_or_path: str) -> Path:
 
 def _read_utf8(path: Path, origin: Origin) -> str:
     try:
-        size = path.stat().st_size
+        size = check_regular(path, _ANY_SIZE).st_size
         if size > MAX_FILE_BYTES:
             raise VocabularyError(
                 f"{path} has {size:,} bytes, more than the {MAX_FILE_BYTES:,} allowed for a "
                 "vocabulary; give a text or YAML file of class names."
             )
-        data = path.read_bytes()
+        data = read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
         raise VocabularyError(f"{path} cannot be read: {error.strerror or error}.") from None
     try:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import RecordingError
+from activesam_ros.regular_files import check_regular
 
 # Headers may count a few frames too many; this share of them is not mentioned.
 _MISSING_SHARE = 0.02
+_LARGEST_FILE = 1 << 44
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,7 @@ def open_video(path: Path) -> VideoFile:
 
 def _opened(path: Path) -> cv2.VideoCapture:
     try:
-        with path.open("rb"):
-            pass
+        check_regular(path, _LARGEST_FILE)
     except OSError as error:
         raise RecordingError(f"The video {path} cannot be read: {error.strerror}.") from error
     # With other back ends a name with % is a pattern of images.

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plain_data": {"errors"},
     "output_files": {"errors"},
     "whole_jpeg": set(),
-    "image_files": {"errors", "output_files", "whole_jpeg"},
+    "image_files": {"errors", "output_files", "regular_files", "whole_jpeg"},
     "setting_table": {"errors"},
     "settings": {"errors", "setting_table"},
     # The method: the network, text, one image, a stream of images.
@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": {
         *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
         *("pipeline", "progress", "recordings", "resumable_work", "output_files", "plain_data"),
+        "regular_files",
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
@@ -66,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The ROS node, and the demo that runs it.
     "node": {
         *("errors", "allocator", "setting_table", "settings", "sam3", "prompts", "segmentation"),
-        *("streaming", "pipeline", "recordings", "resources"),
+        *("streaming", "pipeline", "recordings", "resources", "regular_files"),
     },
     "demo": {
         *("errors", "sam3", "prompts", "segmentation", "recordings", "evaluation", "node"),
@@ -77,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
         *("resumable_work", "output_files", "progress", "calibration", "setting_table"),
-        "allocator",
+        *("allocator", "regular_files"),
     },
     "cli": {"errors", "allocator", "resources", "progress"},
 }

@@ -13,10 +13,18 @@ from activesam_ros.errors import ImageError, UsageError
 from activesam_ros.evaluation.datasets.dataset_table import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
-from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, opened_image, read_image
+from activesam_ros.image_files import (
+    FULL_BIT_DEPTH,
+    LARGEST_IMAGE_FILE,
+    MAX_IMAGE_PIXELS,
+    opened_image,
+    read_image,
+)
 from activesam_ros.recordings.input_files import IMAGE_SUFFIXES
+from activesam_ros.regular_files import read_regular
 
 _LABEL_MODES = ("L", "P")
+_LARGEST_LIST = 1 << 26
 _SHOWN_NAMES = 3
 
 
@@ -133,7 +141,7 @@ def read_labels(
 ) -> NDArray[np.uint8]:
     """Class indices uint8 [H, W], 255 where the pixel does not count; raises UsageError."""
     try:
-        with opened_image(entry.labels.read_bytes(), max_pixels) as picture:
+        with opened_image(read_regular(entry.labels, LARGEST_IMAGE_FILE), max_pixels) as picture:
             if picture.mode not in _LABEL_MODES:
                 raise UsageError(
                     f"{entry.labels} is an image of mode {picture.mode}; labels must have one "
@@ -143,7 +151,7 @@ def read_labels(
     except UsageError:
         raise
     except Exception as error:  # what Pillow raises is not listed
-        why = str(error).rstrip(".") or type(error).__name__
+        why = getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
         raise UsageError(f"{entry.labels} cannot be read: {why}.") from error
     if entry.raw_labels:
         labels = np.array(benchmark.raw_table, np.uint8)[labels]
@@ -200,7 +208,8 @@ def _listed_stems(benchmark: Benchmark, folder: Path) -> list[str]:
     assert benchmark.image_list is not None
     path = folder / benchmark.image_list
     try:
-        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = read_regular(path, _LARGEST_LIST).decode("utf-8", "replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
     except OSError as error:
         raise UsageError(
             f"The list {path} cannot be read ({error.strerror}). {_how(benchmark)}"

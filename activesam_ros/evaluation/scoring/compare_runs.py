@@ -11,7 +11,9 @@ from typing import Any
 
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.scoring.results import RESULTS_NAME
+from activesam_ros.regular_files import read_regular
 
+_LARGEST_FILE = 1 << 30
 HIGHER_IS_BETTER = (
     "miou", "miou_of_labelled_classes", "pixel_accuracy", "mean_class_accuracy",
     "frames_per_second", "agreement_with_full", "presence_recall", "presence_recall_of_full",
@@ -69,10 +71,10 @@ def read_run(path: Path) -> Results:
     """Read results.json at ``path`` or in the folder ``path``; raises UsageError."""
     file = path / RESULTS_NAME if path.is_dir() else path
     try:
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(read_regular(file, _LARGEST_FILE))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not a JSON file: {error}.") from error
     methods = content.get("methods") if isinstance(content, dict) else None
     if (

@@ -12,7 +12,10 @@ from typing import Any
 
 import yaml
 
+from activesam_ros.regular_files import read_regular
+
 _PARAMETERS = "ros__parameters"
+_LARGEST_FILE = 1 << 22
 
 
 def files_without_parameters(arguments: Sequence[str], node: str) -> tuple[str, ...]:
@@ -25,8 +28,8 @@ def files_without_parameters(arguments: Sequence[str], node: str) -> tuple[str, 
         if option != "--params-file":
             continue
         try:
-            content = yaml.safe_load(Path(value).read_text("utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            content = yaml.safe_load(read_regular(Path(value), _LARGEST_FILE))
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):
             continue
         names = list(_names(content)) if isinstance(content, Mapping) else []
         if not any(_means(name.split("/"), node.strip("/").split("/")) for name in names):
