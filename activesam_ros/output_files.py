@@ -21,6 +21,8 @@ from activesam_ros.errors import OutputError
 # What a disk with room takes; a full one refuses it.
 _PROBE_BYTES = 4096
 _USUAL_NAME_BYTES = 255
+# The time of a file that was made, but not written.
+_UNTOUCHED_S = 1
 
 
 def check_output_file(path: Path, option: str = "--output", longest_suffix: str = "") -> None:
@@ -90,7 +92,13 @@ def whole_path(path: Path, replace: bool = True) -> Iterator[Path]:
     try:
         with _refusals(path, temporary):
             make_folder(target.parent)
+            # Made here, so that what somebody else has put there, such as a link, is never written.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(temporary, flags, 0o666))
+            os.utime(temporary, (_UNTOUCHED_S, _UNTOUCHED_S))
             yield temporary
+            if os.stat(temporary, follow_symlinks=False).st_mtime == _UNTOUCHED_S:
+                raise OutputError(f"{path} cannot be written: nothing was written.")
             _sync(temporary)
             if not replace and os.path.lexists(target):
                 raise OutputError(f"{path} was written by something else meanwhile; it is kept.")

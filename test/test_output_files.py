@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -216,3 +217,18 @@ def test_only_a_file_system_that_cannot_wait_for_the_disk_is_excused(
 def test_a_library_that_wrote_nothing_is_not_a_success(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"), whole_path(tmp_path / "a"):
         pass
+
+
+@pytest.mark.parametrize("plant", ["link", "file"])
+def test_what_is_planted_at_the_temporary_name_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+    planted = tmp_path / ".guessed.png"
+    planted.symlink_to(victim) if plant == "link" else planted.hardlink_to(victim)
+    with pytest.raises(OutputError, match="File exists"):
+        write_whole(tmp_path / "a.png", b"labels")
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "a.png").exists()

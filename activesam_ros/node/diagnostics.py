@@ -223,6 +223,7 @@ def _camera_values(view: CameraView, state: CameraState) -> tuple[tuple[str, str
         (RECEIVED, str(statistics.received)),
         (SEGMENTED, str(statistics.segmented)),
         ("frames_dropped", str(statistics.dropped)),
+        ("frames_never_received", f"about {statistics.never_received}"),
         *((f"{DROPPED}{cause}", str(count)) for cause, count in sorted(statistics.drops.items())),
         *((f"{PROBLEM}{cause}", text) for cause, text in sorted(statistics.problems.items())),
         *((f"qos_conflict_{place}", text) for place, text in enumerate(view.conflicts, start=1)),

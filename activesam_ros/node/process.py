@@ -7,6 +7,7 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -21,13 +22,14 @@ from rclpy.utilities import remove_ros_args
 
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.errors import ActiveSamError
+from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.node.parameters.params_files import files_without_parameters
 
 if TYPE_CHECKING:
     from activesam_ros.node.segment_node import SegmentNode
 
 EXIT_BAD_INPUT = 2
+NO_LOG_FILES = "--disable-external-lib-logs"
 # So that images, camera_info, timers and a service that compiles do not wait for each other.
 EXECUTOR_THREADS = 4
 # A clean end waits for the frames being segmented. This many signals end the process at once.
@@ -49,7 +51,11 @@ def run_node(make: Callable[[], SegmentNode], arguments: Sequence[str] | None) -
     command_line = list(sys.argv if arguments is None else [sys.argv[0], *arguments])
     try:
         _parser().parse_args(remove_ros_args(command_line)[1:])
+        if NO_LOG_FILES not in command_line:
+            check_log_folder()
         rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
+    except UsageError as error:
+        return _refuse(str(error))
     except (RuntimeError, ValueError) as error:  # rclpy has no narrower one for bad arguments
         return _refuse(str(error))
     try:
@@ -102,6 +108,21 @@ def _leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def check_log_folder() -> None:
+    """Raise UsageError unless ROS can write its log files; its own refusal has many lines."""
+    home = os.environ.get("ROS_HOME") or "~/.ros"
+    folder = os.path.expanduser(os.environ.get("ROS_LOG_DIR") or os.path.join(home, "log"))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"The log folder {folder} cannot be written ({error.strerror}); set ROS_LOG_DIR to one "
+            f"that can, or give --ros-args {NO_LOG_FILES}."
+        ) from error
 
 
 class _Stop:

@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from activesam_ros.node.stamp_gaps import StampGaps
+
 RATE_WINDOW_S = 10.0
 LATENCY_WINDOW_FRAMES = 256
 
@@ -29,7 +31,8 @@ class StatisticsSnapshot:
     publishing its mask. since_received_s, since_segmented_s: time since the last frame, None if
     there was none. last_drop: the cause for which the last frame could not be used, None if a frame
     was segmented after it. output_failures: how often each output beside the mask could not be
-    published. output_problems: the last message about each of them.
+    published. output_problems: the last message about each of them. never_received: about how many
+    images between those received are missing (see StampGaps).
     """
 
     received: int
@@ -46,6 +49,7 @@ class StatisticsSnapshot:
     last_drop: str | None
     output_failures: Mapping[str, int] = field(default_factory=dict)
     output_problems: Mapping[str, str] = field(default_factory=dict)
+    never_received: int = 0
 
     @property
     def dropped(self) -> int:
@@ -64,12 +68,14 @@ class FrameStatistics:
         self._drops: Counter[str] = Counter()
         self._output_failures: Counter[str] = Counter()
         self._active_classes = 0
+        self._gaps = StampGaps()
         self.restart()
 
     def restart(self) -> None:
         """Begin to expect images: reset times, rates and problems, and keep the counts."""
         with self._lock:
             self._started = self._clock()
+            self._gaps.restart()
             self._problems: dict[str, str] = {}
             self._output_problems: dict[str, str] = {}
             self._received_times: deque[float] = deque()
@@ -79,9 +85,10 @@ class FrameStatistics:
             self._last_segmented: float | None = None
             self._last_drop: str | None = None
 
-    def count_received(self) -> None:
-        """Count a frame that arrived."""
+    def count_received(self, stamp_ns: int = 0) -> None:
+        """Count a frame that arrived with this stamp."""
         with self._lock:
+            self._gaps.add(stamp_ns)
             self._last_received = self._clock()
             self._received += 1
             self._received_times.append(self._last_received)
@@ -145,6 +152,7 @@ class FrameStatistics:
                 since_received_s=_since(self._last_received, now),
                 since_segmented_s=_since(self._last_segmented, now),
                 last_drop=self._last_drop,
+                never_received=self._gaps.missing,
                 output_failures=dict(self._output_failures),
                 output_problems=dict(self._output_problems),
             )

@@ -46,7 +46,8 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
         "--address",
         default=DEFAULT_ADDRESS,
         metavar="A",
-        help="address of the Ray cluster: HOST:PORT or ray://HOST:PORT (default: %(default)s)",
+        help="address of the Ray cluster: HOST:PORT or ray://HOST:PORT, or local to start one that "
+        "only this computer reaches (default: %(default)s, the one that runs here)",
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import os
+import queue
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from activesam_ros.errors import ExecutorError, MissingDependencyError
@@ -22,6 +27,9 @@ from activesam_ros.evaluation.execution.part_journal import PartJournal
 from activesam_ros.evaluation.execution.part_queue import part_queue
 from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
 
+LOCAL = "local"
+"""The address that starts a cluster of this computer alone, for the time of the evaluation."""
+CONNECT_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 600.0
 """The evaluation ends with an error when no worker has started or worked for so long."""
 
@@ -47,21 +55,19 @@ class RayExecutor:
     ) -> Outcome:
         ray = _ray()
         started_s = time.perf_counter()
-        try:
-            ray.init(address=self.address, log_to_driver=False, logging_level="warning")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ExecutorError(
-                f"There is no Ray cluster at --address {self.address}: {sentence(error)}."
-            ) from error
-        try:
-            pool = _Actors(ray, task, self.workers)
+        with _sigterm_is_ctrl_c():
+            _connect(ray, self.address)
             try:
-                parts = part_queue(task, pool.workers, expected, journal)
-                result, machine, lost = run_pool(pool, parts, pool.workers, self.restarts, progress)
+                pool = _Actors(ray, task, self.workers)
+                try:
+                    parts = part_queue(task, pool.workers, expected, journal)
+                    result, machine, lost = run_pool(
+                        pool, parts, pool.workers, self.restarts, progress
+                    )
+                finally:
+                    pool.close()
             finally:
-                pool.close()
-        finally:
-            ray.shutdown()
+                ray.shutdown()
         executor = {
             "name": "ray",
             "workers": pool.workers,
@@ -169,7 +175,55 @@ def _reason(error: Exception) -> str:
     return (lines[-1] if "creation task" in lines[0] else lines[0]).rstrip(".")
 
 
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt in the block, so that what was started ends with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Join the cluster at ``address``; LOCAL starts one that only this computer can reach.
+
+    Raises ExecutorError, at the latest after CONNECT_TIMEOUT_S, or START_TIMEOUT_S for LOCAL.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    timeout_s = CONNECT_TIMEOUT_S
+    if address == LOCAL:
+        # Ray would listen on every interface, and whoever reaches it can run code here.
+        timeout_s = START_TIMEOUT_S
+        options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    outcome: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            ray.init(address=address, **options)
+        except Exception as error:  # noqa: BLE001 - the waiting thread tells it
+            outcome.put(error)
+        else:
+            outcome.put(None)
+
+    # In a thread, because Ray waits for minutes and does not heed signals meanwhile.
+    threading.Thread(target=connect, name="ray_init", daemon=True).start()
+    try:
+        error = outcome.get(timeout=timeout_s)
+    except queue.Empty:
+        error = TimeoutError(f"nothing answered in {timeout_s:.0f} s")
+    if error is not None:
+        raise ExecutorError(
+            f"There is no Ray cluster at --address {address}: {sentence(error)}."
+        ) from error
+
+
 def _ray() -> Any:
+    # Of Ray's native code, which writes to stderr beside our one sentence.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     try:
         import ray
     except ImportError as error:

@@ -21,6 +21,7 @@ _CLASSES_OR_FRAMES = (
 )  # fmt: skip
 
 _Cell = str | int | float | None
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_files(
@@ -124,7 +125,12 @@ def _frames(
             ]
 
 
+def _inert(cell: _Cell) -> _Cell:
+    """``cell``; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
 def _text(rows: Iterable[Sequence[_Cell]]) -> str:
     stream = io.StringIO()
-    csv.writer(stream).writerows(rows)
+    csv.writer(stream).writerows([_inert(cell) for cell in row] for row in rows)
     return stream.getvalue()

@@ -190,7 +190,7 @@ class Camera:
         if put is None:
             return
         frame = CameraFrame(name, message, stamp_ns(message), time.monotonic())
-        self.statistics.count_received()
+        self.statistics.count_received(frame.stamp_ns)
         if self._limiter.passes(frame.received_s):
             put(name, frame)
         else:

@@ -8,7 +8,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import Part
+from activesam_ros.evaluation.execution import ray_cluster
 from activesam_ros.evaluation.execution.executors import InProcess
 from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
 from activesam_ros.evaluation.execution.worker import Task
@@ -150,3 +152,53 @@ def test_without_a_cluster_or_without_ray_one_sentence_says_so(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"\.\[ray\]"):
         RayExecutor("127.0.0.1:1", 1, 0).run(task, 6, lambda more: None)
+
+
+class SilentRay:
+    """A ray module whose cluster never answers; notes what init is given."""
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.before = before
+        self.options: dict[str, Any] = {}
+        self.waits = threading.Event()
+
+    def init(self, **options: Any) -> None:
+        self.options = options
+        self.before()
+        self.waits.wait(60)
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = SilentRay()
+    monkeypatch.setattr(ray_cluster, "_ray", lambda: silent)
+    monkeypatch.setattr(ray_cluster, "CONNECT_TIMEOUT_S", 0.1)
+    with pytest.raises(ExecutorError, match=r"no Ray cluster at --address 10.*answered"):
+        RayExecutor("10.1.1.1:1", 1, 0).run(task, 6, lambda more: None)
+    assert "_node_ip_address" not in silent.options
+    silent.waits.set()
+
+
+def test_sigterm_ends_the_wait_for_a_cluster(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = SilentRay(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(ray_cluster, "_ray", lambda: silent)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        RayExecutor("10.1.1.1:1", 1, 0).run(task, 6, lambda more: None)
+    assert signal.getsignal(signal.SIGTERM) == before
+    silent.waits.set()
+
+
+def test_a_cluster_that_we_start_is_bound_to_this_computer(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise RuntimeError("enough seen")
+
+    silent = SilentRay(refuse)
+    monkeypatch.setattr(ray_cluster, "_ray", lambda: silent)
+    with pytest.raises(ExecutorError, match="enough seen"):
+        RayExecutor("local", 1, 0).run(task, 6, lambda more: None)
+    assert silent.options["_node_ip_address"] == "127.0.0.1"
+    assert silent.options["include_dashboard"] is False

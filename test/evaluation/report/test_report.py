@@ -23,13 +23,14 @@ from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption
 from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Tallies
 from activesam_ros.evaluation.report.bar_charts import labelled_nowhere
+from activesam_ros.evaluation.report.csv_files import csv_files
 from activesam_ros.evaluation.report.headline import HeadlineRow, headline, lost_text, spread_text
 from activesam_ros.evaluation.report.tables import corruption_figures
 from activesam_ros.evaluation.report.write_report import Evaluated, page, write_report
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import document, machine, percent, summary_table
 from activesam_ros.evaluation.scoring.tally import prediction_ids
-from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass, vocabulary_from_names
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation
 
@@ -259,6 +260,22 @@ def test_the_csv_files_hold_what_results_json_holds(folder: Path, labelled: Eval
     assert (frames[0]["flicker"], frames[0]["encode_ms"]) == ("", "1.0")
     mean = np.mean([float(row["latency_ms"]) for row in frames[:FRAMES]])
     assert mean == pytest.approx(1e3 / methods["activesam"]["frames_per_second"])
+
+
+def test_a_name_that_looks_like_a_formula_is_text_and_numbers_stay() -> None:
+    names = ["=1+1", "+x", "-x", "@SUM(A1)", "\tx", "road"]
+    content = {
+        "methods": {
+            "full": {
+                "per_class_iou": dict.fromkeys(names, -0.5),
+                "confusion_matrix": {"classes": names, "counts": [[1] * 6] * 6},
+            }
+        }
+    }
+    made = csv_files(content, {}, vocabulary_from_names(["road"]))
+    rows = table(made["classes.csv"])
+    assert [row["class"] for row in rows] == [*(f"'{name}" for name in names[:5]), "road"]
+    assert {row["iou"] for row in rows} == {"-0.5"}
 
 
 def test_corruptions_have_a_csv_file_and_means(folder: Path, labelled: Evaluated) -> None:

@@ -43,6 +43,19 @@ def test_a_bad_start_is_one_clear_line_and_no_success(
     assert reason in line
 
 
+@pytest.mark.parametrize("place", ["a file", "no/such"])
+def test_a_log_folder_that_cannot_be_written_is_one_sentence(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").touch()
+    folder = str(tmp_path / place) if place == "a file" else f"/proc/{place}"
+    monkeypatch.setenv("ROS_LOG_DIR", folder)
+    assert main([]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"segment_node: The log folder {folder} cannot be written (")
+    assert "set ROS_LOG_DIR" in line
+
+
 def test_sigterm_ends_it_cleanly(start_node: StartNode, peer: Peer, tmp_path: Path) -> None:
     params_file = tmp_path / "params.yaml"
     params_file.write_text("activesam: {ros__parameters: {max_active: 3}}")  # no namespace
