@@ -20,8 +20,7 @@ from activesam_ros.evaluation.corruption_results import corruption_results, corr
 from activesam_ros.evaluation.corruptions.catalogue import CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
 from activesam_ros.evaluation.evaluator import Tallies
-from activesam_ros.evaluation.execution.executors import Executor
-from activesam_ros.evaluation.execution.journaled_run import evaluation_job, journaled_run
+from activesam_ros.evaluation.execution.part_data import evaluation_journal
 from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import (
@@ -32,6 +31,8 @@ from activesam_ros.evaluation.scoring.results import (
     summary_table,
     write_results,
 )
+from activesam_ros.execution.executors import Executor
+from activesam_ros.execution.journaled_run import journaled_run
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.progress import working
 from activesam_ros.prompts.vocabulary import Vocabulary
@@ -155,9 +156,10 @@ def evaluate(
         for method, chosen in task.settings.items()
     }
     with working(f"reading {task.network.weights}"):
-        job = evaluation_job(task, read.files, read.identity)
+        job = task.job(read.files, read.identity)
+    journal = None if task.is_streamed else evaluation_journal(options.output, job, task)
     with journaled_run(
-        options.executor, task, job, options.output, read.images, read.unit
+        options.executor, task, journal, read.images, read.unit, "evaluating"
     ) as outcome:
         tallies = outcome.result.tallies
         content = document(

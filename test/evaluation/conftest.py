@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
-from activesam_ros.evaluation.execution.worker import PartResult
+from activesam_ros.evaluation.execution.part_data import JOURNAL_NAME, PartResult
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.task import Part
 
 TIMINGS = ("frames_per_second", "latency_ms", "stage_latency_ms", "peak_memory_mib")
 
@@ -67,7 +67,7 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
     parts: list[Part] = []
     keep = PartJournal.keep
 
-    def noting(journal: PartJournal, part: Part, result: PartResult) -> None:
+    def noting(journal: PartJournal[PartResult], part: Part, result: PartResult) -> None:
         parts.append(part)
         keep(journal, part, result)
 

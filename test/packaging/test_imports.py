@@ -50,14 +50,16 @@ MAY_IMPORT: dict[str, set[str]] = {
             "prompts",
         ),
     },
+    "execution": {
+        *("errors", "progress", "output_files", "sam3", "prompts", "pipeline", "resumable_work"),
+    },
     "calibration": {
         *("errors", "setting_table", "output_files", "segmentation", "recordings"),
         "resumable_work",
     },
     "evaluation": {
-        *("errors", "image_files", "settings", "sam3", "prompts", "segmentation", "streaming"),
-        *("pipeline", "progress", "recordings", "resumable_work", "output_files", "plain_data"),
-        "regular_files",
+        *("errors", "image_files", "settings", "prompts", "segmentation", "streaming"),
+        *("pipeline", "recordings", "plain_data", "output_files", "execution", "regular_files"),
     },
     "replay": {
         *("errors", "prompts", "segmentation", "streaming", "recordings", "evaluation"),
@@ -77,8 +79,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {
         *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
-        *("resumable_work", "output_files", "progress", "calibration", "setting_table"),
-        *("allocator", "regular_files"),
+        *("resumable_work", "output_files", "progress", "execution", "calibration"),
+        *("setting_table", "allocator", "regular_files"),
     },
     "cli": {"errors", "allocator", "resources", "progress"},
 }

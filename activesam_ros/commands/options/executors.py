@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from activesam_ros.errors import UsageError
-from activesam_ros.evaluation.execution.executors import Executor, InProcess
+from activesam_ros.execution.executors import Executor, InProcess
 
 LOCAL = "local"
 RAY = "ray"
@@ -65,9 +65,9 @@ def executor_from(args: argparse.Namespace) -> Executor:
             raise UsageError(f"--workers {args.workers} needs --executor {LOCAL} or {RAY}.")
         return InProcess()
     if args.executor == RAY:
-        from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
+        from activesam_ros.execution.ray_cluster import RayExecutor
 
         return RayExecutor(args.address, args.workers, args.worker_restarts)
-    from activesam_ros.evaluation.execution.local_processes import LocalExecutor
+    from activesam_ros.execution.local_processes import LocalExecutor
 
     return LocalExecutor(args.workers, args.worker_restarts)

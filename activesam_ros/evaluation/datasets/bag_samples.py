@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from activesam_ros.errors import ImageError
-from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
+from activesam_ros.execution.task import Part
 from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, LabelMap
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.recordings.frame_range import WHOLE, FrameRange

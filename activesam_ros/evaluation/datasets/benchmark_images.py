@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import ImageError, UsageError
 from activesam_ros.evaluation.datasets.dataset_table import Benchmark
-from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
+from activesam_ros.execution.task import Part
 from activesam_ros.image_files import (
     FULL_BIT_DEPTH,
     LARGEST_IMAGE_FILE,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import RecordingError
+from activesam_ros.execution.task import Part
 from activesam_ros.image_files import LabelMap
 
 
@@ -28,22 +29,6 @@ class Sample:
     stamp_ns: int | None
     place: int
     name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The images with ``start`` <= place < ``stop``; all from ``start`` on if stop is None."""
-
-    start: int
-    stop: int | None = None
-
-    def __contains__(self, place: int) -> bool:
-        return self.start <= place and (self.stop is None or place < self.stop)
-
-    def __str__(self) -> str:
-        if self.stop is None:
-            return f"images from {self.start} on"
-        return f"images {self.start} to {self.stop - 1}"
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Divide, run and resume an evaluation."""
+"""An evaluation as a task: its worker, and its journal."""

@@ -1,4 +1,4 @@
-"""The result of a part as plain data, for the journal and for the pipe of a worker process.
+"""The result of a part of an evaluation, also as plain data, for its journal and for a pipe.
 
 What the task says already (vocabulary, label ids) is left out. Whatever contradicts the task is
 refused, because a journal may be damaged, or somebody else may have written it.
@@ -6,8 +6,11 @@ refused, because a journal may be damaged, or somebody else may have written it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,18 +18,57 @@ from activesam_ros.errors import PlainDataError
 from activesam_ros.evaluation.corruptions.catalogue import Corruption
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.evaluation.evaluator import Tallies
-from activesam_ros.evaluation.execution.worker import PartResult, Task
 from activesam_ros.evaluation.report.frame_picture import LONGEST_SIDE_PX, TRUTH, FramePicture
 from activesam_ros.evaluation.report.kept_pictures import KeptPictures
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
 from activesam_ros.evaluation.scoring.metrics import LABEL_IDS, Share
 from activesam_ros.evaluation.scoring.tally import MethodTally, TallyContent, prediction_ids
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.task import ResultFormat
 from activesam_ros.plain_data import from_bytes, to_bytes
 from activesam_ros.segmentation.methods import Method
 
+if TYPE_CHECKING:
+    from activesam_ros.evaluation.execution.worker import Task
+
+JOURNAL_NAME = "evaluation.partial"
+
 _MOST_PIXELS = 1 << 53
 _LONGEST_MS = 1e12
+# To be raised whenever the fields of a result change.
+_VERSION = 3
 _LATEST_NS = 1 << 63
+
+
+@dataclass
+class PartResult:
+    """The result of one part."""
+
+    tallies: Tallies
+    count: SourceCount
+
+    @property
+    def images(self) -> int:
+        """How many images were used."""
+        return self.count.images - self.count.unusable_images
+
+    @property
+    def read(self) -> int:
+        """How many images were read."""
+        return self.count.images
+
+    @property
+    def ended(self) -> bool:
+        return self.count.ended
+
+    def check(self) -> None:
+        """See SourceCount.check."""
+        self.count.check()
+
+    def extend(self, later: PartResult) -> None:
+        """Add the result of the following part; raises RecordingError."""
+        self.count.extend(later.count)
+        self.tallies.extend(later.tallies)
 
 
 @dataclass(frozen=True)
@@ -38,6 +80,20 @@ class _Content:
     corrupted: list[tuple[Corruption, dict[Method, TallyContent]]]
     clean_agreement: list[tuple[Corruption, dict[Method, Share]]]
     pictures: KeptPictures | None
+
+
+def results_of(task: Task | None) -> ResultFormat[PartResult]:
+    """How results of ``task`` become bytes; None for one without methods."""
+    return ResultFormat(
+        "evaluation", _VERSION, part_bytes, functools.partial(part_from_bytes, task=task)
+    )
+
+
+def evaluation_journal(
+    folder: Path, job: Mapping[str, object], task: Task | None = None
+) -> PartJournal[PartResult]:
+    """The journal of ``task`` in its output folder; raises what PartJournal raises."""
+    return PartJournal(folder / JOURNAL_NAME, job, results_of(task), own_folder=True)
 
 
 def part_bytes(result: PartResult) -> bytes:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, CorruptionPlan
-from activesam_ros.evaluation.datasets.sample_source import Part, SampleSource, SourceCount
-from activesam_ros.evaluation.evaluator import Evaluator, Reference, Tallies
+from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
+from activesam_ros.evaluation.evaluator import Evaluator, Reference
+from activesam_ros.evaluation.execution.part_data import PartResult, results_of
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import machine
+from activesam_ros.execution.journaled_run import task_identity
+from activesam_ros.execution.task import Part, ResultFormat
 from activesam_ros.pipeline import NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
@@ -21,7 +26,7 @@ from activesam_ros.settings import Settings
 
 @dataclass(frozen=True)
 class Task:
-    """A complete evaluation; it can be pickled and sent to another process.
+    """A complete evaluation, a Task of activesam_ros.execution.
 
     settings: by method, in the order in which methods run. label_ids: from ground-truth ids to
     class indices, None without ground truth. reference: settings of the unpruned method, and N to
@@ -45,18 +50,31 @@ class Task:
         """A method carries its active set from frame to frame, so the source is one part."""
         return any(settings.streaming for settings in self.settings.values())
 
+    @property
+    def results(self) -> ResultFormat[PartResult]:
+        return results_of(self)
 
-@dataclass
-class PartResult:
-    """The result of one part."""
+    def placed(self, network: NetworkOptions, threads: int | None) -> Task:
+        return dataclasses.replace(self, network=network, threads=threads)
 
-    tallies: Tallies
-    count: SourceCount
+    def worker(self) -> Worker:
+        return Worker(self)
 
-    def extend(self, later: PartResult) -> None:
-        """Add the result of the following part; raises RecordingError."""
-        self.count.extend(later.count)
-        self.tallies.extend(later.tallies)
+    def job(self, files: Iterable[Path], source: Mapping[str, str]) -> dict[str, str]:
+        """What a journal must agree with.
+
+        files: what the source reads. source: what else identifies the source. Raises
+        CheckpointError when the weights are missing.
+        """
+        return {
+            **task_identity(self.network, self.vocabulary, files),
+            **source,
+            "methods": ", ".join(method.value for method in self.settings),
+            "settings": repr(list(self.settings.values())),
+            "agreement": repr(self.reference),
+            "corruptions": repr(self.corruptions),
+            "report": repr(self.pictures),
+        }
 
 
 class Worker:

@@ -37,7 +37,8 @@ from activesam_ros.evaluation.datasets.dataset_table import (
     coco_object_table,
     coco_stuff_table,
 )
-from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
+from activesam_ros.execution.task import Part
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.segmentation.background import background_class, background_label

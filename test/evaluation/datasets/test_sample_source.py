@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sample_source import Part, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import SourceCount
+from activesam_ros.execution.task import Part
 
 if TYPE_CHECKING:
     from activesam_ros.evaluation.datasets.sample_source import Sample

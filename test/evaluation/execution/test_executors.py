@@ -26,21 +26,26 @@ from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, RecordingError, UsageError
 from activesam_ros.evaluation.corruptions.catalogue import Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sample_source import Part, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.evaluation.evaluator import Tallies
-from activesam_ros.evaluation.execution.executors import (
+from activesam_ros.evaluation.execution.part_data import (
+    JOURNAL_NAME,
+    PartResult,
+    evaluation_journal,
+)
+from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.evaluation.scoring.tally import prediction_ids
+from activesam_ros.execution.executors import (
     EventKind,
     InProcess,
     Outcome,
     WorkerEvent,
     run_pool,
 )
-from activesam_ros.evaluation.execution.journaled_run import journaled_run
-from activesam_ros.evaluation.execution.local_processes import LocalExecutor
-from activesam_ros.evaluation.execution.part_journal import JOURNAL_NAME, PartJournal
-from activesam_ros.evaluation.execution.part_queue import PartQueue, part_size
-from activesam_ros.evaluation.execution.worker import PartResult, Task
-from activesam_ros.evaluation.scoring.tally import prediction_ids
+from activesam_ros.execution.journaled_run import journaled_run
+from activesam_ros.execution.local_processes import LocalExecutor
+from activesam_ros.execution.part_queue import PartQueue, part_size
+from activesam_ros.execution.task import Part
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.segmentation.methods import Method, default_settings
@@ -78,7 +83,7 @@ def task(drive: Path, weights: Path, tmp_path: Path) -> Task:
     )
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def told(outcome: Outcome[PartResult]) -> dict[str, Any]:
     """Everything but timings."""
     tallies = outcome.result.tallies
     entries = [tallies.clean, *tallies.corrupted.values()]
@@ -117,11 +122,12 @@ def test_two_processes_give_what_one_gives_though_one_is_killed(
 INTERRUPTED = """
 import pickle, sys
 from pathlib import Path
-from activesam_ros.evaluation.execution.local_processes import LocalExecutor
-from activesam_ros.evaluation.execution.part_journal import PartJournal
+from activesam_ros.execution.local_processes import LocalExecutor
+from activesam_ros.evaluation.execution.part_data import evaluation_journal
 
 task, folder = pickle.loads(Path(sys.argv[1]).read_bytes())
-LocalExecutor(2, restarts=0).run(task, 6, lambda more: None, PartJournal(folder, {"job": 1}))
+journal = evaluation_journal(folder, {"job": 1}, task)
+LocalExecutor(2, restarts=0).run(task, 6, lambda more: None, journal)
 """
 
 
@@ -142,7 +148,7 @@ def test_when_all_is_killed_its_finished_parts_are_not_done_again(
         timeout=300,
     )
     assert ended.returncode == -signal.SIGKILL
-    journal = PartJournal(tmp_path / "out", {"job": 1})
+    journal = evaluation_journal(tmp_path / "out", {"job": 1}, task)
     kept = journal.images
     assert 2 <= kept < 6  # of two workers one got image 3 when two images were done
     done: list[int] = []
@@ -277,9 +283,9 @@ def test_every_image_counts_once_and_in_order(
 ) -> None:
     random = np.random.default_rng(seed)
     pool = FakePool(images, losses, lambda below: int(random.integers(below)))
-    parts = PartQueue(part_size(workers, guess), guess)
+    parts: PartQueue[PartResult] = PartQueue(part_size(workers, guess), guess)
     progress: list[int] = []
-    total, machine, lost = run_pool(pool, parts, workers, 5, progress.append)
+    total, machine, lost = run_pool(pool, parts, workers, 5, progress.append, "evaluation")
     assert list(total.count.problems) == [str(place) for place in range(images)]
     assert set(total.count.problems.values()) <= {1}
     assert sum(progress) == images
@@ -306,15 +312,15 @@ def streamed(task: Task) -> Task:
     )
 
 
-def test_a_stream_is_not_cut_into_parts(streamed: Task, tmp_path: Path) -> None:
+def test_a_stream_is_not_cut_into_parts(streamed: Task) -> None:
     alone = InProcess().run(streamed, 6, lambda more: None)
     active = alone.result.tallies.clean[Method.ACTIVESAM].results()["active_classes_over_time"]
     assert isinstance(active, dict)
     assert len(set(active["active_classes"])) > 1  # cutting the stream would change the results
     done: list[int] = []
     executor = LocalExecutor(None, restarts=0)
-    with journaled_run(executor, streamed, {"job": 1}, tmp_path / "out", 6, "frame") as outcome:
-        assert not (tmp_path / "out").exists()
+    with journaled_run(executor, streamed, None, 6, "frame", "evaluating") as outcome:
+        pass
     assert told(outcome) == told(alone)
     assert outcome.executor["workers"] == 1
     assert LocalExecutor(1, restarts=0).run(streamed, 6, done.append).executor["workers"] == 1
@@ -366,16 +372,16 @@ def test_interrupted_anywhere_every_image_counts_once(
         return int(random.integers(below))
 
     with tempfile.TemporaryDirectory() as folder:
-        journal = PartJournal(Path(folder) / "out", {"job": 1})
+        journal = evaluation_journal(Path(folder) / "out", {"job": 1})
         with contextlib.suppress(Interrupted):
             parts = PartQueue(part_size(workers[0], guess), guess, journal)
-            run_pool(FakePool(images, 0, choose), parts, workers[0], 0, lambda more: None)
+            run_pool(FakePool(images, 0, choose), parts, workers[0], 0, lambda more: None, "")
         journal.close()
-        journal = PartJournal(Path(folder) / "out", {"job": 1})
+        journal = evaluation_journal(Path(folder) / "out", {"job": 1})
         before, progress = journal.images, [0]
         pool = FakePool(images, 0, lambda below: int(random.integers(below)))
         parts = PartQueue(part_size(workers[1], guess), guess, journal)
-        total, _, _ = run_pool(pool, parts, workers[1], 0, progress.append)
+        total, _, _ = run_pool(pool, parts, workers[1], 0, progress.append, "evaluation")
         journal.remove()
         assert not (Path(folder) / "out").exists()
     assert list(total.count.problems) == [str(place) for place in range(images)]
@@ -384,40 +390,40 @@ def test_interrupted_anywhere_every_image_counts_once(
 
 
 def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: Path) -> None:
-    journal = PartJournal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1})
     part = Part(0, 2)
     journal.keep(part, part_result(part, 9))
     with pytest.raises(UsageError, match="wait for the evaluation that has it open"):
-        PartJournal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1})
     journal.close()
     with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
-        PartJournal(tmp_path, {"job": 2})
+        evaluation_journal(tmp_path, {"job": 2})
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
         database.execute("UPDATE parts SET result = ?", (b"torn",))
-    journal = PartJournal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1})
     with pytest.raises(RecordingError, match="a checksum is wrong"):
         list(journal.parts())
     journal.close()
     (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
     with pytest.raises(RecordingError, match="is not what an interrupted evaluation leaves"):
-        PartJournal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1})
 
 
 def test_a_journal_of_an_earlier_version_is_refused_and_kept(tmp_path: Path) -> None:
-    journal = PartJournal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1})
     part = Part(0, 2)
     journal.keep(part, part_result(part, 9))
     journal.close()
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
         database.execute("PRAGMA user_version=0")  # what versions before the first wrote
     with pytest.raises(UsageError, match=r"interrupted evaluation of another version.*remove the"):
-        PartJournal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1})
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
         assert database.execute("SELECT count(*) FROM parts").fetchone() == (1,)
 
 
 def test_lost_parts_come_first_and_nothing_is_taken_beyond_the_end() -> None:
-    parts = PartQueue(2, 4)
+    parts: PartQueue[PartResult] = PartQueue(2, 4)
     first, second = parts.take(), parts.take()
     assert (first, second) == (Part(0, 2), Part(2, 4))
     assert parts.take() is None  # four images are expected, and more may show

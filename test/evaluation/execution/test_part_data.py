@@ -18,12 +18,17 @@ from safetensors.numpy import load, save
 from activesam_ros.errors import PlainDataError, RecordingError
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, Corruption, CorruptionPlan
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
 from activesam_ros.evaluation.evaluator import Evaluator
-from activesam_ros.evaluation.execution.part_data import part_bytes, part_from_bytes
-from activesam_ros.evaluation.execution.part_journal import PartJournal
-from activesam_ros.evaluation.execution.worker import PartResult, Task
+from activesam_ros.evaluation.execution.part_data import (
+    PartResult,
+    evaluation_journal,
+    part_bytes,
+    part_from_bytes,
+)
+from activesam_ros.evaluation.execution.worker import Task
 from activesam_ros.evaluation.scoring.tally import MethodTally, TallyContent, prediction_ids
+from activesam_ros.execution.task import Part
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method, default_settings
@@ -191,26 +196,27 @@ def test_parts_that_overlap_or_lie_far_apart_are_refused(
 ) -> None:
     for number, spans in enumerate((((0, 4), (2, 6)), ((1 << 40, (1 << 40) + 4),), ((0, 9),))):
         result.count.ended = False
-        journal = PartJournal(tmp_path / str(number), {"job": 1})
+        journal = evaluation_journal(tmp_path / str(number), {"job": 1}, task)
         for start, stop in spans:
             journal.keep(Part(start, stop), result)
         with pytest.raises(RecordingError, match=r"is damaged \(images"):
-            list(journal.parts(task))
+            list(journal.parts())
         journal.close()
 
 
 def test_a_journal_of_another_evaluation_is_refused(
     result: PartResult, task: Task, tmp_path: Path
 ) -> None:
-    journal = PartJournal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1}, task)
     journal.keep(Part(0, 4), result)
-    ((part, back),) = journal.parts(task)
+    ((part, back),) = journal.parts()
     assert (part, told(back)) == (Part(0, 4), told(result))
-    with pytest.raises(RecordingError, match="its methods are not those of the evaluation"):
-        list(journal.parts())
-    with pytest.raises(RecordingError, match="its pictures are not those of the evaluation"):
-        list(journal.parts(dataclasses.replace(task, pictures=False)))
     journal.close()
+    for other, what in ((None, "methods"), (dataclasses.replace(task, pictures=False), "pictures")):
+        journal = evaluation_journal(tmp_path, {"job": 1}, other)
+        with pytest.raises(RecordingError, match=f"its {what} are not those of the evaluation"):
+            list(journal.parts())
+        journal.close()
 
 
 def test_the_empty_tally_is_restored_too(task: Task) -> None:

@@ -18,11 +18,11 @@ import pytest
 from activesam_ros.cli import main
 from activesam_ros.errors import ExecutorError, MissingDependencyError
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution import ray_cluster
-from activesam_ros.evaluation.execution.executors import InProcess
-from activesam_ros.evaluation.execution.ray_cluster import RayExecutor
 from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.execution import ray_cluster
+from activesam_ros.execution.executors import InProcess
+from activesam_ros.execution.ray_cluster import RayExecutor
+from activesam_ros.execution.task import Part
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.segmentation.methods import Method, default_settings

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from activesam_ros.cli import main
-from activesam_ros.evaluation.datasets.sample_source import Part
+from activesam_ros.execution.task import Part
 
 if TYPE_CHECKING:
     from test.evaluation.conftest import Interruptions

@@ -13,15 +13,15 @@ import sys
 from unittest import mock
 
 from activesam_ros.cli import main
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.part_journal import PartJournal
-from activesam_ros.evaluation.execution.worker import PartResult
+from activesam_ros.evaluation.execution.part_data import PartResult
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.task import Part
 
 if __name__ == "__main__":
     end, limit = signal.Signals[sys.argv[1]], int(sys.argv[2])
     keep = PartJournal.keep
 
-    def keep_or_die(journal: PartJournal, part: Part, result: PartResult) -> None:
+    def keep_or_die(journal: PartJournal[PartResult], part: Part, result: PartResult) -> None:
         keep(journal, part, result)
         if journal.images >= limit:
             os.kill(os.getpid(), end)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
-from activesam_ros.evaluation.datasets.sample_source import Part, Sample, SampleReader, SourceCount
+from activesam_ros.evaluation.datasets.sample_source import Sample, SampleReader, SourceCount
+from activesam_ros.execution.task import Part
 
 
 @dataclasses.dataclass(frozen=True)

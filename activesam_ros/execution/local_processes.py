@@ -1,6 +1,7 @@
 """Processes on this computer, each with its own network.
 
-What a worker sends is plain data (JSON, and the result of a part as in part_data), never an object.
+What a worker sends is plain data (JSON, and the result of a part as its ResultFormat says), never
+an object.
 """
 
 from __future__ import annotations
@@ -20,18 +21,16 @@ from typing import Any
 import torch
 
 from activesam_ros.errors import ActiveSamError, ExecutorError, PlainDataError
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.executors import (
+from activesam_ros.execution.executors import (
     EventKind,
     Outcome,
     WorkerEvent,
     run_pool,
     worker_count,
 )
-from activesam_ros.evaluation.execution.part_data import part_bytes, part_from_bytes
-from activesam_ros.evaluation.execution.part_journal import PartJournal
-from activesam_ros.evaluation.execution.part_queue import part_queue
-from activesam_ros.evaluation.execution.worker import Task, Worker
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.part_queue import part_queue
+from activesam_ros.execution.task import AnyTask, Part, Result, ResultFormat, Task
 
 EXIT_TIMEOUT_S = 5.0
 _LARGEST_REPORT = 1 << 32
@@ -51,19 +50,21 @@ class LocalExecutor:
 
     def run(
         self,
-        task: Task,
+        task: Task[Result],
         expected: int | None,
         progress: Callable[[int], object],
-        journal: PartJournal | None = None,
-    ) -> Outcome:
+        journal: PartJournal[Result] | None = None,
+    ) -> Outcome[Result]:
         workers = worker_count(task, self.workers, _gpus() or 2)
         threads = task.threads or max(torch.get_num_threads() // workers, 1)
-        task = dataclasses.replace(task, threads=threads)
+        task = task.placed(task.network, threads)
         started_s = time.perf_counter()
         pool = _Processes(task, workers)
         try:
             parts = part_queue(task, workers, expected, journal)
-            result, machine, lost = run_pool(pool, parts, workers, self.restarts, progress)
+            result, machine, lost = run_pool(
+                pool, parts, workers, self.restarts, progress, task.results.work
+            )
         finally:
             pool.close()
         executor = {
@@ -78,7 +79,7 @@ class LocalExecutor:
 class _Processes:
     """A process and a pipe per worker. Spawned, since CUDA and OpenMP do not survive a fork."""
 
-    def __init__(self, task: Task, workers: int) -> None:
+    def __init__(self, task: Task[Any], workers: int) -> None:
         self._task = task
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess | None] = [None] * workers
@@ -109,7 +110,8 @@ class _Processes:
             assert isinstance(pipe, Connection)
             worker = pipes[pipe]
             try:
-                events.append(_event(worker, pipe.recv_bytes(_LARGEST_REPORT), self._task))
+                report = pipe.recv_bytes(_LARGEST_REPORT)
+                events.append(_event(worker, report, self._task.results))
             except (EOFError, OSError):
                 events.append(WorkerEvent(worker, EventKind.LOST, self._release(worker)))
         return events
@@ -125,7 +127,7 @@ class _Processes:
                     process.kill()
                 self._release(worker)
 
-    def _send(self, worker: int, what: Task | Part) -> None:
+    def _send(self, worker: int, what: Task[Any] | Part) -> None:
         pipe = self._pipes[worker]
         assert pipe is not None
         with contextlib.suppress(OSError):  # a dead process; wait() reports it
@@ -149,13 +151,13 @@ def _gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def _task_of(task: Task, worker: int) -> Task:
+def _task_of(task: AnyTask, worker: int) -> AnyTask:
     """``task`` on the worker's GPU, if there are several and the user named none."""
     gpus = _gpus()
     if gpus < 2 or task.network.device not in ("auto", "cuda"):
         return task
     network = dataclasses.replace(task.network, device=f"cuda:{worker % gpus}")
-    return dataclasses.replace(task, network=network)
+    return task.placed(network, task.threads)
 
 
 def _work(pipe: Connection) -> None:
@@ -163,12 +165,13 @@ def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends the workers
 
     def report(kind: EventKind, value: Any = None) -> None:
-        data = part_bytes(value) if kind is EventKind.FINISHED else json.dumps(value).encode()
+        is_result = kind is EventKind.FINISHED
+        data = task.results.encode(value) if is_result else json.dumps(value).encode()
         pipe.send_bytes(kind.name.encode() + b"\n" + data)
 
     try:
-        task: Task = pipe.recv()
-        worker = Worker(task)
+        task: Task[Any] = pipe.recv()
+        worker = task.worker()
         report(EventKind.READY, worker.machine)
         while True:
             part: Part = pipe.recv()
@@ -180,13 +183,13 @@ def _work(pipe: Connection) -> None:
         report(EventKind.FAILED, sentence(error))
 
 
-def _event(worker: int, report: bytes, task: Task) -> WorkerEvent:
+def _event(worker: int, report: bytes, results: ResultFormat[Any]) -> WorkerEvent:
     """What worker ``worker`` reports; raises ExecutorError where it is no report."""
     name, _, data = report.partition(b"\n")
     try:
         kind = EventKind[name.decode()]
         if kind is EventKind.FINISHED:
-            return WorkerEvent(worker, kind, part_from_bytes(data, task))
+            return WorkerEvent(worker, kind, results.decode(data))
         return WorkerEvent(worker, kind, json.loads(data))
     except (PlainDataError, ValueError, KeyError) as error:
         raise ExecutorError(f"Worker {worker} sent what is no result: {error}.") from error

@@ -1,4 +1,4 @@
-"""Run an evaluation: in this process, or in parts by a pool of workers.
+"""Run a task: in this process, or in parts by a pool of workers.
 
 The results do not depend on who computes them: parts are added in order, whenever they arrive, and
 a part whose worker is lost is done again as a whole.
@@ -9,20 +9,19 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 from activesam_ros.errors import ExecutorError, UsageError
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.part_journal import PartJournal
-from activesam_ros.evaluation.execution.part_queue import PartQueue
-from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.part_queue import PartQueue
+from activesam_ros.execution.task import Part, Result, Task
 
 
 @dataclass
-class Outcome:
+class Outcome(Generic[Result]):
     """The result of the whole source. machine, executor: their entries in results.json."""
 
-    result: PartResult
+    result: Result
     machine: dict[str, Any]
     executor: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
 
@@ -32,12 +31,12 @@ class Executor(Protocol):
 
     def run(
         self,
-        task: Task,
+        task: Task[Result],
         expected: int | None,
         progress: Callable[[int], object],
-        journal: PartJournal | None = None,
-    ) -> Outcome:
-        """Evaluate the whole source.
+        journal: PartJournal[Result] | None = None,
+    ) -> Outcome[Result]:
+        """Compute the whole source.
 
         expected: the estimated number of images, None when unknown. progress: called with the
         change in the number of finished images, which is negative when a worker is lost. journal:
@@ -52,15 +51,15 @@ class InProcess:
 
     def run(
         self,
-        task: Task,
+        task: Task[Result],
         expected: int | None,
         progress: Callable[[int], object],
-        journal: PartJournal | None = None,
-    ) -> Outcome:
-        worker = Worker(task)
+        journal: PartJournal[Result] | None = None,
+    ) -> Outcome[Result]:
+        worker = task.worker()
         if journal is None:
             return Outcome(worker.run(Part(0), lambda: progress(1)), worker.machine)
-        parts = PartQueue(1, expected, journal, task)  # an interruption loses one image at most
+        parts = PartQueue(1, expected, journal)  # an interruption loses one image at most
         while (part := parts.take()) is not None:
             parts.done(part, worker.run(part, lambda: progress(1)))
         assert parts.total is not None
@@ -82,7 +81,7 @@ class WorkerEvent:
     """A report of worker number ``worker``, or its loss.
 
     value: READY carries the worker's machine, ADVANCED the number of further images, FINISHED the
-    PartResult. FAILED and LOST carry a one-sentence reason without its full stop.
+    result. FAILED and LOST carry a one-sentence reason without its full stop.
     """
 
     worker: int
@@ -98,7 +97,7 @@ class WorkerPool(Protocol):
         ...
 
     def assign(self, worker: int, part: Part) -> None:
-        """Let a ready worker evaluate ``part``."""
+        """Let a ready worker compute ``part``."""
         ...
 
     def wait(self) -> Sequence[WorkerEvent]:
@@ -110,7 +109,7 @@ class WorkerPool(Protocol):
         ...
 
 
-def worker_count(task: Task, workers: int | None, default: int) -> int:
+def worker_count(task: Task[Any], workers: int | None, default: int) -> int:
     """How many workers ``task`` gets: ``workers`` if stated, else ``default``; one if streamed.
 
     Raises UsageError when several workers are stated for a streamed task.
@@ -128,15 +127,17 @@ def worker_count(task: Task, workers: int | None, default: int) -> int:
 
 def run_pool(
     pool: WorkerPool,
-    parts: PartQueue,
+    parts: PartQueue[Result],
     workers: int,
     restarts: int,
     progress: Callable[[int], object],
-) -> tuple[PartResult, dict[str, Any], int]:
-    """Have all ``parts`` evaluated by ``workers`` workers.
+    work: str,
+) -> tuple[Result, dict[str, Any], int]:
+    """Have all ``parts`` computed by ``workers`` workers.
 
-    restarts: how many lost workers are replaced, in all. Returns the sum of all parts, the machine
-    of the first ready worker, and the number of lost workers. Raises ExecutorError.
+    restarts: how many lost workers are replaced, in all. work: see Task. Returns the sum of all
+    parts, the machine of the first ready worker, and the number of lost workers. Raises
+    ExecutorError.
     """
     running: dict[int, Part] = {}
     idle: set[int] = set()
@@ -159,7 +160,7 @@ def run_pool(
                 advanced[worker] = 0
                 idle.add(worker)
             elif event.kind is EventKind.FAILED:
-                raise ExecutorError(f"{_where(running.get(worker))}: {event.value}.")
+                raise ExecutorError(f"{_where(work, running.get(worker))}: {event.value}.")
             else:
                 lost += 1
                 progress(-advanced[worker])
@@ -168,8 +169,8 @@ def run_pool(
                 part = running.pop(worker, None)
                 if lost > restarts:
                     raise ExecutorError(
-                        f"{_where(part)}: {event.value}; {lost} workers were lost and at most "
-                        f"{restarts} are replaced (--worker-restarts)."
+                        f"{_where(work, part)}: {event.value}; {lost} workers were lost and "
+                        f"at most {restarts} are replaced (--worker-restarts)."
                     )
                 if part is not None:
                     parts.lost(part)
@@ -185,7 +186,7 @@ def run_pool(
     return parts.total, machine, lost
 
 
-def _where(part: Part | None) -> str:
+def _where(work: str, part: Part | None) -> str:
     if part is None:
-        return "A worker of the evaluation could not start"
-    return f"The evaluation stopped at {part}"
+        return f"A worker of the {work} could not start"
+    return f"The {work} stopped at {part}"

@@ -14,24 +14,23 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from activesam_ros.errors import ExecutorError, MissingDependencyError
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.executors import (
+from activesam_ros.execution.executors import (
     EventKind,
     Outcome,
     WorkerEvent,
     run_pool,
     worker_count,
 )
-from activesam_ros.evaluation.execution.local_processes import sentence
-from activesam_ros.evaluation.execution.part_journal import PartJournal
-from activesam_ros.evaluation.execution.part_queue import part_queue
-from activesam_ros.evaluation.execution.worker import PartResult, Task, Worker
+from activesam_ros.execution.local_processes import sentence
+from activesam_ros.execution.part_journal import PartJournal
+from activesam_ros.execution.part_queue import part_queue
+from activesam_ros.execution.task import Part, Result, Task, Worker
 
 LOCAL = "local"
 """The address that starts a cluster of this computer alone, for the time of the evaluation."""
 CONNECT_TIMEOUT_S = 20.0
 START_TIMEOUT_S = 600.0
-"""The evaluation ends with an error when no worker has started or worked for so long."""
+"""The work ends with an error when no worker has started or worked for so long."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +47,11 @@ class RayExecutor:
 
     def run(
         self,
-        task: Task,
+        task: Task[Result],
         expected: int | None,
         progress: Callable[[int], object],
-        journal: PartJournal | None = None,
-    ) -> Outcome:
+        journal: PartJournal[Result] | None = None,
+    ) -> Outcome[Result]:
         ray = _ray()
         started_s = time.perf_counter()
         with _sigterm_is_ctrl_c():
@@ -62,7 +61,7 @@ class RayExecutor:
                 try:
                     parts = part_queue(task, pool.workers, expected, journal)
                     result, machine, lost = run_pool(
-                        pool, parts, pool.workers, self.restarts, progress
+                        pool, parts, pool.workers, self.restarts, progress, task.results.work
                     )
                 finally:
                     pool.close()
@@ -81,20 +80,20 @@ class RayExecutor:
 class _RemoteWorker:
     """The actor. It reports errors as text, so that no exception class has to be sent."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[Any]) -> None:
         self._task = task
-        self._worker: Worker | None = None
+        self._worker: Worker[Any] | None = None
 
     def machine(self) -> tuple[EventKind, Any]:
         """Load the network and open the source."""
         try:
-            self._worker = Worker(self._task)
+            self._worker = self._task.worker()
         except Exception as error:  # noqa: BLE001 - the driver reports it in one sentence
             return EventKind.FAILED, sentence(error)
         return EventKind.READY, self._worker.machine
 
     def part(self, part: Part) -> tuple[EventKind, Any]:
-        """Evaluate ``part``."""
+        """Compute ``part``."""
         assert self._worker is not None
         try:
             return EventKind.FINISHED, self._worker.run(part)
@@ -105,7 +104,7 @@ class _RemoteWorker:
 class _Actors:
     """An actor per worker, each with one pending call."""
 
-    def __init__(self, ray: Any, task: Task, workers: int | None) -> None:
+    def __init__(self, ray: Any, task: Task[Any], workers: int | None) -> None:
         self._ray = ray
         resources = ray.cluster_resources()
         machines = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
@@ -117,7 +116,7 @@ class _Actors:
         cpus = min((node["Resources"]["CPU"] for node in machines), default=1)
         self._cpus = 1 if on_gpu else max(int(cpus) // per_machine, 1)
         if task.threads is None and not on_gpu:
-            task = dataclasses.replace(task, threads=self._cpus)
+            task = task.placed(task.network, self._cpus)
         self._task = ray.put(task)
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, int] = {}
@@ -156,9 +155,8 @@ class _Actors:
                 why = f"worker {worker} was lost ({_reason(error)})"
                 events.append(WorkerEvent(worker, EventKind.LOST, why))
                 continue
-            if isinstance(value, PartResult):
-                usable = value.count.images - value.count.unusable_images
-                events.append(WorkerEvent(worker, EventKind.ADVANCED, usable))
+            if kind is EventKind.FINISHED:
+                events.append(WorkerEvent(worker, EventKind.ADVANCED, value.images))
             events.append(WorkerEvent(worker, kind, value))
         return events
 

@@ -1,4 +1,4 @@
-"""The journal of an evaluation: finished parts, kept in the output folder to be resumed."""
+"""The journal of a task: finished parts, kept in a file to be resumed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Generic
 
 from activesam_ros.errors import PlainDataError, RecordingError
-from activesam_ros.evaluation.datasets.sample_source import Part
-from activesam_ros.evaluation.execution.part_data import part_bytes, part_from_bytes
-from activesam_ros.evaluation.execution.worker import PartResult, Task
+from activesam_ros.execution.task import Part, Result, ResultFormat
 from activesam_ros.output_files import make_folder
 from activesam_ros.resumable_work import (
     add_row,
@@ -21,10 +20,6 @@ from activesam_ros.resumable_work import (
     unpacked,
 )
 
-JOURNAL_NAME = "evaluation.partial"
-
-_COMMAND = "evaluation"
-_VERSION = 3  # raise it whenever the fields of a result change
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS parts (
     start INTEGER PRIMARY KEY,
@@ -40,27 +35,37 @@ _LARGEST_RESULT = 1 << 30
 _LARGEST_GAP = 1 << 17
 
 
-class PartJournal:
+class PartJournal(Generic[Result]):
     """The results of finished parts. ``images`` is their number of usable images."""
 
-    def __init__(self, folder: Path, job: Mapping[str, object]) -> None:
-        """Open the journal in ``folder``, or create it.
+    def __init__(
+        self,
+        path: Path,
+        job: Mapping[str, object],
+        results: ResultFormat[Result],
+        own_folder: bool = False,
+    ) -> None:
+        """Open the journal at ``path``, or create it.
+
+        results: of the task that the journal belongs to. own_folder: its folder goes with it when
+        nothing else is in there.
 
         Raises UsageError when it belongs to another ``job``, comes from another version or is in
         use, RecordingError when the file is no journal, OutputError when it cannot be made.
         """
-        make_folder(folder)
-        self.path = folder / JOURNAL_NAME
-        self._connection = open_journal(self.path, _SCHEMA, job, _COMMAND, _VERSION)
+        self.path = path
+        self._own_folder = own_folder
+        make_folder(path.parent)
+        self._results = results
+        self._connection = open_journal(path, _SCHEMA, job, results.work, results.version)
         self.images = self._kept_images()
 
-    def keep(self, part: Part, result: PartResult) -> None:
+    def keep(self, part: Part, result: Result) -> None:
         """Add the result of ``part``, whose stop is known; it is on disk when this returns.
 
         Raises RecordingError when it cannot be written; earlier results stay.
         """
-        images = result.count.images - result.count.unusable_images
-        row = (part.start, part.stop, images, packed(part_bytes(result)))
+        row = (part.start, part.stop, result.images, packed(self._results.encode(result)))
         try:
             with self._connection:
                 add_row(self._connection, "parts", row)
@@ -69,13 +74,12 @@ class PartJournal:
                 f"{self.path} cannot be written ({error}); its {self.images} images are kept, so "
                 "free some disk space and repeat the command."
             ) from error
-        self.images += images
+        self.images += result.images
 
-    def parts(self, task: Task | None = None) -> Iterator[tuple[Part, PartResult]]:
+    def parts(self) -> Iterator[tuple[Part, Result]]:
         """Every part in order of start, one at a time.
 
-        task: the evaluation that they belong to, None for one without methods. Raises
-        RecordingError for a part that is damaged or contradicts the task.
+        Raises RecordingError for a part that is damaged or contradicts the task.
         """
         end = 0
         for start, stop, images, data in read_rows(self._connection, self.path, "parts", _COLUMNS):
@@ -83,13 +87,12 @@ class PartJournal:
                 raise damaged(self.path, f"images {start} to {stop} follow {end}")
             end = stop
             try:
-                result = part_from_bytes(unpacked(data, _LARGEST_RESULT), task)
+                result = self._results.decode(unpacked(data, _LARGEST_RESULT))
             except PlainDataError as error:
                 raise damaged(self.path, str(error)) from error
-            count = result.count
-            is_whole = count.images == stop - start or (count.ended and count.images < stop - start)
-            if not is_whole or images != count.images - count.unusable_images:
-                raise damaged(self.path, f"images {start} to {stop} are {count.images}")
+            is_whole = result.read == stop - start or (result.ended and result.read < stop - start)
+            if not is_whole or images != result.images:
+                raise damaged(self.path, f"images {start} to {stop} are {result.read}")
             yield Part(start, stop), result
 
     def _kept_images(self) -> int:
@@ -110,9 +113,10 @@ class PartJournal:
             self.remove()
 
     def remove(self) -> None:
-        """Close and delete the journal, and its folder if that is empty."""
+        """Close and delete the journal, and its own folder if that is empty."""
         self._connection.close()
         self.images = 0
         self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.parent.rmdir()
+        if self._own_folder:
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
