@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from activesam_ros.segmentation.fuse import STRIP_VALUES
 from activesam_ros.segmentation.signatures import SIGNATURE_EPS, Signatures
 from activesam_ros.setting_table import Setting, check_fields, setting, settings_of
 
@@ -22,6 +23,8 @@ from activesam_ros.setting_table import Setting, check_fields, setting, settings
 CELL = 4
 # Scores are rounded to this many levels.
 LEVELS = 255
+# Sums of levels over so many cells are exact in float32, in any order: they stay below 2^24.
+EXACT_CELLS = 2**24 // LEVELS - 1
 # The mean of a group without pixels.
 UNKNOWN_MEAN = 0.5
 MASS_EPS = 1e-6
@@ -70,88 +73,105 @@ class CalibrationSettings:
 CALIBRATION_SETTINGS: tuple[Setting, ...] = settings_of(CalibrationSettings)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class SignatureSums:
-    """Sums over images, for each group and class.
+    """Sums over images, for each group and each class that was active in one of them.
 
-    sums: float64 [3, C, C], of the score vectors. sizes: float64 [3, C], numbers of cells.
+    They are whole numbers, so that images can be added in any order. classes: int64 [n], ascending
+    indices of the vocabulary's classes. sums: int64 [3, n, n], of the score vectors in LEVELS.
+    sizes: int64 [3, n], numbers of cells.
     """
 
-    sums: NDArray[np.float64]
-    sizes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    sums: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
     @classmethod
-    def zeros(cls, classes: int) -> SignatureSums:
-        """Of no image."""
-        groups = len(Group)
-        return cls(np.zeros((groups, classes, classes)), np.zeros((groups, classes)))
+    def zeros(cls, classes: Sequence[int] = ()) -> SignatureSums:
+        """Of no image; ``classes`` ascend."""
+        count = len(classes)
+        return cls(
+            np.array(classes, np.int64),
+            np.zeros((len(Group), count, count), np.int64),
+            np.zeros((len(Group), count), np.int64),
+        )
 
-    def __add__(self, other: SignatureSums) -> SignatureSums:
-        return SignatureSums(self.sums + other.sums, self.sizes + other.sizes)
+    def extend(self, later: SignatureSums) -> None:
+        """Add the sums of other images."""
+        if not np.isin(later.classes, self.classes).all():
+            wider = SignatureSums.zeros(np.union1d(self.classes, later.classes).tolist())
+            wider.extend(self)
+            self.classes, self.sums, self.sizes = wider.classes, wider.sums, wider.sizes
+        places = np.searchsorted(self.classes, later.classes)
+        for group in Group:
+            self.sums[group][np.ix_(places, places)] += later.sums[group]
+        self.sizes[:, places] += later.sizes
 
 
 def pooled_scores(maps: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
-    """The score maps [H, W] of n classes, averaged over cells: float32 [n, cells] in 0..1.
+    """The score maps [H, W] of n classes, averaged over cells: uint8 [n, cells], in LEVELS.
 
-    Rounded half to even to LEVELS. An image of ``size`` with a side below CELL has no cell.
+    Rounded half to even. An image of ``size`` with a side below CELL has no cell.
     """
     cells = (size[0] // CELL, size[1] // CELL)
     if 0 in cells:
-        return torch.zeros(sum(1 for _ in maps), 0)
-    rows = [F.adaptive_avg_pool2d(scores[None], cells)[0].flatten() for scores in maps]
-    return torch.stack(rows).clamp(0, 1).mul(LEVELS).round().div(LEVELS)
+        return torch.zeros(sum(1 for _ in maps), 0, dtype=torch.uint8)
+    rows = [
+        F.adaptive_avg_pool2d(scores[None], cells)[0].flatten().clamp(0, 1).mul(LEVELS).round()
+        for scores in maps
+    ]
+    return torch.stack([row.to(torch.uint8) for row in rows])
 
 
 def sums_of_image(
-    scores: Tensor, active: Sequence[int], classes: int, settings: CalibrationSettings
+    levels: Tensor, active: Sequence[int], settings: CalibrationSettings
 ) -> SignatureSums:
     """The sums of one image.
 
-    scores: float32 [n, cells] of :func:`pooled_scores`; active: the n classes, ascending indices of
-    0..classes - 1. Where no class scores, the first active one wins.
+    levels: uint8 [n, cells] of :func:`pooled_scores`; active: the n classes, ascending indices of
+    the vocabulary's. Where no class scores, the first active one wins.
     """
-    totals = SignatureSums.zeros(classes)
-    if not scores.numel():
-        return totals
-    won = F.one_hot(scores.argmax(dim=0), len(active)).T.bool()  # [n, cells]
-    competitor = scores.masked_fill(won, 0).amax(dim=0)  # [cells]
-    confident = scores > settings.core_high  # [n, cells]
-    members = torch.stack((won, won & confident & (competitor < settings.core_low), confident))
-    members = members.to(scores.dtype)  # [3, n, cells]
-    rows = np.asarray(active)
-    for group in Group:
-        totals.sums[group][np.ix_(rows, rows)] = (members[group] @ scores.T).cpu().numpy()
-        totals.sizes[group][rows] = members[group].sum(dim=1, dtype=torch.float64).cpu().numpy()
+    totals = SignatureSums.zeros(active)
+    step = max(1, min(EXACT_CELLS, STRIP_VALUES // max(len(active), 1)))
+    for strip in levels.split(step, dim=1) if levels.numel() else ():
+        level = strip.float()  # [n, cells]
+        scores = level / LEVELS
+        won = torch.zeros_like(strip, dtype=torch.bool)  # [n, cells]
+        won.scatter_(0, strip.argmax(dim=0, keepdim=True), True)
+        competitor = scores.masked_fill(won, 0).amax(dim=0)  # [cells]
+        confident = scores > settings.core_high  # [n, cells]
+        exclusive = won & confident & (competitor < settings.core_low)  # [n, cells]
+        for group, members in zip(Group, (won, exclusive, confident), strict=True):
+            totals.sums[group] += (members.float() @ level.T).long().numpy()
+            totals.sizes[group] += members.sum(dim=1).numpy()
     return totals
 
 
 def signatures_of(
     totals: SignatureSums,
+    classes: int,
     settings: CalibrationSettings,
     background: int | None,
     names: tuple[str, ...] | None = None,
     weights: str = "",
 ) -> Signatures:
-    """The signatures of all images.
+    """The signatures of a vocabulary of so many ``classes``, from all images.
 
     The exclusive signature of a class is the mean of its exclusive group, or of its confident one,
     whichever first has min_pixels; else that of the pixels that it wins. background: the index of
     its class, None for none. names, weights: see Signatures.
     """
-    means = np.full_like(totals.sums, UNKNOWN_MEAN)
-    sizes = totals.sizes
-    np.divide(totals.sums, sizes[..., None], out=means, where=sizes[..., None] > 0)
-    won, exclusive, confident = means
+    sizes = np.zeros((len(Group), classes))
+    sizes[:, totals.classes] = totals.sizes
     enough = sizes >= settings.min_pixels  # [3, C]
-    chosen = np.where(
-        enough[Group.EXCLUSIVE, :, None],
-        exclusive,
-        np.where(enough[Group.CONFIDENT, :, None], confident, won),
-    )
+    won = _means(totals, Group.WON, classes)
+    chosen = won.copy()
+    for group in (Group.CONFIDENT, Group.EXCLUSIVE):
+        chosen[enough[group]] = _means(totals, group, classes)[enough[group]]
     share = sizes[Group.WON] / max(sizes[Group.WON].sum(), 1.0)  # [C]
     return Signatures(
-        winning=_bounded(won),
-        exclusive=_bounded(chosen),
+        winning=won,
+        exclusive=chosen,
         log_mass=np.log(np.maximum(share.astype(np.float32), np.float32(MASS_EPS))),
         calibrated=enough[Group.WON],
         background_mass=None if background is None else float(share[background]),
@@ -160,6 +180,13 @@ def signatures_of(
     )
 
 
-def _bounded(means: NDArray[np.float64]) -> NDArray[np.float32]:
+def _means(totals: SignatureSums, group: Group, classes: int) -> NDArray[np.float32]:
+    """The mean score of every class in each class's group, float32 [C, C] in 0..1, exclusive."""
+    means = np.full((classes, classes), UNKNOWN_MEAN, np.float32)
+    seen = totals.sizes[group] > 0  # [n]
+    rows = totals.classes[seen]
+    means[rows] = 0
+    total = totals.sums[group][seen] / (LEVELS * totals.sizes[group][seen, None])  # [rows, n]
+    means[np.ix_(rows, totals.classes)] = total
     eps = np.float32(SIGNATURE_EPS)
-    return np.clip(means.astype(np.float32), eps, np.float32(1) - eps)
+    return np.clip(means, eps, np.float32(1) - eps)

@@ -177,7 +177,7 @@ def _work(pipe: Connection) -> None:
             part: Part = pipe.recv()
             result = worker.run(part, lambda: report(EventKind.ADVANCED, 1))
             report(EventKind.FINISHED, result)
-    except EOFError:
+    except (EOFError, BrokenPipeError):  # the parent has ended
         return
     except Exception as error:  # noqa: BLE001 - the parent reports it in one sentence
         report(EventKind.FAILED, sentence(error))

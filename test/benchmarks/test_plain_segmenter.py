@@ -101,7 +101,7 @@ def test_screening_and_signatures_equal_the_plain_way(
         names,
     )
     path = tmp_path / "numbers.npz"
-    write_signatures(path, signatures, SignatureSums.zeros(12), CalibrationSettings(), {})
+    write_signatures(path, signatures, SignatureSums.zeros(), CalibrationSettings(), {})
     with np.load(path) as file:
         arrays = dict(file)
     arrays["mass_argmax"] = np.where(signatures.calibrated, 5000.0, 0.0)

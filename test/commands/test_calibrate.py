@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from activesam_ros.calibration import calibrate as calibration
+from activesam_ros.calibration import worker
+from activesam_ros.calibration.estimator import CalibrationSettings
+from activesam_ros.calibration.images import CalibrationImages
 from activesam_ros.cli import main
+from activesam_ros.execution.executors import InProcess
+from activesam_ros.execution.local_processes import LocalExecutor
+from activesam_ros.execution.task import Part
+from activesam_ros.pipeline import NetworkOptions
+from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.signatures import read_signatures
 
@@ -68,7 +81,7 @@ def test_an_interrupted_calibration_is_resumed(
     golden_dir: Path, golden_v2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    of_image = calibration.image_sums
+    of_image = worker.image_sums
 
     def interrupted(segmenter: Segmenter, image: Any, settings: Any) -> Any:
         if len(seen) == 5:
@@ -79,7 +92,7 @@ def test_an_interrupted_calibration_is_resumed(
     whole, resumed = tmp_path / "whole.npz", tmp_path / "resumed.npz"
     assert main(arguments(golden_v2_dir, golden_dir, "voc20", whole)) == 0
     command = arguments(golden_v2_dir, golden_dir, "voc20", resumed)
-    monkeypatch.setattr(calibration, "image_sums", interrupted)
+    monkeypatch.setattr(worker, "image_sums", interrupted)
     assert main(command) == 130
     assert not resumed.exists()
     assert (tmp_path / "resumed.npz.partial").exists()
@@ -90,13 +103,96 @@ def test_an_interrupted_calibration_is_resumed(
         seen.append(image)
         return of_image(segmenter, image, settings)
 
-    monkeypatch.setattr(calibration, "image_sums", counted)
+    monkeypatch.setattr(worker, "image_sums", counted)
     assert main(command) == 0
     assert len(seen) == 12
     with np.load(whole) as one, np.load(resumed) as other:
         for array in ("R_a", "R_e", "log_mass", "mass_argmax", "mass_excl"):
             assert (one[array] == other[array]).all()
     assert not (tmp_path / "resumed.npz.partial").exists()
+
+
+def arrays_of(path: Path) -> dict[str, Any]:
+    with np.load(path) as arrays:
+        return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def test_two_workers_give_what_one_process_gives_though_one_is_killed(
+    golden_dir: Path,
+    golden_v2_dir: Path,
+    tmp_path: Path,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(repository / "test/evaluation/execution/in_workers")
+    fatal = importlib.import_module("fatal_source")
+    paths = (golden_v2_dir / "pool",)
+    task = worker.CalibrationTask(
+        CalibrationImages(paths, limit=6),
+        NetworkOptions(golden_dir / "model.pt", device="cpu", cache_dir=tmp_path),
+        load_vocabulary(str(golden_v2_dir / "voc20.vocabulary.txt")),
+        default_settings(Method.ACTIVESAM2),
+        CalibrationSettings(),
+        threads=1,
+    )
+    alone = InProcess().run(task, 6, lambda more: None).result
+    assert alone.images == 6
+    assert alone.sums.sizes.any()
+    deadly = fatal.FatalImages(paths, limit=6, place=3, mark=tmp_path / "killed")
+    done: list[int] = []
+    outcome = LocalExecutor(2, restarts=1).run(
+        dataclasses.replace(task, images=deadly), 6, done.append
+    )
+    assert outcome.executor["lost_workers"] == 1
+    assert outcome.result.encode() == alone.encode()
+    assert sum(done) == 6
+
+
+def test_the_installed_command_divides_its_work_and_resumes_when_all_is_killed(
+    activesam: str, golden_dir: Path, golden_v2_dir: Path, tmp_path: Path, repository: Path
+) -> None:
+    whole, divided = tmp_path / "whole.npz", tmp_path / "divided.npz"
+    one = [*arguments(golden_v2_dir, golden_dir, "voc20", whole), "--limit", "6", "--threads", "1"]
+    assert main(one) == 0
+    command = [*one, "--executor", "local", "--workers", "2"]
+    command[command.index(str(whole))] = str(divided)
+    dying = repository / "test/evaluation/execution/in_workers/dying_command.py"
+    killed = subprocess.run(
+        [sys.executable, str(dying), "SIGKILL", "2", *command], check=False, timeout=300
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not divided.exists()
+    ended = subprocess.run(
+        [activesam, *command], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "images of this calibration; resuming from there" in ended.stderr
+    assert arrays_of(divided) == arrays_of(whole)
+    assert not (tmp_path / "divided.npz.partial").exists()
+
+
+def test_images_of_several_sources_are_read_in_parts(
+    golden_v2_dir: Path,
+) -> None:
+    paths = sorted((golden_v2_dir / "pool").glob("*.png"))
+    chosen = CalibrationImages((paths[3], paths[0].parent), every=2, limit=5)
+    reader = chosen.open()
+    assert reader.expected() == 5
+    assert len(reader.files) == len(paths)  # each once
+    order = [paths[3].name, *(path.name for path in paths if path != paths[3])]
+    wanted = order[::2][:5]
+
+    def names(part: Part) -> list[str]:
+        return [frame.frame_id for frame in reader.frames(part)]
+
+    assert names(Part(1, 3)) == wanted[1:3]
+    assert not reader.ended
+    assert names(Part(3, 9)) == wanted[3:]
+    assert reader.ended
+    assert names(Part(9, 12)) == []
+    assert reader.ended
+    assert names(Part(0, 5)) == wanted  # a new pass
+    assert not reader.ended
 
 
 def test_every_and_limit_choose_images_and_broken_ones_are_counted(
@@ -108,7 +204,10 @@ def test_every_and_limit_choose_images_and_broken_ones_are_counted(
     command = arguments(golden_v2_dir, golden_dir, "voc20", tmp_path / "some.npz")
     command[1] = str(pool)
     assert main([*command, "--every", "2", "--limit", "3"]) == 0
-    assert "from 2 images, 1 could not be used" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "from 2 images, 1 could not be used" in printed.out
+    assert "1 x " in printed.err
+    assert "02.png" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -119,6 +218,7 @@ def test_every_and_limit_choose_images_and_broken_ones_are_counted(
         (["--set", "core_high=2"], "core_high=2.0 is out of range"),
         (["--set", "core_high"], "has no '='"),
         (["--set", "background_class=cow2"], "has no class 'cow2'"),
+        (["--workers", "2"], "--workers 2 needs --executor"),
     ],
 )
 def test_bad_arguments_are_refused(

@@ -7,12 +7,14 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from activesam_ros.cli import main
@@ -141,6 +143,30 @@ def test_a_killed_evaluation_on_a_cluster_goes_on_where_it_stopped(
     assert sorted([*before, *done]) == list(range(interruptions.images))
     assert interruptions.results(output) == interruptions.results(whole)
     assert json.loads((output / "results.json").read_text())["executor"]["name"] == "ray"
+
+
+def test_a_calibration_on_a_cluster_gives_what_one_process_gives(
+    cluster: Any, activesam: str, golden_dir: Path, golden_v2_dir: Path, tmp_path: Path
+) -> None:
+    command = [
+        *("calibrate", str(golden_v2_dir / "pool"), "--weights", str(golden_dir / "model.pt")),
+        *("--vocabulary", str(golden_v2_dir / "voc20.vocabulary.txt"), "--device", "cpu"),
+        *("--threads", "1", "--limit", "4", "--set", "min_pixels=2", "--output"),
+    ]
+    alone, divided = tmp_path / "alone.npz", tmp_path / "divided.npz"
+    assert main([*command, str(alone)]) == 0
+    ended = subprocess.run(
+        [activesam, *command, str(divided), "--executor", "ray", "--address", cluster.address],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    with np.load(alone) as one, np.load(divided) as other:
+        assert set(one) == set(other)
+        for name in one:
+            assert np.array_equal(one[name], other[name], equal_nan=name == "m_bg"), name
 
 
 def test_without_a_cluster_or_without_ray_one_sentence_says_so(

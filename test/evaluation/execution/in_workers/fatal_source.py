@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from activesam_ros.calibration.images import CalibrationImages, ImageReader
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import Sample, SampleReader, SourceCount
 from activesam_ros.execution.task import Part
+from activesam_ros.recordings.recorded_frames import RecordedFrame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,31 @@ class FatalReader:
                     victim = os.getppid() if self._fatal.parent else os.getpid()
                     os.kill(victim, signal.SIGKILL)
             yield sample
+
+
+@dataclasses.dataclass(frozen=True)
+class FatalImages(CalibrationImages):
+    """Images of a calibration; reading image ``place`` kills the process once. mark: see above."""
+
+    place: int = 0
+    mark: Path = Path()
+
+    def open(self) -> FatalImageReader:
+        return FatalImageReader(self)
+
+
+class FatalImageReader(ImageReader):
+    def __init__(self, fatal: FatalImages) -> None:
+        opened = CalibrationImages.open(fatal)
+        super().__init__(fatal, opened._opened)
+        self._fatal = fatal
+
+    def frames(self, part: Part) -> Iterator[RecordedFrame]:
+        for place, frame in enumerate(super().frames(part), part.start):
+            if place == self._fatal.place and not self._fatal.mark.exists():
+                self._fatal.mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield frame
 
 
 class UnreadableSource:
