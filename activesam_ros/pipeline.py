@@ -21,7 +21,7 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resources import default_weights
 from activesam_ros.sam3.acceleration.accelerated import AcceleratedModel, accelerated
 from activesam_ros.sam3.acceleration.quantized import quantized
-from activesam_ros.sam3.checkpoint import load_image_model
+from activesam_ros.sam3.checkpoint import load_image_model, weights_fingerprint
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import ImageNetwork, Sam3ImageModel
 from activesam_ros.segmentation.device.support import DeviceSupport
@@ -124,7 +124,14 @@ class Network:
     ) -> Segmenter:
         """A segmenter for compiled prompts; ``table`` may be on any device."""
         model, table = self.model_for(settings), table.to(self.device, self.dtype)
-        return Segmenter(model, table, settings, method, support=self.support)
+        return Segmenter(
+            model,
+            table,
+            settings,
+            method,
+            support=self.support,
+            fingerprint=lambda: self._fingerprint,
+        )
 
     def model_for(self, settings: Settings) -> ImageNetwork:
         """The image model that the settings' preset and ``compile`` ask for.
@@ -140,6 +147,10 @@ class Network:
                 "compile=never or preset=exact."
             )
         return self._accelerated if exact else self._accelerated_quantized
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return weights_fingerprint(self.weights)
 
     @functools.cached_property
     def _quantized(self) -> Sam3ImageModel:

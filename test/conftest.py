@@ -32,8 +32,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("project", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("project")
 
-# Builders of recordings, a segmenter that needs no network, and the golden weights.
-pytest_plugins = ["golden_fixtures", "recording_fixtures"]
+# Builders of recordings and of signatures, a segmenter without a network, the golden weights.
+pytest_plugins = ["golden_fixtures", "recording_fixtures", "signature_fixtures"]
 
 
 def _import_from_checkout(name: str) -> None:

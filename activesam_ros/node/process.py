@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import queue
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import rclpy
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
@@ -70,6 +72,7 @@ def _run(make: Callable[[], SegmentNode], command_line: Sequence[str]) -> int:
         node = make()
     except ActiveSamError as error:
         return _refuse(str(error))
+    logging.getLogger("activesam_ros").addHandler(_ToRosLog(node.get_logger()))
     for sentence in files_without_parameters(command_line, node.get_fully_qualified_name()):
         node.get_logger().warning(sentence)
     spinner = _Spinner(node)
@@ -85,6 +88,23 @@ def _run(make: Callable[[], SegmentNode], command_line: Sequence[str]) -> int:
     if not ended:
         _leave()
     return 0
+
+
+class _ToRosLog(logging.Handler):
+    """Gives what the package says on Python's log to the node's, which other computers see."""
+
+    def __init__(self, logger: RcutilsLogger) -> None:
+        super().__init__(logging.INFO)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # rclpy wants another line for each severity.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
 
 
 def _await_end(node: SegmentNode, stop: _Stop) -> bool:

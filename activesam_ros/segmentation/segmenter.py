@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ from activesam_ros.segmentation.methods import METHODS, Method, preset_settings
 from activesam_ros.segmentation.pixels import NetworkInputs, upload
 from activesam_ros.segmentation.preview import preview
 from activesam_ros.segmentation.result import Segmentation, Wanted, active_classes
-from activesam_ros.segmentation.signatures import Signatures, read_signatures
+from activesam_ros.segmentation.signatures import Signatures, read_signatures, warn_of_doubts
 from activesam_ros.settings import Settings
 from activesam_ros.sparsity.plan import image_plan
 
@@ -61,13 +61,15 @@ class Segmenter:
         *,
         support: DeviceSupport | None = None,
         signatures: Signatures | None = None,
+        fingerprint: Callable[[], str] | None = None,
     ) -> None:
         """``prompts`` must be on the model's device and in its dtype, ``model`` what the settings'
         preset wants (Network.model_for).
 
         support: of the loaded network, so that a failed kernel is remembered when settings change;
         None for a new one of the model's device. signatures: those of ``settings.signatures``, None
-        to read that file.
+        to read that file. fingerprint: gives that of the model's weights, None where unknown; a
+        file of signatures made with other weights is used with a warning.
 
         Raises SettingsError when ``streaming`` is on, a resolution is not a multiple of the patch
         size, a setting does not fit the network or background_id is a class; VocabularyError when a
@@ -108,8 +110,11 @@ class Segmenter:
             else None
         )
         self.signatures = signatures
+        self._fingerprint = fingerprint
         if self.signatures is None and settings.signatures and self._steps.by_presence:
-            self.signatures = read_signatures(Path(settings.signatures).expanduser())
+            path = Path(settings.signatures).expanduser()
+            self.signatures = read_signatures(path)
+            warn_of_doubts(self.signatures, path, fingerprint)
         self.bucket_size = (
             automatic(
                 self.support.free_memory(model.device),
@@ -168,7 +173,13 @@ class Segmenter:
         """The same network, prompts and method with other settings; raises as the constructor."""
         kept = self.signatures if settings.signatures == self.settings.signatures else None
         return Segmenter(
-            self.model, self.prompts, settings, self.method, support=self.support, signatures=kept
+            self.model,
+            self.prompts,
+            settings,
+            self.method,
+            support=self.support,
+            signatures=kept,
+            fingerprint=self._fingerprint,
         )
 
     def with_bucket_size(self, bucket_size: int) -> Segmenter:

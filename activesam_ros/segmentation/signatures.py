@@ -7,9 +7,10 @@ whose pixels also score as another class thereby shows which of the two scores t
 from __future__ import annotations
 
 import json
+import logging
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import SignaturesError
+
+_LOG = logging.getLogger(__name__)
 
 # Bounds the memory that a damaged file can ask for: three arrays of this many classes squared.
 MOST_CLASSES = 8192
@@ -133,6 +136,29 @@ def read_signatures(path: Path) -> Signatures:
         raise SignaturesError(
             f"{path} is not a signature file{reason}; give one that activesam calibrate wrote."
         ) from error
+
+
+def warn_of_doubts(
+    signatures: Signatures, path: Path, fingerprint: Callable[[], str] | None
+) -> None:
+    """Log a warning where nothing says that the signatures in ``path`` fit what uses them.
+
+    fingerprint: gives that of the weights in use, None where it is unknown. It is asked only if the
+    file states one.
+    """
+    if signatures.names is None:
+        _LOG.warning(
+            "%s does not name its %d classes, so they are taken in the order of the vocabulary; "
+            "activesam calibrate writes a file with names.",
+            path,
+            len(signatures),
+        )
+    if signatures.weights and fingerprint is not None and fingerprint() != signatures.weights:
+        _LOG.warning(
+            "%s was calibrated with other weights than those in use, whose scores may differ; "
+            "calibrate again with these.",
+            path,
+        )
 
 
 def _array(arrays: Mapping[str, Any], name: str) -> NDArray[Any]:

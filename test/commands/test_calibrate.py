@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,9 +24,13 @@ from activesam_ros.execution.local_processes import LocalExecutor
 from activesam_ros.execution.task import Part
 from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
+from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.segmentation.signatures import read_signatures
+
+if TYPE_CHECKING:
+    from test.fixtures.signature_fixtures import SignatureFile
 
 VOCABULARIES = ("street_aliases", "voc20", "context59", "coco_object")
 SAME = ("resolution", "tau", "preview_resolution", "preview_layers", "preview_queries")
@@ -242,3 +246,46 @@ def test_an_older_file_stays_unless_told(
     assert main(arguments(golden_v2_dir, golden_dir, "voc20", output)) == 2
     assert "exists" in capsys.readouterr().err
     assert output.read_bytes() == b"mine"
+
+
+def test_segment_uses_doubtful_signatures_with_a_warning_and_refuses_those_of_others(
+    golden_dir: Path,
+    golden_v2_dir: Path,
+    tmp_path: Path,
+    signature_file: SignatureFile,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    image = golden_v2_dir / "pool" / "00.png"
+
+    def segment(classes: str, signatures: Path) -> str:
+        """What it warns of, else the refusal."""
+        caplog.clear()
+        ended = main(
+            [
+                *("segment", str(image), "--classes", classes, "--method", "activesam2"),
+                *("--weights", str(golden_dir / "model.pt"), "--cache-dir", str(tmp_path)),
+                *("--output", str(tmp_path / "out"), "--overwrite"),
+                *("--set", f"signatures={signatures}"),
+            ]
+        )
+        errors = capsys.readouterr().err
+        assert ended in (0, 2)
+        if ended == 2:
+            (line,) = [line for line in errors.splitlines() if "signatures" in line]
+            return line
+        return "".join(caplog.messages)
+
+    weights = weights_fingerprint(golden_dir / "model.pt")
+    assert segment("road, car", signature_file(["road", "car"], weights)) == ""
+    doubted = segment("road, car", signature_file(["road", "car"], "0" * 64))
+    assert "was calibrated with other weights than those in use" in doubted
+    nameless = golden_v2_dir / "voc20.signatures.npz"
+    twenty = ", ".join(f"thing {number}" for number in range(20))
+    assert "does not name its 20 classes" in segment(twenty, nameless)
+    refused = segment("road, car", nameless)
+    assert "signatures are of 20 classes and the vocabulary has 2; calibrate with" in refused
+    refused = segment("road, car", signature_file(["dog", "cat"], weights))
+    assert "of other classes ('dog', ...) than the vocabulary's ('road', ...)" in refused
+    # A class that both know keeps its signature.
+    assert segment("road, lamp", signature_file(["dog", "road"], weights)) == ""

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -32,10 +32,15 @@ from activesam_ros.pipeline import NetworkOptions
 from activesam_ros.prompts.vocabulary import vocabulary_from_names
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.resources import default_weights
+from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.active_set import Chooser
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.signatures import read_signatures
 from activesam_ros.settings import Settings
+
+if TYPE_CHECKING:
+    from test.fixtures.signature_fixtures import SignatureFile
 
 
 @dataclass
@@ -154,6 +159,73 @@ def test_a_node_without_weights_takes_the_default_of_the_commands(
         default_weights(),
         Path("~/sam3.pt").expanduser(),
     ]
+
+
+def test_signatures_of_other_weights_or_without_names_are_used_with_a_warning(
+    golden_dir: Path,
+    golden_v2_dir: Path,
+    tmp_path: Path,
+    signature_file: SignatureFile,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weights = golden_dir / "model.pt"
+    loaded = load_engine(
+        NodeOptions(
+            method="activesam2", weights=str(weights), device="cpu", cache_dir=str(tmp_path)
+        )
+    )
+    names = ["road", "car", "bus"]
+    same = signature_file(names, weights_fingerprint(weights))
+    other = signature_file(names, "0" * 64)
+    given = {"method": "activesam2", "tau": 0.0}
+    compiled = loaded.compile(
+        vocabulary_from_names(names),
+        NodeParameters.from_mapping(given | {"signatures": str(same)}),
+    )
+    assert compiled.signatures == "in use"
+    assert caplog.messages == []
+    # Named by a live change, kept by another.
+    for sigma in (0.15, 0.2):
+        changed = given | {"signatures": str(other), "sigma": sigma}
+        compiled = loaded.with_parameters(compiled, NodeParameters.from_mapping(changed))
+        assert compiled.signatures == "in use"
+        (message,) = caplog.messages
+        assert f"{other} was calibrated with other weights" in message
+    caplog.clear()
+    nameless = golden_v2_dir / "voc20.signatures.npz"
+    parameters = NodeParameters.from_mapping(given | {"signatures": str(nameless)})
+    twenty = load_vocabulary(str(golden_v2_dir / "voc20.vocabulary.txt"))
+    assert loaded.compile(twenty, parameters).signatures == "in use"
+    (message,) = caplog.messages
+    assert f"{nameless} does not name its 20 classes" in message
+
+
+def test_names_that_two_vocabularies_share_keep_their_signatures(
+    golden_dir: Path, tmp_path: Path, signature_file: SignatureFile
+) -> None:
+    weights = golden_dir / "model.pt"
+    file = signature_file(["road", "car", "bus"], "")
+    loaded = load_engine(
+        NodeOptions(
+            method="activesam2", weights=str(weights), device="cpu", cache_dir=str(tmp_path)
+        )
+    )
+    given = {"method": "activesam2", "tau": 0.0, "signatures": str(file)}
+    parameters = NodeParameters.from_mapping(given)
+    swapped = loaded.compile_for_swap(vocabulary_from_names(["dog", "bus", "road"]), parameters)
+    assert swapped.signatures == "in use"
+    written = read_signatures(file)
+    concepts = swapped.segmenters[0]._labeller.concepts
+    assert concepts is not None
+    used, _ = concepts
+    assert used.calibrated.tolist() == [False, True, True]
+    assert used.winning[1, 2] == written.winning[2, 0]
+    assert used.exclusive[2, 1] == written.exclusive[0, 2]
+    other = vocabulary_from_names(["dog", "cat"])
+    dropped = loaded.compile_for_swap(other, parameters)
+    assert dropped.signatures.startswith("dropped: The signatures are of other classes ('road'")
+    with pytest.raises(SignaturesError, match=r"of other classes \('road', ...\).*\('dog', ...\)"):
+        loaded.compile(other, parameters)
 
 
 def test_signatures_that_do_not_fit_a_new_vocabulary_are_dropped(
