@@ -79,12 +79,13 @@ class SignatureSums:
 
     They are whole numbers, so that images can be added in any order. classes: int64 [n], ascending
     indices of the vocabulary's classes. sums: int64 [3, n, n], of the score vectors in LEVELS.
-    sizes: int64 [3, n], numbers of cells.
+    sizes: int64 [3, n], numbers of cells. images: int64 [n], where the class wins a cell.
     """
 
     classes: NDArray[np.int64]
     sums: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    images: NDArray[np.int64]
 
     @classmethod
     def zeros(cls, classes: Sequence[int] = ()) -> SignatureSums:
@@ -94,18 +95,26 @@ class SignatureSums:
             np.array(classes, np.int64),
             np.zeros((len(Group), count, count), np.int64),
             np.zeros((len(Group), count), np.int64),
+            np.zeros(count, np.int64),
         )
+
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], ...]:
+        """All arrays that are added up."""
+        return self.sums, self.sizes, self.images
 
     def extend(self, later: SignatureSums) -> None:
         """Add the sums of other images."""
         if not np.isin(later.classes, self.classes).all():
             wider = SignatureSums.zeros(np.union1d(self.classes, later.classes).tolist())
             wider.extend(self)
-            self.classes, self.sums, self.sizes = wider.classes, wider.sums, wider.sizes
+            self.classes, self.sums = wider.classes, wider.sums
+            self.sizes, self.images = wider.sizes, wider.images
         places = np.searchsorted(self.classes, later.classes)
         for group in Group:
             self.sums[group][np.ix_(places, places)] += later.sums[group]
         self.sizes[:, places] += later.sizes
+        self.images[places] += later.images
 
 
 def pooled_scores(maps: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
@@ -144,6 +153,7 @@ def sums_of_image(
         for group, members in zip(Group, (won, exclusive, confident), strict=True):
             totals.sums[group] += (members.float() @ level.T).long().numpy()
             totals.sizes[group] += members.sum(dim=1).numpy()
+    totals.images[:] = totals.sizes[Group.WON] > 0
     return totals
 
 

@@ -104,7 +104,7 @@ class CalibrationResult:
             "ended": self.ended,
             "notes": self.notes,
         }
-        numbers = np.concatenate((self.sums.sums.ravel(), self.sums.sizes.ravel()))
+        numbers = np.concatenate([array.ravel() for array in self.sums.counts])
         return json.dumps(head).encode() + b"\n" + numbers.astype("<i8").tobytes()
 
     @classmethod
@@ -117,11 +117,12 @@ class CalibrationResult:
             if not all(a < b for a, b in itertools.pairwise([-1, *seen, classes])):
                 raise ValueError("its classes are not those of the vocabulary")
             sums = SignatureSums.zeros(seen)
-            if len(rest) != 8 * (sums.sums.size + sums.sizes.size):
+            if len(rest) != sum(array.nbytes for array in sums.counts):
                 raise ValueError(f"{len(rest)} bytes are not the sums of its classes")
-            numbers = np.frombuffer(rest, "<i8").astype(np.int64)
-            sums.sums[:] = numbers[: sums.sums.size].reshape(sums.sums.shape)
-            sums.sizes[:] = numbers[sums.sums.size :].reshape(sums.sizes.shape)
+            start = 0
+            for array in sums.counts:
+                array[...] = np.frombuffer(rest, "<i8", array.size, start).reshape(array.shape)
+                start += array.nbytes
             problems = Counter({str(name): int(count) for name, count in head["problems"].items()})
             notes = tuple(map(str, head["notes"]))
             return cls(sums, int(head["images"]), problems, bool(head["ended"]), notes)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from activesam_ros.calibration.estimator import (
     CALIBRATION_SETTINGS,
     CalibrationSettings,
+    Group,
     signatures_of,
 )
 from activesam_ros.calibration.images import CalibrationImages
@@ -36,7 +38,8 @@ from activesam_ros.segmentation.signatures import Signatures
 from activesam_ros.setting_table import SettingValue, split_assignment
 from activesam_ros.settings import Settings
 
-SHOWN_CLASSES = 10
+SHOWN_CLASSES = 20
+SHOWN_NAMES = 100
 SHOWN_PROBLEMS = 5
 
 
@@ -113,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
             "background_label": background,
         }
         write_signatures(args.output, signatures, found.sums, calibration, origin)
-    _report(args.output, signatures, found, calibration)
+    print(summary(args.output, signatures, found, calibration))
     return 0
 
 
@@ -151,23 +154,45 @@ def _report_problems(found: CalibrationResult) -> None:
         print(f"activesam: {line}", file=sys.stderr)
 
 
-def _report(
+def summary(
     path: Path, signatures: Signatures, found: CalibrationResult, settings: CalibrationSettings
-) -> None:
+) -> str:
+    """Which classes are calibrated, and what to record for the others."""
     names = signatures.names or ()
+    sums = found.sums
+    won = dict(zip(sums.classes.tolist(), sums.sizes[Group.WON].tolist(), strict=True))
+    images = dict(zip(sums.classes.tolist(), sums.images.tolist(), strict=True))
+    short = [index for index in won if won[index] and not signatures.calibrated[index]]
     known = [name for name, good in zip(names, signatures.calibrated, strict=True) if good]
-    short = [name for name, good in zip(names, signatures.calibrated, strict=True) if not good]
-    print(
-        f"{path}: signatures from {found.images} images, {found.unusable} could not be used; "
-        f"{len(known)} of {len(names)} classes are calibrated: {_listed(known)}."
-    )
+    unseen = [name for index, name in enumerate(names) if not won.get(index)]
+    lines = [
+        f"{path}: signatures of {len(known)} of {len(names)} classes, from {found.images} images; "
+        f"{found.unusable} could not be used.",
+        _listed("Calibrated", known),
+    ]
     if short:
-        print(
-            f"{len(short)} classes won fewer than {settings.min_pixels} cells of 4 x 4 pixels and "
-            f"keep plain arg max: {_listed(short)}. Record more images that show them."
+        lines.append(
+            f"Not calibrated ({len(short)}), because they won fewer than {settings.min_pixels} "
+            "cells of 4 x 4 pixels;\n"
+            "the highest score decides for them. To calibrate them, record images that show them:"
         )
+        shown = sorted(short, key=lambda index: -won[index])[:SHOWN_CLASSES]
+        width = max(len(names[index]) for index in shown)
+        for index in shown:
+            more = -(-(settings.min_pixels - won[index]) * images[index] // won[index])
+            lines.append(
+                f"  {names[index]:<{width}}  {won[index]:>6} cells in {images[index]} images; "
+                f"about {more} more such images"
+            )
+        if len(short) > len(shown):
+            lines.append(f"  and {len(short) - len(shown)} more classes")
+    if unseen:
+        lines.append(_listed("Not seen; record images of them or leave them out", unseen))
+    return "\n".join(lines)
 
 
-def _listed(names: Sequence[str]) -> str:
-    hidden = len(names) - SHOWN_CLASSES
-    return ", ".join(names[:SHOWN_CLASSES]) + (f" and {hidden} more" if hidden > 0 else "")
+def _listed(what: str, names: Sequence[str]) -> str:
+    hidden = len(names) - SHOWN_NAMES
+    listed = ", ".join(names[:SHOWN_NAMES]) + (f" and {hidden} more" if hidden > 0 else "")
+    text = f"{what} ({len(names)}): {listed or 'none'}."
+    return textwrap.fill(text, width=100, subsequent_indent="  ", break_on_hyphens=False)

@@ -21,8 +21,8 @@ FORMAT = result_format(CLASSES)
 def results(draw: st.DrawFn) -> CalibrationResult:
     sums = SignatureSums.zeros(sorted(draw(st.sets(st.integers(0, CLASSES - 1)))))
     numbers = np.random.default_rng(draw(st.integers(0, 99)))
-    sums.sums[:] = numbers.integers(0, 2**60, sums.sums.shape)
-    sums.sizes[:] = numbers.integers(0, 2**60, sums.sizes.shape)
+    for array in sums.counts:
+        array[:] = numbers.integers(0, 2**60, array.shape)
     problems = Counter(draw(st.dictionaries(st.text(), st.integers(1, 9), max_size=3)))
     notes = tuple(draw(st.lists(st.text(), max_size=2)))
     return CalibrationResult(sums, draw(st.integers(0, 99)), problems, draw(st.booleans()), notes)
@@ -31,7 +31,7 @@ def results(draw: st.DrawFn) -> CalibrationResult:
 @given(results())
 def test_a_result_survives_the_journal(result: CalibrationResult) -> None:
     found = FORMAT.decode(FORMAT.encode(result))
-    for name in ("classes", "sums", "sizes"):
+    for name in ("classes", "sums", "sizes", "images"):
         assert (getattr(found.sums, name) == getattr(result.sums, name)).all()
     assert (found.images, found.problems, found.ended, found.notes) == (
         *(result.images, result.problems, result.ended, result.notes),
@@ -58,4 +58,4 @@ def test_a_damaged_result_is_a_value_error_or_a_result(
 def test_classes_of_another_vocabulary_are_refused(classes: object) -> None:
     head = {"classes": classes, "images": 1, "problems": {}, "ended": True, "notes": []}
     with pytest.raises(ValueError, match=r"."):
-        FORMAT.decode(json.dumps(head).encode() + b"\n" + bytes(8 * 3 * (4 + 2)))
+        FORMAT.decode(json.dumps(head).encode() + b"\n" + bytes(8 * (3 * (4 + 2) + 2)))

@@ -16,9 +16,16 @@ import numpy as np
 import pytest
 
 from activesam_ros.calibration import worker
-from activesam_ros.calibration.estimator import CalibrationSettings
+from activesam_ros.calibration.estimator import (
+    CalibrationSettings,
+    Group,
+    SignatureSums,
+    signatures_of,
+)
 from activesam_ros.calibration.images import CalibrationImages
 from activesam_ros.cli import main
+from activesam_ros.commands import calibrate
+from activesam_ros.commands.calibrate import summary
 from activesam_ros.execution.executors import InProcess
 from activesam_ros.execution.local_processes import LocalExecutor
 from activesam_ros.execution.task import Part
@@ -77,7 +84,8 @@ def test_the_authors_signatures(
     assert len(signatures.names) == len(signatures)
     assert signatures.weights
     printed = capsys.readouterr().out
-    assert f"from 12 images, 0 could not be used; {signatures.calibrated.sum()} of" in printed
+    counts = f"signatures of {signatures.calibrated.sum()} of {len(signatures)} classes"
+    assert f"{counts}, from 12 images; 0 could not be used." in printed
     assert not list(tmp_path.glob("*.partial"))
 
 
@@ -209,7 +217,7 @@ def test_every_and_limit_choose_images_and_broken_ones_are_counted(
     command[1] = str(pool)
     assert main([*command, "--every", "2", "--limit", "3"]) == 0
     printed = capsys.readouterr()
-    assert "from 2 images, 1 could not be used" in printed.out
+    assert "from 2 images; 1 could not be used." in printed.out
     assert "1 x " in printed.err
     assert "02.png" in printed.err
 
@@ -246,6 +254,33 @@ def test_an_older_file_stays_unless_told(
     assert main(arguments(golden_v2_dir, golden_dir, "voc20", output)) == 2
     assert "exists" in capsys.readouterr().err
     assert output.read_bytes() == b"mine"
+
+
+def test_the_summary_says_what_is_calibrated_and_what_to_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("road", "bus", "traffic light", "train", "zebra")
+    sums = SignatureSums.zeros([0, 1, 2, 3])  # a train was admitted, and won nothing
+    sums.sizes[Group.WON] = [90_000, 1500, 20, 0]
+    sums.images[:] = [40, 3, 2, 0]
+    settings = CalibrationSettings()
+    result = worker.CalibrationResult(sums, images=40)
+    signatures = signatures_of(sums, len(names), settings, None, names)
+    assert summary(Path("log.npz"), signatures, result, settings) == (
+        "log.npz: signatures of 1 of 5 classes, from 40 images; 0 could not be used.\n"
+        "Calibrated (1): road.\n"
+        "Not calibrated (2), because they won fewer than 2000 cells of 4 x 4 pixels;\n"
+        "the highest score decides for them. To calibrate them, record images that show them:\n"
+        "  bus              1500 cells in 3 images; about 1 more such images\n"
+        "  traffic light      20 cells in 2 images; about 198 more such images\n"
+        "Not seen; record images of them or leave them out (2): train, zebra."
+    )
+    monkeypatch.setattr(calibrate, "SHOWN_CLASSES", 1)
+    monkeypatch.setattr(calibrate, "SHOWN_NAMES", 1)
+    text = summary(Path("log.npz"), signatures, result, settings)
+    assert "traffic light" not in text
+    assert "and 1 more classes" in text
+    assert "(2): train and 1 more." in text
 
 
 def test_segment_uses_doubtful_signatures_with_a_warning_and_refuses_those_of_others(
