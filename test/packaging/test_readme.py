@@ -32,7 +32,8 @@ def found(words: list[str]) -> Command:
 
 def test_every_command_takes_its_arguments(repository: Path) -> None:
     lines = command_lines(repository)
-    assert {found(words).words[0] for words in lines} == {"segment", "replay", "evaluate", "demo"}
+    commands = {found(words).words[0] for words in lines}
+    assert commands == {"segment", "calibrate", "replay", "evaluate", "demo"}
     for words in lines:
         command = found(words)
         parser = _Parser(prog=" ".join(command.words))
@@ -62,5 +63,6 @@ def test_the_offline_examples_run(repository: Path, tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
     )
     assert ran.returncode == 0, ran.stderr
-    for name in ("photo/test1.labels.png", "masks.mcap", "masks.mp4", "page/index.html"):
+    written = ("photo/test1.labels.png", "masks.mcap", "masks.mp4", "masks2.mcap", "driving.npz")
+    for name in (*written, "page/index.html"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
