@@ -79,13 +79,14 @@ class SignatureSums:
 
     They are whole numbers, so that images can be added in any order. classes: int64 [n], ascending
     indices of the vocabulary's classes. sums: int64 [3, n, n], of the score vectors in LEVELS.
-    sizes: int64 [3, n], numbers of cells. images: int64 [n], where the class wins a cell.
+    sizes: int64 [3, n], numbers of cells. images_won: int64 [n], numbers
+    of images where the class wins a cell.
     """
 
     classes: NDArray[np.int64]
     sums: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    images: NDArray[np.int64]
+    images_won: NDArray[np.int64]
 
     @classmethod
     def zeros(cls, classes: Sequence[int] = ()) -> SignatureSums:
@@ -101,7 +102,7 @@ class SignatureSums:
     @property
     def counts(self) -> tuple[NDArray[np.int64], ...]:
         """All arrays that are added up."""
-        return self.sums, self.sizes, self.images
+        return self.sums, self.sizes, self.images_won
 
     def extend(self, later: SignatureSums) -> None:
         """Add the sums of other images."""
@@ -109,12 +110,12 @@ class SignatureSums:
             wider = SignatureSums.zeros(np.union1d(self.classes, later.classes).tolist())
             wider.extend(self)
             self.classes, self.sums = wider.classes, wider.sums
-            self.sizes, self.images = wider.sizes, wider.images
+            self.sizes, self.images_won = wider.sizes, wider.images_won
         places = np.searchsorted(self.classes, later.classes)
         for group in Group:
             self.sums[group][np.ix_(places, places)] += later.sums[group]
         self.sizes[:, places] += later.sizes
-        self.images[places] += later.images
+        self.images_won[places] += later.images_won
 
 
 def pooled_scores(maps: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
@@ -153,7 +154,7 @@ def sums_of_image(
         for group, members in zip(Group, (won, exclusive, confident), strict=True):
             totals.sums[group] += (members.float() @ level.T).long().numpy()
             totals.sizes[group] += members.sum(dim=1).numpy()
-    totals.images[:] = totals.sizes[Group.WON] > 0
+    totals.images_won[:] = totals.sizes[Group.WON] > 0
     return totals
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,9 +22,10 @@ from activesam_ros.calibration.estimator import (
     sums_of_image,
 )
 from activesam_ros.calibration.images import CalibrationImages
-from activesam_ros.errors import ImageError
+from activesam_ros.errors import ImageError, PlainDataError
 from activesam_ros.execution.task import Part, ResultFormat
 from activesam_ros.pipeline import NetworkOptions, load_network
+from activesam_ros.plain_data import from_bytes, to_bytes
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.recordings.frame_pixels import rgb_decoder
 from activesam_ros.segmentation.methods import Method
@@ -55,8 +55,8 @@ class CalibrationTask:
         return False
 
     @property
-    def work(self) -> str:
-        return WORK
+    def results(self) -> ResultFormat[CalibrationResult]:
+        return result_format(len(self.vocabulary.classes))
 
     def placed(self, network: NetworkOptions, threads: int | None) -> CalibrationTask:
         return dataclasses.replace(self, network=network, threads=threads)
@@ -84,6 +84,11 @@ class CalibrationResult:
         """How many images were not used."""
         return self.problems.total()
 
+    @property
+    def read(self) -> int:
+        """How many images were read."""
+        return self.images + self.unusable
+
     def check(self) -> None:
         """Nothing makes all images unusable."""
 
@@ -95,45 +100,25 @@ class CalibrationResult:
         self.ended = self.ended or later.ended
         self.notes = tuple(dict.fromkeys(self.notes + later.notes))
 
-    def encode(self) -> bytes:
-        """A line of JSON, then the sums as little-endian int64."""
-        head = {
-            "classes": self.sums.classes.tolist(),
-            "images": self.images,
-            "problems": self.problems,
-            "ended": self.ended,
-            "notes": self.notes,
-        }
-        numbers = np.concatenate([array.ravel() for array in self.sums.counts])
-        return json.dumps(head).encode() + b"\n" + numbers.astype("<i8").tobytes()
-
-    @classmethod
-    def decode(cls, data: bytes, classes: int) -> CalibrationResult:
-        """What :meth:`encode` made of a vocabulary of so many classes; ValueError for others."""
-        line, _, rest = data.partition(b"\n")
-        head = json.loads(line)
-        try:
-            seen = [int(index) for index in head["classes"]]
-            if not all(a < b for a, b in itertools.pairwise([-1, *seen, classes])):
-                raise ValueError("its classes are not those of the vocabulary")
-            sums = SignatureSums.zeros(seen)
-            if len(rest) != sum(array.nbytes for array in sums.counts):
-                raise ValueError(f"{len(rest)} bytes are not the sums of its classes")
-            start = 0
-            for array in sums.counts:
-                array[...] = np.frombuffer(rest, "<i8", array.size, start).reshape(array.shape)
-                start += array.nbytes
-            problems = Counter({str(name): int(count) for name, count in head["problems"].items()})
-            notes = tuple(map(str, head["notes"]))
-            return cls(sums, int(head["images"]), problems, bool(head["ended"]), notes)
-        except (LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"its first line is not that of a calibration: {error}") from error
-
 
 def result_format(classes: int) -> ResultFormat[CalibrationResult]:
-    """How the journal of a vocabulary of so many classes keeps results."""
-    decode = functools.partial(CalibrationResult.decode, classes=classes)
-    return ResultFormat(WORK, 1, CalibrationResult.encode, decode)
+    """How results for a vocabulary of so many classes become bytes."""
+    return ResultFormat(WORK, 1, to_bytes, functools.partial(_result_from_bytes, classes=classes))
+
+
+def _result_from_bytes(data: bytes, classes: int) -> CalibrationResult:
+    result = from_bytes(data, CalibrationResult)
+    sums = result.sums
+    seen = sums.classes.tolist()
+    if sums.classes.ndim != 1 or not all(a < b for a, b in pairwise([-1, *seen, classes])):
+        raise PlainDataError("its classes are not those of the vocabulary")
+    empty = SignatureSums.zeros(seen)
+    for found, expected in zip(sums.counts, empty.counts, strict=True):
+        if found.shape != expected.shape or (found < 0).any():
+            raise PlainDataError("its sums are not those of its classes")
+    if result.images < 0 or any(count < 0 for count in result.problems.values()):
+        raise PlainDataError("its numbers of images cannot be true")
+    return result
 
 
 class CalibrationWorker:

@@ -20,7 +20,7 @@ from activesam_ros.calibration.estimator import (
 )
 from activesam_ros.calibration.images import CalibrationImages
 from activesam_ros.calibration.signature_files import write_signatures
-from activesam_ros.calibration.worker import CalibrationResult, CalibrationTask, result_format
+from activesam_ros.calibration.worker import CalibrationResult, CalibrationTask
 from activesam_ros.commands.options.executors import add_executor_arguments, executor_from
 from activesam_ros.commands.options.network import (
     add_network_arguments,
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             "settings": repr(settings) + repr(calibration),
         }
     kept = args.output.with_name(args.output.name + ".partial")
-    journal = PartJournal(kept, job, result_format(len(vocabulary.classes)))
+    journal = PartJournal(kept, job, task.results)
     with journaled_run(
         executor, task, journal, reader.expected(), "image", "calibrating"
     ) as outcome:
@@ -161,7 +161,7 @@ def summary(
     names = signatures.names or ()
     sums = found.sums
     won = dict(zip(sums.classes.tolist(), sums.sizes[Group.WON].tolist(), strict=True))
-    images = dict(zip(sums.classes.tolist(), sums.images.tolist(), strict=True))
+    images = dict(zip(sums.classes.tolist(), sums.images_won.tolist(), strict=True))
     short = [index for index in won if won[index] and not signatures.calibrated[index]]
     known = [name for name, good in zip(names, signatures.calibrated, strict=True) if good]
     unseen = [name for index, name in enumerate(names) if not won.get(index)]

@@ -91,7 +91,7 @@ def test_images_add_up_in_any_order_and_any_parts(images: list[set[int]], seed: 
     for place in numbers.permutation(len(parts)):
         (first if place < middle else last).extend(parts[place])
     last.extend(first)
-    for name in ("classes", "sums", "sizes", "images"):
+    for name in ("classes", "sums", "sizes", "images_won"):
         assert (getattr(last, name) == getattr(whole, name)).all()
     assert whole.classes.tolist() == sorted(set().union(*images))
 

@@ -54,8 +54,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "progress", "output_files", "sam3", "prompts", "pipeline", "resumable_work"),
     },
     "calibration": {
-        *("errors", "image_files", "settings", "setting_table", "prompts", "segmentation"),
-        *("pipeline", "recordings", "output_files", "execution"),
+        *("errors", "image_files", "plain_data", "settings", "setting_table", "prompts"),
+        *("segmentation", "pipeline", "recordings", "output_files", "execution"),
     },
     "evaluation": {
         *("errors", "image_files", "settings", "prompts", "segmentation", "streaming"),
