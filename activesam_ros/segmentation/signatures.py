@@ -10,20 +10,24 @@ import json
 import logging
 import math
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import SignaturesError
+from activesam_ros.regular_files import open_regular
 
 _LOG = logging.getLogger(__name__)
 
-# Bounds the memory that a damaged file can ask for: three arrays of this many classes squared.
 MOST_CLASSES = 8192
+# Two arrays of that many classes squared, in float64, and a little more.
+_LARGEST_FILE = 1 << 31
+# Bytes of the text that describes a calibration.
+_LONGEST_META = 1 << 26
 SIGNATURE_EPS = 1e-6
 
 
@@ -107,35 +111,58 @@ class Signatures:
 def read_signatures(path: Path) -> Signatures:
     """Read a file of the authors' format, as `activesam calibrate` writes it too.
 
-    Runs no code from the file. Raises SignaturesError naming what is wrong with it.
+    Runs no code from the file, and takes no more memory than its arrays. Raises SignaturesError
+    naming what is wrong with it.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: _array(arrays, name) for name in ("R_a", "R_e", "log_mass")}
-            mass, background_mass = _array(arrays, "mass_argmax"), float(arrays["m_bg"])
-            meta = json.loads(str(arrays["meta"]))
-        smallest = float(meta["constants"]["CORE_MIN_PX"])
-        names = meta.get("names")
-        return Signatures(
-            winning=found["R_a"].astype(np.float32),
-            exclusive=found["R_e"].astype(np.float32),
-            log_mass=found["log_mass"].astype(np.float32),
-            calibrated=mass >= smallest,
-            background_mass=None if math.isnan(background_mass) else background_mass,
-            names=None if names is None else tuple(map(str, names)),
-            weights=str(meta.get("weights", "")),
-        )
+        with open_regular(path, _LARGEST_FILE) as stream:
+            return _signatures(stream)
+    except SignaturesError:
+        raise
     except OSError as error:
         raise SignaturesError(
             f"{path} cannot be read ({error.strerror or error}); give a file that activesam "
             "calibrate wrote."
         ) from error
-    except (ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        # NumPy's message would advise to run code from the file.
-        reason = "" if "pickle" in str(error) else f" ({error})"
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
         raise SignaturesError(
-            f"{path} is not a signature file{reason}; give one that activesam calibrate wrote."
+            f"{path} is not a signature file ({reason}); give one that activesam calibrate wrote."
         ) from error
+
+
+def _signatures(stream: BinaryIO) -> Signatures:
+    with zipfile.ZipFile(stream) as file:
+        meta = json.loads(str(_array(file, "meta", "U")))
+        winning, exclusive = _array(file, "R_a"), _array(file, "R_e")
+        log_mass, mass = _array(file, "log_mass"), _array(file, "mass_argmax")
+        background_mass = float(_array(file, "m_bg"))
+    names = meta.get("names")
+    return Signatures(
+        winning=winning.astype(np.float32),
+        exclusive=exclusive.astype(np.float32),
+        log_mass=log_mass.astype(np.float32),
+        calibrated=mass >= float(meta["constants"]["CORE_MIN_PX"]),
+        background_mass=None if math.isnan(background_mass) else background_mass,
+        names=None if names is None else tuple(map(str, names)),
+        weights=str(meta.get("weights", "")),
+    )
+
+
+def _array(file: zipfile.ZipFile, name: str, kind: str = "f") -> NDArray[Any]:
+    """An array of a file; kind: of its dtype. Nothing is allocated that its header only claims."""
+    with file.open(f"{name}.npy") as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"{name} is no array of version 1.0")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        too_large = max((*shape, 0)) > MOST_CLASSES or dtype.itemsize > _LONGEST_META
+        if dtype.kind != kind or len(shape) > 2 or min((*shape, 0)) < 0 or too_large:
+            raise ValueError(f"{name} is {dtype} {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        data = stream.read(size)
+    if len(data) != size:
+        raise ValueError(f"{name} is cut")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def warn_of_doubts(
@@ -159,10 +186,3 @@ def warn_of_doubts(
             "calibrate again with these.",
             path,
         )
-
-
-def _array(arrays: Mapping[str, Any], name: str) -> NDArray[Any]:
-    array: NDArray[Any] = np.asarray(arrays[name])
-    if array.dtype.kind != "f" or array.ndim > 2 or max(array.shape, default=0) > MOST_CLASSES:
-        raise ValueError(f"{name} is {array.dtype} {array.shape}")
-    return array

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sam3": {"errors", "regular_files"},
     "prompts": {"errors", "output_files", "regular_files", "resources", "settings", "sam3"},
     "sparsity": {"errors", "settings", "sam3"},
-    "segmentation": {"errors", "settings", "sam3", "prompts", "sparsity"},
+    "segmentation": {"errors", "regular_files", "settings", "sam3", "prompts", "sparsity"},
     "streaming": {"errors", "settings", "prompts", "segmentation", "plain_data"},
     # From files and names to a segmenter.
     "pipeline": {

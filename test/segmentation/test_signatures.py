@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -67,11 +71,15 @@ class Exploit:
         return print, ("ran",)
 
 
-def test_a_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_runs_no_code(
+    golden_v2_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(golden_v2_dir / "voc20.signatures.npz") as file:
+        arrays = dict(file)
     path = tmp_path / "bad.npz"
     with path.open("wb") as file:
-        np.savez(file, R_a=np.array([Exploit()], dtype=object))
-    with pytest.raises(SignaturesError, match=r"bad\.npz is not a signature file; give one"):
+        np.savez(file, **{**arrays, "R_a": np.array([Exploit()], dtype=object)})
+    with pytest.raises(SignaturesError, match=r"bad\.npz is not a signature file \(R_a is object"):
         read_signatures(path)
     assert capsys.readouterr().out == ""
 
@@ -99,3 +107,61 @@ def test_damaged_files_are_refused_in_one_sentence(golden_v2_dir: Path, tmp_path
             read_signatures(tmp_path / name)
     with pytest.raises(SignaturesError, match="cannot be read"):
         read_signatures(tmp_path / "nowhere.npz")
+
+
+def header(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
+    """The beginning of an array in a file."""
+    stream = io.BytesIO()
+    fields = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, fields)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("R_a", header((8192, 8192))),  # 256 MiB that are not there
+        ("R_a", header((1 << 40, 1 << 40))),
+        ("R_a", header((-1, 4))),
+        ("log_mass", header((1 << 20,))),
+        ("meta", header((), "<U99999999")),
+        ("m_bg", header((), "|V8")),
+        ("mass_argmax", b"\x93NUMPY\x01\x00\xff\xff" + b"{" * 65535),
+    ],
+)
+def test_what_an_array_claims_takes_no_memory(
+    golden_v2_dir: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / "claims.npz"
+    with (
+        zipfile.ZipFile(golden_v2_dir / "voc20.signatures.npz") as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made,
+    ):
+        for entry in source.namelist():
+            made.writestr(entry, content if entry == f"{name}.npy" else source.read(entry))
+    tracemalloc.start()
+    with pytest.raises(SignaturesError, match=r"claims\.npz is not a signature file"):
+        read_signatures(path)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 4 << 20
+
+
+def test_a_pipe_or_a_huge_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    with (tmp_path / "sparse.npz").open("wb") as file:
+        file.truncate(1 << 40)
+    for name, reason in {"pipe.npz": "a named pipe", "sparse.npz": "more than the"}.items():
+        with pytest.raises(SignaturesError, match=reason):
+            read_signatures(tmp_path / name)
+
+
+def test_compressed_and_transposed_arrays_are_read(golden_v2_dir: Path, tmp_path: Path) -> None:
+    with np.load(golden_v2_dir / "voc20.signatures.npz") as file:
+        arrays = dict(file)
+    arrays["R_a"] = np.asfortranarray(arrays["R_a"]).astype(">f4")
+    with (tmp_path / "other.npz").open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    found = read_signatures(tmp_path / "other.npz")
+    assert (found.winning == arrays["R_a"]).all()
+    assert found.winning.dtype == np.float32
