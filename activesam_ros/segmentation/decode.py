@@ -26,6 +26,7 @@ from activesam_ros.sam3.model import (
     joined,
 )
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.exclusive_decoding.class_maps import ClassMaps
 from activesam_ros.segmentation.fuse import Evidence
 from activesam_ros.segmentation.score_maps.weighted_maps import WeightedMaps
 
@@ -34,6 +35,9 @@ MAP_GROUP = 4
 # The decoder's output is kept for so many queries; that of the others is computed anew where their
 # maps are made, so that memory does not grow with the number of queries.
 KEPT_QUERIES = 64
+# The most memory for the maps of all queries at once, those that do not count included: 32 queries
+# of the official network in bfloat16.
+ALL_MAPS_BYTES = 1 << 30
 
 # (presence [K], probabilities [K, Q] of Q object queries, 0 below the threshold) -> [K, 1 + Q]: the
 # weight of the semantic map and of each object's map in a score map, 0 for maps that do not count.
@@ -172,12 +176,55 @@ class Decoding:
             sources = self._all_sources.part(ranks)
         else:
             sources = self._sources(self._decoded_pairs(ranks), ranks)
+        maps = self._maps(sources)  # [P, 1 + Q, Hm, Wm]
+        return sources.queries, WeightedMaps.of(maps, sources.offsets, sources.weights)
+
+    def class_maps(self, places: Tensor, classes: int) -> ClassMaps:
+        """The maps of all queries, also those that do not count, by class.
+
+        places: int64 [queries of the vocabulary], which of the ``classes`` each query belongs to.
+        Synchronises where all maps take more than ALL_MAPS_BYTES or the decoder's output is not
+        kept for every query; then only the maps that count are there.
+        """
+        grid = self._features.skips.fine.shape[-2:]
+        values = self._weights.numel() * grid.numel()
+        if not self._all_kept or values * self._features.skips.fine.itemsize > ALL_MAPS_BYTES:
+            return self._counted_maps(places, classes)
+        sources = self._all_sources
+        maps = sources.kernels.new_empty(*self._weights.shape, *grid)  # [K, 1 + Q, Hm, Wm]
+        for ranks in self.groups():
+            self._maps(sources.part(ranks), maps[ranks])
+        of_query = places[sources.queries]  # [K]
+        return ClassMaps.of(
+            maps.flatten(0, 1),
+            sources.offsets.flatten(),
+            sources.weights.flatten(),
+            of_query[:, None].expand_as(sources.weights).flatten(),
+            classes=classes,
+        )
+
+    def _counted_maps(self, places: Tensor, classes: int) -> ClassMaps:
+        found = [one for ranks in self.groups() for one in self.evidence(ranks)]
+        queries = [query for query, one in found for _ in range(len(one.maps))]
+        weights = torch.cat([one.weights for _, one in found])  # [M]
+        return ClassMaps.of(
+            torch.cat([one.maps for _, one in found]),
+            torch.zeros_like(weights),
+            weights,
+            places[self._transfer.send(torch.tensor(queries, dtype=torch.int64))],
+            classes=classes,
+        )
+
+    def _maps(self, sources: _MapSources, out: Tensor | None = None) -> Tensor:
+        """All maps of the queries of ``sources`` without offsets: [P, 1 + Q, Hm, Wm]."""
         pixels = self._model.pixels(sources.decoded, self._features.skips)  # [P, d, Hm, Wm]
         # Channels are innermost in memory, so this is a view: [P, Hm * Wm, d].
         embeddings = pixels.permute(0, 2, 3, 1).flatten(1, 2)
-        maps = torch.bmm(sources.kernels, embeddings.transpose(1, 2))  # [P, 1 + Q, Hm * Wm]
-        maps = maps.unflatten(-1, pixels.shape[-2:])  # [P, 1 + Q, Hm, Wm]
-        return sources.queries, WeightedMaps.of(maps, sources.offsets, sources.weights)
+        flat = None if out is None else out.flatten(2)
+        maps: Tensor = torch.bmm(sources.kernels, embeddings.transpose(1, 2), out=flat).unflatten(
+            -1, pixels.shape[-2:]
+        )
+        return maps
 
     @property
     def _all_kept(self) -> bool:

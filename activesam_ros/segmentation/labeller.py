@@ -110,12 +110,6 @@ class Labeller:
         classes = sorted({self.query_class[query] for query in admitted})
         places = {index: place for place, index in enumerate(classes)}
         with_maps = sorted({self.query_class[query] for query in decoding.queries})
-        with timer.stage("masks"):
-            evidence = [
-                (with_maps.index(self.query_class[query]), one)
-                for ranks in decoding.groups()
-                for query, one in decoding.evidence(ranks)
-            ]
         with timer.stage("fuse"):
             send = self.support.transfer.send
             rows = send(torch.tensor([places[self.query_class[query]] for query in admitted]))
@@ -129,8 +123,24 @@ class Labeller:
                 rule,
                 send(torch.tensor([places[index] for index in with_maps])),
             )
-            index, best = decode_concepts(decoder, evidence, size, scores)
-            return PixelClasses(index, best, scores_nothing(best))
+        kernel = self.support.concepts
+        own_place = {index: place for place, index in enumerate(with_maps)}
+        if scores is None and kernel.fits(presence.device, presence.dtype):
+            with timer.stage("masks"):
+                of_query = [own_place.get(index, 0) for index in self.query_class]
+                maps = decoding.class_maps(send(torch.tensor(of_query)), len(with_maps))
+            with timer.stage("fuse"):
+                index, best = kernel(decoder, maps, size)
+        else:
+            with timer.stage("masks"):
+                evidence = [
+                    (own_place[self.query_class[query]], one)
+                    for ranks in decoding.groups()
+                    for query, one in decoding.evidence(ranks)
+                ]
+            with timer.stage("fuse"):
+                index, best = decode_concepts(decoder, evidence, size, scores)
+        return PixelClasses(index, best, scores_nothing(best))
 
     def _fuse(
         self, totals: ClassScores, decoding: Decoding, wanted: Wanted, timer: StageTimer

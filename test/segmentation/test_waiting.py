@@ -26,12 +26,16 @@ from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
 from activesam_ros.sam3.model import ImageFeatures, Sam3ImageModel
 from activesam_ros.segmentation.device.support import DeviceSupport
 from activesam_ros.segmentation.device.transfer import PendingCopy, Transfer
+from activesam_ros.segmentation.exclusive_decoding.class_maps import ClassMaps
+from activesam_ros.segmentation.exclusive_decoding.decoder import ConceptDecoder
+from activesam_ros.segmentation.exclusive_decoding.kernel_or_bands import ConceptKernel
 from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Segmentation, Wanted
 from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.segmentation.score_maps.tiles import Axis
 from activesam_ros.segmentation.score_maps.weighted_maps import BestTwo, WeightedMaps
 from activesam_ros.segmentation.segmenter import Segmenter
+from activesam_ros.segmentation.signatures import Signatures
 from activesam_ros.settings import Settings
 from activesam_ros.streaming.streams import StreamingSegmenter
 
@@ -137,6 +141,37 @@ def checked(
     assert int(rows.below.shape[0] * height * width) > 0
 
 
+def checked_concepts(
+    decoder: ConceptDecoder, maps: ClassMaps, rows: Axis, columns: Axis
+) -> tuple[Tensor, Tensor]:
+    """In the kernel's place: checks that its arguments have the shapes and dtypes it reads."""
+    classes, count = len(decoder.classes), len(maps.maps)
+    assert maps.maps.is_contiguous()
+    assert maps.maps.dtype == torch.bfloat16
+    for part in (maps.offsets, maps.weights, maps.order):
+        assert part.shape == (count,)
+        assert part.is_contiguous()
+    assert maps.offsets.dtype == maps.weights.dtype == decoder.signatures.dtype == torch.float32
+    assert (maps.order.dtype, maps.starts.dtype) == (torch.int64, torch.int32)
+    assert maps.starts.shape == (classes + 1,)
+    assert decoder.signatures.shape == (2 * classes, classes)
+    assert decoder.biases.shape == (2 * classes,)
+    assert decoder.classes.dtype == decoder.unscored.dtype == torch.int32
+    assert decoder.null_shift.shape == decoder.calibrated.shape == (classes,)
+    size = len(rows), len(columns)
+    assert size == IMAGE.shape[:2]
+    return (
+        torch.empty(size, dtype=torch.int32, device=META),
+        torch.empty(size, dtype=torch.float32, device=META),
+    )
+
+
+def some_signatures(classes: int) -> Signatures:
+    matrix = (0.5 * np.eye(classes) + 0.1).astype(np.float32)
+    mass = np.full(classes, -1.0, np.float32)
+    return Signatures(matrix, matrix, mass, np.ones(classes, np.bool_), 0.1)
+
+
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Network:
     folder: Path = tmp_path_factory.mktemp("untrained")
@@ -166,6 +201,24 @@ def on_meta(
         support=DeviceSupport(transfer, ScoreMerge(checked, compares=False)),
     )
     return segmenter, transfer
+
+
+@pytest.mark.parametrize("confidence", [False, True])
+def test_decoding_by_signatures_does_not_wait_either(network: Network, confidence: bool) -> None:
+    settings = Settings(max_active=6, bucket_size=4, background_class="thing 1")
+    plain, transfer = on_meta(network, Method.ACTIVESAM2, settings)
+    segmenter = Segmenter(
+        plain.model,
+        plain.prompts,
+        settings,
+        Method.ACTIVESAM2,
+        support=DeviceSupport(transfer, concepts=ConceptKernel(checked_concepts, compares=False)),
+        signatures=some_signatures(12),
+    )
+    with watched():
+        segmenter.segment(IMAGE, Wanted(confidence=confidence))
+    # The preview, two buckets of the screening, and the results.
+    assert transfer.received == [1, 1, 1, 5 if confidence else 4]
 
 
 @pytest.mark.parametrize("method", list(Method))

@@ -9,6 +9,7 @@ import torch
 
 from activesam_ros.segmentation.device.bucket_size import FreeMemory, free_memory
 from activesam_ros.segmentation.device.transfer import Transfer
+from activesam_ros.segmentation.exclusive_decoding.kernel_or_bands import ConceptKernel
 from activesam_ros.segmentation.score_maps.kernel_or_loop import ScoreMerge
 from activesam_ros.sparsity.attention import PatternAttention
 
@@ -21,12 +22,13 @@ class DeviceSupport:
     does not try, compare and log again.
 
     transfer: copies between the host and the device. merge: merges score maps. free_memory: called
-    where the settings leave the bucket size open.
+    where the settings leave the bucket size open. concepts: decodes images by signatures.
     """
 
     transfer: Transfer
     merge: ScoreMerge = field(default_factory=ScoreMerge)
     free_memory: FreeMemory = free_memory
+    concepts: ConceptKernel = field(default_factory=ConceptKernel)
 
     @classmethod
     def of(cls, device: torch.device) -> DeviceSupport:
