@@ -260,7 +260,7 @@ def test_a_frame_by_kernel_equals_one_by_bands(
             signatures=signatures,
         )
 
-    image = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (8, 16, 3), dtype=np.uint8)
     by_kernel = segmenter(ConceptKernel(counted, compares=False))
     expected = segmenter(ConceptKernel()).segment(image, Wanted(confidence=True))
     found = by_kernel.segment(image, Wanted(confidence=True))
