@@ -62,6 +62,8 @@ def open_journal(
     connection = None
     try:
         connection = sqlite3.connect(path, timeout=0)
+        # A text that is not UTF-8 is one that differs, not an error that quotes it.
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA cell_size_check=ON")
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -81,8 +83,8 @@ def open_journal(
         _check_job(connection, path, json.dumps(job, sort_keys=True), command)
     except sqlite3.OperationalError as error:
         raise UsageError(
-            f"{path} cannot be written ({error}); wait for the {command} that has it open, free "
-            "some disk space, or give another --output."
+            f"{path} cannot be written ({_short(str(error))}); wait for the {command} that has it "
+            "open, free some disk space, or give another --output."
         ) from error
     except sqlite3.DatabaseError as error:
         _refuse(path, command, str(error), error)
@@ -126,6 +128,15 @@ def read_rows(
         raise damaged(path, str(error)) from error
 
 
+def row_count(connection: sqlite3.Connection, path: Path, table: str) -> int:
+    """How many rows a table has; raises RecordingError for a damaged file."""
+    try:
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, str(error)) from error
+    return int(count)
+
+
 def packed(data: bytes) -> bytes:
     """``data``, compressed."""
     return zlib.compress(data, level=1)
@@ -147,7 +158,7 @@ def unpacked(data: bytes, limit: int) -> bytes:
 
 def damaged(path: Path, reason: str) -> RecordingError:
     """The error of a journal whose entries cannot be used."""
-    return RecordingError(f"{path} is damaged ({reason}); remove it to start again.")
+    return RecordingError(f"{path} is damaged ({_short(reason)}); remove it to start again.")
 
 
 def check_same_job(
@@ -214,8 +225,13 @@ def _checksum(row: Sequence[Cell]) -> bytes:
     return digest.digest()
 
 
+def _short(reason: str) -> str:
+    """A reason on one line; SQLite quotes the tables of a damaged file."""
+    return " ".join(reason.split())[:160]
+
+
 def _refuse(path: Path, command: str, why: str, cause: Exception | None = None) -> NoReturn:
     raise RecordingError(
-        f"{path} is not what an interrupted {command} leaves ({why}); remove it or give "
+        f"{path} is not what an interrupted {command} leaves ({_short(why)}); remove it or give "
         "another --output."
     ) from cause

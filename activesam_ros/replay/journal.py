@@ -15,6 +15,7 @@ from activesam_ros.resumable_work import (
     open_journal,
     packed,
     read_rows,
+    row_count,
     unpacked,
 )
 
@@ -73,7 +74,7 @@ class ReplayJournal:
         """
         self.path = path
         self._connection = open_journal(path, _SCHEMA, job, "replay", _VERSION)
-        (self.done,) = self._connection.execute("SELECT count(*) FROM frames").fetchone()
+        self.done = row_count(self._connection, path, "frames")
 
     def append(self, entry: JournalEntry, stream: str | None = None) -> None:
         """Add the entry of the next frame; it is on disk when this returns.
