@@ -116,15 +116,19 @@ def plot(panels: Mapping[str, Panel], file: Path) -> None:
         cv2.rectangle(picture, (x, 8), (x + 11, 19), COLORS[name], -1)
         _text(picture, name, x + 16, 18)
         x += 36 + 8 * len(name)
+    most = max(len(_conditions(panel)) for panel in panels.values())
     for row, (vocabulary, panel) in enumerate(panels.items()):
         top = row * (TOP + HEIGHT + BELOW) + 26 + TOP
         _text(picture, f"labelled mIoU [%], vocabulary {vocabulary}", LEFT, top - 14)
-        _panel(picture, top, panel, names)
+        _panel(picture, top, panel, names, (WIDTH - LEFT - RIGHT) / most)
     write_png(file, picture)
 
 
-def _panel(picture: NDArray[np.uint8], top: int, panel: Panel, names: Sequence[str]) -> None:
-    bottom, inner = top + HEIGHT, WIDTH - LEFT - RIGHT
+def _panel(
+    picture: NDArray[np.uint8], top: int, panel: Panel, names: Sequence[str], group: float
+) -> None:
+    """Draw a panel; ``group`` is the width of a condition's bars [px]."""
+    bottom = top + HEIGHT
     most = max(max(values.values()) for values in panel.values())
     step = next(step for step in (0.02, 0.05, 0.1, 0.2) if most / step <= 7)
     for level in range(int(most / step) + 1):
@@ -132,7 +136,6 @@ def _panel(picture: NDArray[np.uint8], top: int, panel: Panel, names: Sequence[s
         cv2.line(picture, (LEFT, y), (WIDTH - RIGHT, y), GRID, 1)
         _text(picture, f"{level * step * 100:.0f}", LEFT - 30, y + 4)
     conditions = _conditions(panel)
-    group = inner / len(conditions)
     bar = group * 0.8 / len(names)
     for place, condition in enumerate(conditions):
         left = LEFT + group * (place + 0.1)
