@@ -91,6 +91,11 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, characters: int = 1000) -> str:
+    """``text``, cut after so many characters: a refusal quotes what somebody has sent."""
+    return text if len(text) <= characters else f"{text[:characters]}..."
+
+
 def in_short(error: BaseException) -> str:
     """The type and the first line of an error; errors of compilers have pages of text."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -24,7 +24,7 @@ from rclpy.parameter import Parameter
 from rclpy.time import Time
 from std_srvs.srv import SetBool
 
-from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.errors import ActiveSamError, UsageError, shortened
 from activesam_ros.node.budget.out_of_memory import is_out_of_memory
 from activesam_ros.node.diagnostics import (
     Escalation,
@@ -200,7 +200,7 @@ class SegmentNode(LifecycleNode):
 
     def _tell_failure(self, what: str, error: Exception) -> None:
         """Log why a transition failed and keep the reason for the diagnostics."""
-        self._failure = f"{what} failed: {error}"
+        self._failure = f"{what} failed: {shortened(str(error))}"
         expected = isinstance(error, ActiveSamError)
         if is_out_of_memory(error):
             expected = True
@@ -298,7 +298,7 @@ class SegmentNode(LifecycleNode):
         try:
             declared = self._live.as_declared(parameter_list)
         except ActiveSamError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=shortened(str(error)))
         return super().set_parameters_atomically(declared)
 
     def _apply_live(self, parameters: NodeParameters) -> None:
@@ -333,10 +333,11 @@ class SegmentNode(LifecycleNode):
             names = list(request.names)
             in_use, first_stamp_ns = session.changes.swap_vocabulary(request.preset, names)
         except ActiveSamError as error:
-            response.success, response.message = False, str(error)
+            response.success, response.message = False, shortened(str(error))
         except Exception as error:  # noqa: BLE001 - if it escaped, there would be no answer
             self.get_logger().error(traceback.format_exc())
-            response.success, response.message = False, f"{type(error).__name__}: {error}"
+            response.success = False
+            response.message = shortened(f"{type(error).__name__}: {error}")
         else:
             vocabulary = in_use.compiled.vocabulary
             self._version = in_use.version

@@ -16,7 +16,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from activesam_ros.errors import ActiveSamError, SettingsError
+from activesam_ros.errors import ActiveSamError, SettingsError, shortened
 from activesam_ros.node.parameters.declare import given_names, refuse_unknown, to_ros
 from activesam_ros.node.parameters.options import NodeParameters
 from activesam_ros.segmentation.methods import Method, default_settings
@@ -75,10 +75,10 @@ class LiveParameters:
             if wanted != self._current:
                 self._apply(wanted)
         except ActiveSamError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=shortened(str(error)))
         except Exception as error:  # noqa: BLE001 - if it escaped, the caller would wait for ever
             self._logger.error("".join(traceback.format_exception(error)).rstrip())
-            reason = f"{type(error).__name__}: {error}"
+            reason = shortened(f"{type(error).__name__}: {error}")
             return SetParametersResult(successful=False, reason=reason)
         for note in _kept_defaults(self._current, wanted):
             self._logger.warning(note)

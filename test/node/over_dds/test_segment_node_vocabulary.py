@@ -150,6 +150,7 @@ def test_a_vocabulary_is_swapped_between_two_frames(
         ({"preset": "drivign"}, "Did you mean driving"),
         ({"preset": "/etc/passwd"}, "nor a file below a folder of vocabulary_folders (none"),
         ({"names": ["car"] * 10_001}, "more than the 10,000 allowed"),
+        ({"names": ["," * 5000]}, ",,,..."),  # what is quoted is cut
         ({"names": ["car", "CAR"]}, "already"),
         ({"names": ["car", ""]}, "name 2"),
         ({"names": ["a very " * 40 + "long name"]}, "tokens"),
