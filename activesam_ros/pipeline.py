@@ -213,7 +213,7 @@ def read_config(weights: Path, config: Path | None) -> Sam3Config:
     if config is not None:
         return Sam3Config.from_json(config)
     beside = weights.parent / "config.json"
-    return Sam3Config.from_json(beside) if beside.is_file() else Sam3Config()
+    return Sam3Config.from_json(beside) if beside.exists() else Sam3Config()
 
 
 def resolve_device(name: str) -> torch.device:

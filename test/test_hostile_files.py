@@ -20,6 +20,7 @@ from activesam_ros.recordings.video_files import open_video
 from activesam_ros.resumable_work import open_journal
 from activesam_ros.sam3.checkpoint import check_weights, text_fingerprint, weights_fingerprint
 from activesam_ros.sam3.config import Sam3Config
+from activesam_ros.segmentation.signatures import read_signatures
 
 READERS: dict[str, Callable[[Path], object]] = {
     "image.png": read_image,
@@ -35,6 +36,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "drive.bag": open_recording,
     "drive.mcap.zstd": open_recording,
     "drive.mp4": open_video,
+    "signatures.npz": read_signatures,
     "out.partial": lambda path: open_journal(path, "CREATE TABLE a (b)", {}, "test"),
 }
 

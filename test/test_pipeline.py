@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,9 @@ def test_configuration_beside_the_weights_or_full_size(weights: Path, tmp_path: 
     assert read_config(tmp_path / "sam3.pt", weights.parent / "config.json") == beside
     with pytest.raises(CheckpointError, match="no configuration file"):
         read_config(weights, tmp_path / "none.json")
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(CheckpointError, match="it is a named pipe, not a regular file"):
+        read_config(tmp_path / "sam3.pt", None)
 
 
 def test_a_hit_in_the_cache_does_not_read_the_text_encoder(
