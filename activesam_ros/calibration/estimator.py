@@ -65,6 +65,19 @@ class CalibrationSettings:
         between=(1, 1_000_000_000),
         unit="cells",
     )
+    shrinkage: int = setting(
+        0,
+        "Calibration: 0 takes the authors' rule, which is min_pixels. Above 0 every class that won "
+        "a cell is calibrated: of n cells, n / (n + shrinkage) of its signature is their mean, and "
+        "the rest is its own mean score, with 0 for all other classes.",
+        between=(0, 1_000_000_000),
+        unit="cells",
+    )
+
+    @property
+    def least_cells(self) -> int:
+        """A class that won fewer is not calibrated."""
+        return 1 if self.shrinkage else self.min_pixels
 
     def __post_init__(self) -> None:
         check_fields(self, CALIBRATION_SETTINGS)
@@ -169,22 +182,30 @@ def signatures_of(
     """The signatures of a vocabulary of so many ``classes``, from all images.
 
     The exclusive signature of a class is the mean of its exclusive group, or of its confident one,
-    whichever first has min_pixels; else that of the pixels that it wins. background: the index of
-    its class, None for none. names, weights: see Signatures.
+    whichever first has min_pixels; else that of the pixels that it wins. With shrinkage, the mean
+    of each group moves towards the next of these, as far as the group is small, and at last towards
+    the class's own score alone. background: the index of its class, None for none. names, weights:
+    see Signatures.
     """
     sizes = np.zeros((len(Group), classes))
     sizes[:, totals.classes] = totals.sizes
-    enough = sizes >= settings.min_pixels  # [3, C]
+    if settings.shrinkage:
+        trust = sizes / (sizes + settings.shrinkage)  # [3, C]
+    else:
+        trust = (sizes >= settings.min_pixels).astype(np.float64)  # [3, C]
+        trust[Group.WON] = 1
     won = _means(totals, Group.WON, classes)
-    chosen = won.copy()
+    alone = np.diag(np.diag(won))  # [C, C]
+    won = _between(alone, won, trust[Group.WON])
+    chosen = won
     for group in (Group.CONFIDENT, Group.EXCLUSIVE):
-        chosen[enough[group]] = _means(totals, group, classes)[enough[group]]
+        chosen = _between(chosen, _means(totals, group, classes), trust[group])
     share = sizes[Group.WON] / max(sizes[Group.WON].sum(), 1.0)  # [C]
     return Signatures(
         winning=won,
         exclusive=chosen,
         log_mass=np.log(np.maximum(share.astype(np.float32), np.float32(MASS_EPS))),
-        calibrated=enough[Group.WON],
+        calibrated=sizes[Group.WON] >= settings.least_cells,
         background_mass=None if background is None else float(share[background]),
         names=names,
         weights=weights,
@@ -199,5 +220,17 @@ def _means(totals: SignatureSums, group: Group, classes: int) -> NDArray[np.floa
     means[rows] = 0
     total = totals.sums[group][seen] / (LEVELS * totals.sizes[group][seen, None])  # [rows, n]
     means[np.ix_(rows, totals.classes)] = total
+    return _bounded(means)
+
+
+def _between(
+    few: NDArray[np.float32], many: NDArray[np.float32], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Rows of ``few``, moved towards those of ``many`` by the share ``weights`` [C]."""
+    share = weights.astype(np.float32)[:, None]  # [C, 1]
+    return _bounded((1 - share) * few + share * many)
+
+
+def _bounded(means: NDArray[np.float32]) -> NDArray[np.float32]:
     eps = np.float32(SIGNATURE_EPS)
     return np.clip(means, eps, np.float32(1) - eps)

@@ -34,7 +34,8 @@ def write_signatures(
         "constants": {
             "CORE_HI": settings.core_high,
             "CORE_LO": settings.core_low,
-            "CORE_MIN_PX": settings.min_pixels,
+            "CORE_MIN_PX": settings.least_cells,
+            "SHRINKAGE": settings.shrinkage,
         },
     }
     mass = np.zeros((len(Group), len(signatures)))

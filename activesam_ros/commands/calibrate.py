@@ -172,14 +172,14 @@ def summary(
     ]
     if short:
         lines.append(
-            f"Not calibrated ({len(short)}), because they won fewer than {settings.min_pixels} "
+            f"Not calibrated ({len(short)}), because they won fewer than {settings.least_cells} "
             "cells of 4 x 4 pixels;\n"
             "the highest score decides for them. To calibrate them, record images that show them:"
         )
         shown = sorted(short, key=lambda index: -won[index])[:SHOWN_CLASSES]
         width = max(len(names[index]) for index in shown)
         for index in shown:
-            more = -(-(settings.min_pixels - won[index]) * images[index] // won[index])
+            more = -(-(settings.least_cells - won[index]) * images[index] // won[index])
             lines.append(
                 f"  {names[index]:<{width}}  {won[index]:>6} cells in {images[index]} images; "
                 f"about {more} more such images"

@@ -118,3 +118,23 @@ def test_an_image_costs_what_its_classes_cost_whatever_the_vocabulary() -> None:
     tracemalloc.stop()
     assert totals.sums.shape == (3, 3, 3)
     assert peak_bytes < 1 << 20
+
+
+def test_shrinkage_moves_signatures_of_few_cells_towards_the_own_score() -> None:
+    sums = SignatureSums.zeros([0, 1])
+    sums.sizes[Group.WON] = [9000, 100]
+    sums.sums[Group.WON] = np.array([[0.8, 0.4], [0.6, 0.5]]) * LEVELS * [[9000], [100]]
+    sums.sizes[Group.EXCLUSIVE] = [3000, 0]
+    sums.sums[Group.EXCLUSIVE, 0] = np.array([1.0, 0.2]) * LEVELS * 3000
+    found = signatures_of(sums, 3, CalibrationSettings(shrinkage=1000), None)
+    # 9000 of 9000 + 1000, and 100 of 100 + 1000; no class scores alone where it was not seen.
+    assert found.winning[0] == pytest.approx([0.8, 0.36, 0], abs=1e-5)
+    assert found.winning[1] == pytest.approx([0.6 / 11, 0.5, 0], abs=1e-5)
+    # 3000 of 3000 + 1000 towards the mean of the exclusive cells.
+    assert found.exclusive[0] == pytest.approx([0.95, 0.24, 0], abs=1e-5)
+    assert found.exclusive[1] == pytest.approx(found.winning[1])
+    assert found.calibrated.tolist() == [True, True, False]
+    plain = signatures_of(sums, 3, CalibrationSettings(), None)
+    assert plain.winning[1] == pytest.approx([0.6, 0.5, 0], abs=1e-5)
+    assert plain.exclusive[0] == pytest.approx([1, 0.2, 0], abs=1e-5)
+    assert plain.calibrated.tolist() == [True, False, False]
