@@ -44,7 +44,8 @@ def files_identity(files: Iterable[Path]) -> str:
 
 
 def vocabulary_identity(vocabulary: Vocabulary) -> str:
-    """A hash that changes when a class, its id, a name, a color or a pin changes."""
+    """A hash that changes when a class, its id, a name, a colour, a pin or a threshold
+    changes."""
     classes = [dataclasses.astuple(entry) for entry in vocabulary.classes]
     return hashlib.sha256(repr(classes).encode()).hexdigest()
 

@@ -210,6 +210,13 @@ def test_vocabulary_show_and_compile(
     assert main(["vocabulary", "show", "voc21", "--yaml"]) == 0
     (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
     assert main(["vocabulary", "show", str(tmp_path / "again.yaml")]) == 0
+    (tmp_path / "strict.yaml").write_text("classes:\n- {name: dog, threshold: 0.4}\n")
+    capsys.readouterr()
+    assert main(["vocabulary", "show", str(tmp_path / "strict.yaml"), "--yaml"]) == 0
+    assert "threshold: 0.4" in capsys.readouterr().out
+    assert main(["vocabulary", "show", str(tmp_path / "strict.yaml")]) == 0
+    head, row = capsys.readouterr().out.splitlines()[1:3]
+    assert row[head.index("threshold") :].startswith("0.4 ")
     compile_words = ["vocabulary", "compile", "voc21", f"--weights={golden / 'model.pt'}"]
     capsys.readouterr()
     assert main([*compile_words, f"--cache-dir={tmp_path}"]) == 0

@@ -25,7 +25,10 @@ from activesam_ros.sam3.checkpoint import load_text_encoder
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import Settings
 
-HEADER = ("id", "class", "query", "prompt", "tokens", "hypernyms", "neighbours", "pinned", "colour")
+HEADER = (
+    "id", "class", "query", "prompt", "tokens", "hypernyms", "neighbours", "pinned", "threshold",
+    "colour",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +86,7 @@ def _rows(
                 ", ".join(words.hypernyms[query]) or "-",
                 ", ".join(neighbors[query]) or "-",
                 "pinned" if entry.pinned else "",
+                f"{entry.threshold:g}" if entry.threshold else "",
                 "#{:02x}{:02x}{:02x}".format(*entry.color),
             )
         )

@@ -36,15 +36,16 @@ class Origin:
 class ClassEntry:
     """One class as written: ``names`` are its display name and its aliases.
 
-    line: where it is written, from 1. id, color, hypernyms: None if they are not given.
+    line: where it is written, from 1. The others: see VocabularyClass; None if they are not given.
     """
 
     names: tuple[str, ...]
     line: int
     id: int | None = None
     color: Color | None = None
-    pinned: bool = False
+    pinned: bool | None = None
     hypernyms: tuple[tuple[str, ...], ...] | None = None
+    threshold: float | None = None
 
 
 def split_names(text: str, line: int, origin: Origin) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from activesam_ros.prompts.entries import (
     first_shared_prompt,
     split_names,
 )
+from activesam_ros.prompts.vocabulary_yaml import read_class
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import MAX_LABEL_ID
 
@@ -30,7 +31,8 @@ class VocabularyClass:
     """One class: ``names`` are its queries, the first is its display name; ``color`` is RGB 0-255.
 
     pinned: whether the class is never pruned. hypernyms: the hypernyms of each name, or None to
-    look them up in WordNet. Raises VocabularyError if a value is out of range.
+    look them up in WordNet. threshold: presence, 0 to 1, below which a decoded name gets no pixel.
+    Raises VocabularyError if a value is out of range.
     """
 
     id: int
@@ -38,6 +40,7 @@ class VocabularyClass:
     color: tuple[int, int, int]
     pinned: bool = False
     hypernyms: tuple[tuple[str, ...], ...] | None = None
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -49,6 +52,10 @@ class VocabularyClass:
         if len(self.color) != 3 or not all(0 <= level <= 255 for level in self.color):
             raise VocabularyError(
                 f"The colour {self.color} of {self.name!r} must be three numbers from 0 to 255."
+            )
+        if not 0 <= self.threshold <= 1:  # NaN too
+            raise VocabularyError(
+                f"The threshold {self.threshold} of {self.name!r} is out of range; give 0 to 1."
             )
         if self.hypernyms is not None and len(self.hypernyms) != len(self.names):
             raise VocabularyError(
@@ -190,30 +197,39 @@ def vocabulary_from_names(
 ) -> Vocabulary:
     """The vocabulary of a list of names: one class a text, with aliases after commas.
 
-    Ids start at 1, because unlabelled pixels have 0; a class named background has 0. A class that
-    shares a name with one of ``previous`` keeps its id, colour and pin, and its hypernyms if all of
-    its names were there; other classes take ids that ``previous`` does not use. ``tokenizer``
-    checks the length of prompts; None makes the full-size network's.
+    A text that begins with a brace is a class as in a YAML file, see read_class. Ids start at 1,
+    because unlabelled pixels have 0; a class named background has 0. A class that shares a name
+    with one of ``previous`` keeps its id and colour, its pin and threshold unless its text states
+    them, and its hypernyms if all of its names were there; other classes take ids that ``previous``
+    does not use. ``tokenizer`` checks the length of prompts; None makes the full-size network's.
 
     Raises VocabularyError naming the text, counted from 1, that cannot be used.
     """
     origin = Origin()
-    classes = [split_names(text, place, origin) for place, text in enumerate(names, start=1)]
+    entries = [_entry_of_text(text, place, origin) for place, text in enumerate(names, start=1)]
     numbered: list[ClassEntry] = []
     next_id = 1
-    for place, entry_names in enumerate(classes, start=1):
-        is_background = canonical_name(entry_names[0]) == BACKGROUND
-        numbered.append(
-            ClassEntry(names=entry_names, line=place, id=0 if is_background else next_id)
-        )
+    for entry in entries:
+        is_background = canonical_name(entry.names[0]) == BACKGROUND
+        numbered.append(dataclasses.replace(entry, id=0 if is_background else next_id))
         next_id += not is_background
     vocabulary = vocabulary_of_entries("names", numbered, origin, tokenizer or Tokenizer())
     if previous is None:
         return vocabulary
     kept = keep_ids(vocabulary, previous)
     return dataclasses.replace(
-        kept, classes=tuple(_inherit(entry, previous) for entry in kept.classes)
+        kept,
+        classes=tuple(
+            _inherit(entry, written, previous)
+            for entry, written in zip(kept.classes, numbered, strict=True)
+        ),
     )
+
+
+def _entry_of_text(text: str, place: int, origin: Origin) -> ClassEntry:
+    if text.lstrip().startswith("{"):
+        return read_class(text, place, origin)
+    return ClassEntry(names=split_names(text, place, origin), line=place)
 
 
 def vocabulary_of_entries(
@@ -237,8 +253,9 @@ def vocabulary_of_entries(
                 id=entry.id if entry.id is not None else place,
                 names=entry.names,
                 color=entry.color or next(automatic),
-                pinned=entry.pinned,
+                pinned=bool(entry.pinned),
                 hypernyms=entry.hypernyms,
+                threshold=entry.threshold or 0.0,
             )
             for place, entry in enumerate(entries)
         ),
@@ -318,8 +335,8 @@ def _recolored(classes: list[VocabularyClass], kept: set[int]) -> tuple[Vocabula
     )
 
 
-def _inherit(entry: VocabularyClass, previous: Vocabulary) -> VocabularyClass:
-    """``entry`` with the pin and the known hypernyms of the class of ``previous`` it continues."""
+def _inherit(entry: VocabularyClass, written: ClassEntry, previous: Vocabulary) -> VocabularyClass:
+    """``entry`` with what the class of ``previous`` that it continues has and ``written`` lacks."""
     index = previous._index_of_id.get(entry.id)
     if index is None:
         return entry
@@ -329,4 +346,9 @@ def _inherit(entry: VocabularyClass, previous: Vocabulary) -> VocabularyClass:
     known = dict(zip(map(canonical_name, old.names), old.hypernyms or (), strict=False))
     keys = [canonical_name(name) for name in entry.names]
     hypernyms = tuple(known[key] for key in keys) if all(key in known for key in keys) else None
-    return dataclasses.replace(entry, pinned=old.pinned, hypernyms=hypernyms)
+    return dataclasses.replace(
+        entry,
+        pinned=old.pinned if written.pinned is None else entry.pinned,
+        hypernyms=hypernyms,
+        threshold=old.threshold if written.threshold is None else entry.threshold,
+    )

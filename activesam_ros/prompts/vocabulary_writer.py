@@ -36,6 +36,8 @@ def _values(entry: VocabularyClass) -> Iterator[_Value]:
     yield "color", f"[{', '.join(map(str, entry.color))}]"
     if entry.pinned:
         yield "pinned", "true"
+    if entry.threshold:
+        yield "threshold", yaml.safe_dump(entry.threshold).split()[0]
     if entry.hypernyms is not None:
         rows = list(zip(entry.names, entry.hypernyms, strict=True))
         yield (

@@ -3,14 +3,18 @@
     name: my_robot                 # optional, default: the name of the file
     classes:
       - {id: 1, name: road, color: [128, 64, 128], hypernyms: [way]}
-      - {id: 2, name: tree, aliases: [hedge], pinned: true,
+      - {id: 2, name: tree, aliases: [hedge], pinned: true, threshold: 0.3,
          hypernyms: {tree: [woody plant], hedge: [fence]}}
 
 A class needs only its ``name``. Its ``id`` defaults to its place in the list, from 0; ``color`` (or
-``colour``), RGB 0-255, to a colour derived from the name; ``hypernyms`` to those of WordNet.
+``colour``), RGB 0-255, to a colour derived from the name; ``hypernyms`` to those of WordNet;
+``threshold``, the presence below which the class gets no pixel, to 0.
 """
 
 from __future__ import annotations
+
+import contextlib
+import dataclasses
 
 import yaml
 
@@ -19,8 +23,12 @@ from activesam_ros.prompts.colors import Color
 from activesam_ros.prompts.entries import ClassEntry, Origin
 from activesam_ros.settings import MAX_LABEL_ID
 
+# Longer texts than this are no class; YAML takes long to read them.
+MAX_CLASS_CHARACTERS = 4000
 _TAG = "tag:yaml.org,2002:"
-_CLASS_KEYS = ("id", "name", "aliases", "color", "colour", "pinned", "hypernyms")
+_CLASS_KEYS = ("id", "name", "aliases", "color", "colour", "pinned", "threshold", "hypernyms")
+# What a class among names can have; its id, colour and hypernyms follow from the other classes.
+_NAMED_CLASS_KEYS = ("name", "aliases", "pinned", "threshold")
 
 
 def read_yaml(text: str, origin: Origin) -> tuple[str | None, tuple[ClassEntry, ...]]:
@@ -33,27 +41,50 @@ def read_yaml(text: str, origin: Origin) -> tuple[str | None, tuple[ClassEntry, 
     nodes = reader.sequence(top["classes"], "'classes'")
     if not nodes:
         raise reader.error(top["classes"], "'classes' is empty; write at least one")
-    return name, tuple(_class(reader, node, place) for place, node in enumerate(nodes))
+    return name, tuple(_class(reader, node, _CLASS_KEYS, id) for id, node in enumerate(nodes))
 
 
-def _compose(text: str, origin: Origin) -> yaml.Node | None:
+def read_class(text: str, line: int, origin: Origin) -> ClassEntry:
+    """The class of a text such as ``{name: car, aliases: [taxi], threshold: 0.4}``.
+
+    line: of the text in ``origin``. Raises VocabularyError, also for keys other than these and
+    ``pinned``.
+    """
+    if len(text) > MAX_CLASS_CHARACTERS:
+        raise origin.error(
+            line,
+            f"the class {text[:40]!r}... has {len(text):,} characters, more than the "
+            f"{MAX_CLASS_CHARACTERS:,} allowed; shorten it",
+        )
+    in_one_line = " ".join(text.splitlines())  # so that errors name ``line``
+    node = _compose(in_one_line, origin, line)
+    return dataclasses.replace(_class(_Reader(origin, line), node, _NAMED_CLASS_KEYS), line=line)
+
+
+def _compose(text: str, origin: Origin, first_line: int = 1) -> yaml.Node | None:
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context
-        raise origin.error(mark.line + 1 if mark else 1, f"this is not YAML: {problem}") from None
+        line = first_line + (mark.line if mark else 0)
+        raise origin.error(line, f"this is not YAML: {problem}") from None
     except yaml.reader.ReaderError as error:
         raise origin.error(
-            text.count("\n", 0, error.position) + 1,
+            first_line + text.count("\n", 0, error.position),
             f"the character U+{ord(text[error.position]):04X} is not allowed in YAML; remove it",
         ) from None
     except RecursionError:
-        raise origin.error(1, "this YAML is nested too deeply to be a vocabulary") from None
+        raise origin.error(
+            first_line, "this YAML is nested too deeply to be a vocabulary"
+        ) from None
 
 
-def _class(reader: _Reader, node: yaml.Node, place: int) -> ClassEntry:
-    keys = reader.mapping(node, "a class", _CLASS_KEYS)
+def _class(
+    reader: _Reader, node: yaml.Node | None, known: tuple[str, ...], id: int | None = None
+) -> ClassEntry:
+    """The class of ``node``, which has keys of ``known``; ``id`` if it states none."""
+    keys = reader.mapping(node, "a class", known)
     if "name" not in keys:
         raise reader.error(node, "a class has no 'name'; give it one")
     if "color" in keys and "colour" in keys:
@@ -65,11 +96,14 @@ def _class(reader: _Reader, node: yaml.Node, place: int) -> ClassEntry:
     )
     return ClassEntry(
         names=names,
-        line=node.start_mark.line + 1,
-        id=reader.integer(keys["id"], "'id'", MAX_LABEL_ID) if "id" in keys else place,
+        line=reader.line(node),
+        id=reader.integer(keys["id"], "'id'", MAX_LABEL_ID) if "id" in keys else id,
         color=_color(reader, color) if color is not None else None,
-        pinned="pinned" in keys and reader.boolean(keys["pinned"], "'pinned'"),
+        pinned=reader.boolean(keys["pinned"], "'pinned'") if "pinned" in keys else None,
         hypernyms=_hypernyms(reader, keys["hypernyms"], names) if "hypernyms" in keys else None,
+        threshold=reader.fraction(keys["threshold"], "'threshold'")
+        if "threshold" in keys
+        else None,
     )
 
 
@@ -100,11 +134,16 @@ def _hypernyms(
 class _Reader:
     """Reads values from YAML nodes; raises VocabularyError with the line for a wrong type."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, first_line: int = 1) -> None:
+        """first_line: the line of ``origin`` in which the YAML begins."""
         self._origin = origin
+        self._first_line = first_line
+
+    def line(self, node: yaml.Node | None) -> int:
+        return self._first_line + (node.start_mark.line if node else 0)
 
     def error(self, node: yaml.Node | None, reason: str) -> VocabularyError:
-        return self._origin.error(node.start_mark.line + 1 if node else 1, reason)
+        return self._origin.error(self.line(node), reason)
 
     def mapping(
         self, node: yaml.Node | None, what: str, known: tuple[str, ...]
@@ -153,6 +192,14 @@ class _Reader:
         raise self.error(
             node, f"{what} must be an integer from 0 to {maximum}, not {_describe(node)}"
         )
+
+    def fraction(self, node: yaml.Node, what: str) -> float:
+        if isinstance(node, yaml.ScalarNode) and node.tag in (_TAG + "int", _TAG + "float"):
+            with contextlib.suppress(ValueError):  # YAML's .inf and 1:30
+                value = float(node.value)
+                if 0 <= value <= 1:
+                    return value
+        raise self.error(node, f"{what} must be a number from 0 to 1, not {_describe(node)}")
 
     def boolean(self, node: yaml.Node, what: str) -> bool:
         if isinstance(node, yaml.ScalarNode) and node.tag == _TAG + "bool":

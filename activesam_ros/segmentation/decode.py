@@ -49,13 +49,15 @@ class Screening:
     """Which admitted queries are decoded (ActiveSAM 2).
 
     A query is decoded if its presence after one decoder layer is at least ``tau``. Of every
-    ``chunk`` consecutive queries at least the one with the highest presence is. always: queries
-    that are decoded anyway.
+    ``chunk`` consecutive queries at least the one with the highest presence is. A query whose
+    presence is below its own of ``thresholds`` is not decoded, whatever the rest says. always:
+    queries that are decoded anyway, of which the decoder's presence decides.
     """
 
     tau: float
     chunk: int
     always: Collection[int]
+    thresholds: Sequence[float]
 
 
 class Decoding:
@@ -78,17 +80,21 @@ class Decoding:
         weigh: Weigh,
         transfer: Transfer,
         screening: Screening | None = None,
+        thresholds: Tensor | None = None,
     ) -> None:
         """Decode ``queries``, at least one, ascending, for one image.
 
-        screening: leaves queries out, None to decode all; asynchronous without it. An object's
-        probability is sigmoid(logit) x sigmoid(presence logit) (SAM 3).
+        screening: leaves queries out, None to decode all; asynchronous without it. thresholds: of
+        all queries of the vocabulary, on the device, the presence below which a query's maps do not
+        count; None for none. An object's probability is sigmoid(logit) x sigmoid(presence logit)
+        (SAM 3).
         """
         self._model = model
         self._features = features
         self._prompts = prompts
         self._confidence_threshold = confidence_threshold
         self._weigh = weigh
+        self._thresholds = thresholds
         self._transfer = transfer
         self._group = min(MAP_GROUP, bucket_size)
         self.screened: dict[int, float] = {}
@@ -105,7 +111,7 @@ class Decoding:
         for bucket, decoded in buckets:
             start = len(decoded_queries)
             decoded_queries += bucket
-            presence, weight = self._weights_of(decoded)  # [bucket], [bucket, 1 + Q]
+            presence, weight = self._weights_of(bucket, decoded)  # [bucket], [bucket, 1 + Q]
             presences.append(presence)
             weights.append(weight)
             bounds.append(weight.amax(dim=1))
@@ -117,13 +123,18 @@ class Decoding:
                 parts, places = [joined(parts).of(best)], [kept[best]]
         self.queries = tuple(decoded_queries)
         """The decoded queries, in any order."""
+        dtype = torch.promote_types(model.dtype, torch.float32)
+        self.presence = (
+            torch.cat(presences) if presences else transfer.send(torch.empty(0, dtype=dtype))
+        )
+        """float32 [K], or float64 where the model is: probability of each query, on the device."""
+        if not parts:  # every query is below its threshold: there are no groups
+            return
         self._index = transfer.send(torch.tensor(decoded_queries))  # [K]
         self._kept = joined(parts)
         self._kept_places = torch.cat(places)  # [kept]
         self._weights = torch.cat(weights)  # [K, 1 + Q]
         self._bounds, self._ranked = torch.cat(bounds).sort(descending=True, stable=True)  # [K]
-        self.presence = torch.cat(presences)
-        """float32 [K], or float64 where the model is: probability of each query, on the device."""
 
     def groups(self) -> Iterator[slice]:
         """The ranks of each group."""
@@ -138,7 +149,8 @@ class Decoding:
         values = torch.tensor(list(self.screened.values()), dtype=self.presence.dtype)
         presence = self._transfer.send(values)  # [admitted]
         row = {query: place for place, query in enumerate(self.screened)}
-        rows = self._transfer.send(torch.tensor([row[query] for query in self.queries]))
+        found = torch.tensor([row[query] for query in self.queries], dtype=torch.int64)
+        rows = self._transfer.send(found)
         return presence.index_copy_(0, rows, self.presence)
 
     def bound(self, ranks: slice) -> float:
@@ -265,7 +277,7 @@ class Decoding:
         """
         for start in range(0, len(queries), screening.chunk):
             chunk = queries[start : start + screening.chunk]
-            best: tuple[float, int, ScreenedPairs] | None = None  # while none has passed
+            best: tuple[float, int, ScreenedPairs, bool] | None = None  # while none has passed
             passed = False
             for first in range(0, len(chunk), bucket_size):
                 bucket = chunk[first : first + bucket_size]
@@ -274,35 +286,44 @@ class Decoding:
                 (logits,) = self._transfer.receive(pairs.presence_logits)
                 presence = at_least_float32(logits).sigmoid()  # [P], on the host
                 self.screened |= dict(zip(bucket, presence.tolist(), strict=True))
+                least = torch.tensor([screening.thresholds[query] for query in bucket])  # [P]
+                above = (presence >= least.to(presence.dtype)).tolist()
                 passed |= bool((presence >= screening.tau).any())
                 row = int(presence.nan_to_num(-1.0).argmax())
                 if not passed and (best is None or presence[row] > best[0]):
                     one = self._transfer.send(torch.tensor([row]))
-                    best = (float(presence[row]), bucket[row], pairs.of(one))
+                    best = (float(presence[row]), bucket[row], pairs.of(one), above[row])
                 rows = [
                     place
                     for place, query in enumerate(bucket)
-                    if presence[place] >= screening.tau or query in screening.always
+                    if (presence[place] >= screening.tau and above[place])
+                    or query in screening.always
                 ]
                 if len(rows) < len(bucket):
                     pairs = pairs.of(self._transfer.send(torch.tensor(rows, dtype=torch.int64)))
                 if rows:
                     decoded = self._model.decode_screened(self._features, pairs)
                     yield [bucket[place] for place in rows], decoded
-            if not passed and best is not None and best[1] not in screening.always:
-                yield [best[1]], self._model.decode_screened(self._features, best[2])
+            if not passed and best is not None:
+                _, query, pairs, is_above = best
+                if is_above and query not in screening.always:
+                    yield [query], self._model.decode_screened(self._features, pairs)
 
     def _decode(self, index: Tensor) -> DecodedPairs:
         """The decoder's output for the queries with these indices, int64 [P]."""
         return self._model.decode(self._features, self._prompts[index])
 
-    def _weights_of(self, decoded: DecodedPairs) -> tuple[Tensor, Tensor]:
-        """Presence [P], and the weight of every map [P, 1 + Q]."""
+    def _weights_of(self, bucket: Sequence[int], decoded: DecodedPairs) -> tuple[Tensor, Tensor]:
+        """Presence [P] of a bucket's queries, and the weight of every map [P, 1 + Q]."""
         presence = at_least_float32(decoded.presence_logits).sigmoid()  # [P]
         probabilities = at_least_float32(decoded.logits).sigmoid() * presence[:, None]  # [P, Q]
         # "Not <=", so that NaN is kept and shows in the scores.
         kept = (probabilities <= self._confidence_threshold).logical_not_()
-        return presence, self._weigh(presence, torch.where(kept, probabilities, 0.0))
+        weights = self._weigh(presence, torch.where(kept, probabilities, 0.0))  # [P, 1 + Q]
+        if self._thresholds is not None:
+            least = self._thresholds[self._transfer.send(torch.tensor(bucket))]  # [P]
+            weights = weights.masked_fill((presence < least)[:, None], 0.0)  # NaN stays
+        return presence, weights
 
     def _sources(self, decoded: DecodedPairs, ranks: slice) -> _MapSources:
         """What the maps of the queries with these ranks are made from."""

@@ -69,6 +69,10 @@ class Labeller:
         scores: zeros [classes, H, W] that receive the score maps of the classes, None if not
         wanted.
         """
+        if not decoding.queries:  # every query is below its threshold
+            best = decoding.presence.new_zeros(size)
+            index = torch.zeros_like(best, dtype=torch.int32)
+            return PixelClasses(index, best, scores_nothing(best))
         if self.concepts is None:
             return self._by_score(decoding, size, wanted, scores, timer)
         return self._by_concept(*self.concepts, decoding, admitted, size, scores, timer)

@@ -133,6 +133,12 @@ class Segmenter:
             self.support,
             self._concepts(),
         )
+        classes = self._vocabulary.classes
+        self._query_thresholds = [classes[index].threshold for index in self._query_class]
+        self._thresholds = None
+        if any(self._query_thresholds):
+            float_dtype = torch.promote_types(model.dtype, torch.float32)
+            self._thresholds = send(torch.tensor(self._query_thresholds, dtype=float_dtype))  # [K]
         self._text = Prompts(prompts.features, prompts.padding)  # [K, T, d]
         self._expanded = self._text
         if self._steps.expands:
@@ -414,7 +420,9 @@ class Segmenter:
         screening = None
         if self._steps.by_presence and self.previews:
             pinned = frozenset(self.pinned_queries)
-            screening = Screening(settings.tau, settings.screening_chunk, pinned)
+            screening = Screening(
+                settings.tau, settings.screening_chunk, pinned, self._query_thresholds
+            )
         decoding = Decoding(
             self.model,
             features,
@@ -425,6 +433,7 @@ class Segmenter:
             weigh=self._steps.weigh,
             transfer=self.support.transfer,
             screening=screening,
+            thresholds=self._thresholds,
         )
         # NaN is below tau: the query would count as absent.
         _check_finite(torch.tensor(list(decoding.screened.values())), "presence in the screening")

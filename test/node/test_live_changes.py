@@ -315,6 +315,13 @@ def test_a_file_of_a_request_lies_below_a_folder_of_the_parameter(tmp_path: Path
             requested_vocabulary(preset, [], VOCABULARY, TOKENIZER)
 
 
+def test_a_request_may_state_thresholds() -> None:
+    named = requested_vocabulary("", ["dog", "{name: car, threshold: 0.5}"], VOCABULARY, TOKENIZER)
+    assert [entry.threshold for entry in named.classes] == [0.0, 0.5]
+    kept = requested_vocabulary("", ["car"], named, TOKENIZER)
+    assert kept.classes[0].threshold == 0.5
+
+
 def test_a_request_that_cannot_be_used_is_refused() -> None:
     for preset, names in (("no_such_preset", []), ("", ["a", "a"]), ("", [" "])):
         with pytest.raises(VocabularyError):

@@ -105,6 +105,9 @@ def test_an_id_or_name_there_twice_is_refused() -> None:
         ({"color": (0, 0, 256)}, "three numbers from 0 to 255"),
         ({"color": (0, 0)}, "three numbers from 0 to 255"),
         ({"hypernyms": ((), ())}, "1 names but hypernyms for 2"),
+        ({"threshold": 1.5}, "threshold 1.5 of 'road' is out of range; give 0 to 1"),
+        ({"threshold": -0.01}, "threshold -0.01 of 'road' is out of range"),
+        ({"threshold": float("nan")}, "threshold nan of 'road' is out of range"),
     ],
 )
 def test_a_class_with_values_out_of_range_is_refused(

@@ -148,6 +148,7 @@ def test_a_yaml_file_says_everything(write: Write, tokenizer: Tokenizer) -> None
             aliases: [hedge, " bush "]
             colour: [4, 5, 6]
             pinned: yes
+            threshold: 0.25
             hypernyms: {bush: [woody plant], tree: [plant, life]}
           - name: sky
         """,
@@ -161,6 +162,7 @@ def test_a_yaml_file_says_everything(write: Write, tokenizer: Tokenizer) -> None
     assert tree.pinned
     assert tree.hypernyms == (("plant", "life"), (), ("woody plant",))
     assert (sky.id, sky.hypernyms, sky.pinned) == (2, None, False)
+    assert [entry.threshold for entry in vocabulary.classes] == [0.0, 0.25, 0.0]
 
 
 YAML_REFUSALS = [
@@ -195,6 +197,12 @@ YAML_REFUSALS = [
     ("classes:\n- {name: a, color: '#ff0000'}\n", 2, "'color' must be a list, not '#ff0000'"),
     ("classes:\n- name: a\n  color: [1, 2, 3]\n  colour: [1, 2, 3]\n", 4, "'color' and 'colour'"),
     ("classes:\n- {name: a, pinned: 1}\n", 2, "'pinned' must be true or false, not '1'"),
+    ("classes:\n- {name: a, threshold: high}\n", 2, "'threshold' must be a number from 0 to 1"),
+    ("classes:\n- {name: a, threshold: 1.01}\n", 2, "from 0 to 1, not '1.01'"),
+    ("classes:\n- {name: a,\n   threshold: -0.1}\n", 3, "from 0 to 1, not '-0.1'"),
+    ("classes:\n- {name: a, threshold: .nan}\n", 2, "from 0 to 1, not '.nan'"),
+    ("classes:\n- {name: a, threshold: '0.5'}\n", 2, "from 0 to 1, not '0.5'"),
+    ("classes:\n- {name: a, threshold: [0.5]}\n", 2, "from 0 to 1, not a list"),
     ("classes:\n- {name: a, hypernyms: way}\n", 2, "'hypernyms' must be a list"),
     ("classes:\n- name: a\n  aliases: [b]\n  hypernyms: [c]\n", 4, "'hypernyms' of a class with"),
     ("classes:\n- {name: a, hypernyms: {b: [c]}}\n", 2, "'hypernyms' has the unknown key 'b'"),

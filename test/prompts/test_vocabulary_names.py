@@ -55,6 +55,15 @@ def test_the_networks_own_tokenizer_counts_where_none_is_given() -> None:
         (["a\x00b"], r"U\+0000"),
         (["x" * 2000], "2,000 characters"),
         ([str(number) for number in range(65_536)], "65,536 classes"),
+        (["road", "{name: car"], "name 2: this is not YAML"),
+        (["{threshold: 0.5}"], "name 1: a class has no 'name'"),
+        (["road", "{name: car, threshold: 2}"], "name 2: 'threshold' must be a number from 0 to 1"),
+        (["{name: car, id: 4}"], "name 1: a class has the unknown key 'id'; known are name, al"),
+        (["{name: road}", "{name: car, aliases: [Road]}"], "name 2: the name 'Road' is already"),
+        (["{name: 'tree, hedge'}"], "name 1: the name 'tree, hedge' has a comma"),
+        (["{name: car}, bus"], "name 1: this is not YAML"),
+        (["{" * 5000], "name 1: .* 5,000 characters"),
+        (["{" * 900], "name 1: this YAML is nested too deeply"),
     ],
 )
 def test_names_that_cannot_be_used_are_refused(
@@ -82,6 +91,28 @@ def test_names_that_stay_keep_id_color_and_pin(tokenizer: Tokenizer) -> None:
     assert hedge.hypernyms == (("fence",),)
     assert not {dog.id, cat.id} & {7, 2, 1}
     assert dog.id != cat.id
+
+
+def test_a_name_may_be_a_class_as_in_yaml(tokenizer: Tokenizer) -> None:
+    previous = vocabulary_from_names(
+        ["car, taxi", "{name: person, pinned: true, threshold: 0.5}", " { name: dog } "],
+        tokenizer=tokenizer,
+    )
+    car, person, dog = previous.classes
+    assert (car.pinned, car.threshold) == (False, 0.0)
+    assert (person.names, person.pinned, person.threshold) == (("person",), True, 0.5)
+    assert (dog.id, dog.names) == (3, ("dog",))
+    new = vocabulary_from_names(
+        ["{name: person, pinned: false}", "dog", "{name: car, aliases: [taxi], threshold: 0.25}"],
+        previous,
+        tokenizer,
+    )
+    # What a text does not say stays as it was.
+    assert [(entry.id, entry.pinned, entry.threshold) for entry in new.classes] == [
+        (person.id, False, 0.5), (dog.id, False, 0.0), (car.id, False, 0.25),
+    ]  # fmt: skip
+    last = vocabulary_from_names(["{name: person, threshold: 0}", "car"], new, tokenizer)
+    assert [entry.threshold for entry in last.classes] == [0.0, 0.25]
 
 
 def test_another_spelling_of_the_same_prompt_keeps_the_class(tokenizer: Tokenizer) -> None:
@@ -131,7 +162,7 @@ def test_a_preset_keeps_its_own_free_ids(tokenizer: Tokenizer) -> None:
         "preset",
         (
             VocabularyClass(1, ("road",), previous.classes[0].color),
-            VocabularyClass(50, ("car",), (9, 9, 9), pinned=True),
+            VocabularyClass(50, ("car",), (9, 9, 9), pinned=True, threshold=0.25),
             VocabularyClass(60, ("sky",), (8, 8, 8)),
         ),
     )

@@ -39,6 +39,7 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
             names=group,
             color=draw(COLORS),
             pinned=draw(st.booleans()),
+            threshold=draw(st.one_of(st.just(0.0), st.floats(0, 1))),
             hypernyms=draw(st.one_of(st.none(), st.tuples(*[rows] * len(group)))),
         )
         for class_id, group in zip(ids, groups, strict=True)
@@ -63,11 +64,13 @@ def test_a_class_takes_one_line_where_it_fits() -> None:
         "street",
         (
             VocabularyClass(1, ("road",), (1, 2, 3), hypernyms=(("way",),)),
+            VocabularyClass(3, ("car",), (7, 8, 9), threshold=0.25, hypernyms=((),)),
             VocabularyClass(
                 2,
                 ("vegetation", "horizontal vegetation", "vertical vegetation"),
                 (4, 5, 6),
                 pinned=True,
+                threshold=1e-05,
                 hypernyms=(("plant life",), (), ("no",)),
             ),
         ),
@@ -77,11 +80,13 @@ def test_a_class_takes_one_line_where_it_fits() -> None:
         "name: street\n"
         "classes:\n"
         "  - {id: 1, name: road, color: [1, 2, 3], hypernyms: [way]}\n"
+        "  - {id: 3, name: car, color: [7, 8, 9], threshold: 0.25, hypernyms: []}\n"
         "  - id: 2\n"
         "    name: vegetation\n"
         "    aliases: [horizontal vegetation, vertical vegetation]\n"
         "    color: [4, 5, 6]\n"
         "    pinned: true\n"
+        "    threshold: 1.0e-05\n"
         "    hypernyms:\n"
         "      vegetation: [plant life]\n"
         "      horizontal vegetation: []\n"

@@ -187,3 +187,29 @@ def test_a_preset_keeps_the_ids_of_names_that_stay(camera: Camera, peer: Peer) -
     shared = (set(ids(before)) & set(ids(after))) - {"background"}  # which is no class
     assert "car" in shared
     assert all(ids(after)[name] == ids(before)[name] for name in shared)
+
+
+def test_a_threshold_in_a_request_takes_the_pixels_of_its_class(
+    camera: Camera, peer: Peer, photo: NDArray[np.uint8]
+) -> None:
+    vocabularies = peer.collect(VocabularyMessage, "activesam/vocabulary", LATCHED)
+
+    def mask_with(*names: str) -> tuple[NDArray[np.uint8], dict[str, int]]:
+        response = peer.call(SetVocabulary, SERVICE, SetVocabulary.Request(names=names))
+        assert response.success, response.message
+        known = ids(_version(peer, vocabularies, response.version))
+        mask = camera.mask_of(picture(peer, photo, peer.next_stamp(), ".png"))
+        return np.frombuffer(mask.data, np.uint8), known
+
+    before, known = mask_with("road", "sky", "car")
+    found = {name: int((before == known[name]).sum()) for name in ("road", "sky", "car")}
+    lost = max(found, key=found.__getitem__)
+    assert found[lost] > 0
+    others = [name for name in found if name != lost]
+    after, now = mask_with(*others, f"{{name: {lost}, threshold: 1.0}}")
+    assert now[lost] == known[lost]
+    assert not (after == now[lost]).any()
+    again, _ = mask_with("road", "sky", "car")
+    assert not (again == now[lost]).any(), "a class keeps its threshold"
+    restored, _ = mask_with(*others, f"{{name: {lost}, threshold: 0}}")
+    assert (restored == before).mean() > 0.99  # another order may turn ties
