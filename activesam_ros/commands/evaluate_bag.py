@@ -30,6 +30,7 @@ from activesam_ros.evaluation.datasets.bag_label_ids import (
 from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import JOINED_BY_ORDER, labels_are_joined_by_order
+from activesam_ros.evaluation.scoring.results import concept_table
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.segmentation.methods import Method
 
@@ -54,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_AGREEMENT_EVERY,
         metavar="N",
         help="compare with the unpruned method on every N-th frame, unless full is among the "
-        "methods; 0 for never (default: %(default)s)",
+        "methods, and methods that have signatures with their highest score; 0 for never (default: "
+        "%(default)s)",
     )
     add_shared_arguments(parser)
 
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         meaning.ids if meaning else None,
         (settings_from(args, Method.FULL), args.agreement_every) if compare_with_full else None,
+        args.agreement_every,
     )
     images = frames.expected(recording.message_count(topics[:1]))
     identity = {"topics": ", ".join(topics), "part of the recording": repr(frames)}
@@ -119,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
             )
         return {"recording": recording}
 
-    evaluate(options, task, read, about)
+    evaluate(options, task, read, about, [concept_table])
     return 0
 
 

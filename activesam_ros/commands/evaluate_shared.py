@@ -62,6 +62,7 @@ class EvaluationOptions:
         settings: Mapping[Method, Settings],
         label_ids: IdMap | None,
         reference: tuple[Settings, int] | None = None,
+        plain_every: int = 0,
     ) -> Task:
         """The evaluation of ``source`` with these options."""
         return Task(
@@ -74,6 +75,7 @@ class EvaluationOptions:
             self.corruptions,
             self.threads,
             pictures=self.report is not None,
+            plain_every=plain_every,
         )
 
 
@@ -146,7 +148,8 @@ def evaluate(
     """Run ``task``, write its results and the report, and print tables.
 
     about: given the count of the source, its entries in results.json; if it raises, nothing is
-    written. more_tables: made from the content of results.json. Raises ActiveSamError.
+    written. more_tables: made from the content of results.json; an empty text is
+    left out. Raises ActiveSamError.
     """
     settings = {
         method.value: {
@@ -178,8 +181,8 @@ def evaluate(
             content["corruptions"] = corruption_results(tallies, task.corruptions.seed)
             tables.insert(1, corruption_table)
         path = write_results(options.output, content)
-        for table in tables:
-            print(table(content))
+        for text in filter(None, (table(content) for table in tables)):
+            print(text)
         print(f"{path} written.")
         if options.report is not None:
             _write_report(options.report, content, task.vocabulary, tallies)

@@ -23,7 +23,9 @@ from activesam_ros.evaluation.scoring.metrics import IdMap, Share, agreement
 from activesam_ros.evaluation.scoring.tally import MethodTally, prediction_ids
 from activesam_ros.image_files import LabelMap
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.segmentation.active_set import Given
 from activesam_ros.segmentation.methods import Method
+from activesam_ros.segmentation.segmenter import Segmenter
 from activesam_ros.streaming.streams import StreamingSegmenter
 
 
@@ -32,6 +34,17 @@ class Reference:
     """The unpruned method, run on every ``every``-th image to measure what pruning costs."""
 
     segmenter: ImageSegmenter
+    every: int
+
+
+@dataclass(frozen=True)
+class PlainReference:
+    """Methods without their signatures, run on every ``every``-th image to see what those change.
+
+    They decode the queries that the method itself admitted.
+    """
+
+    segmenters: Mapping[Method, Segmenter]
     every: int
 
 
@@ -65,9 +78,9 @@ class Evaluator:
     """Segments every sample by every method, clean and under each corruption of ``corrupter``.
 
     If ``full`` is among the methods, the others are compared with it on every sample; otherwise
-    with ``reference`` on the samples where that runs. The first sample is also segmented once
-    before any measurement, as a warm-up. pictures: keep the worst, median and best frames by
-    :func:`ranking_method`.
+    with ``reference`` on the samples where that runs. ``plain`` runs on clean images. The first
+    sample is also segmented once before any measurement, as a warm-up. pictures: keep the worst,
+    median and best frames by :func:`ranking_method`.
     """
 
     def __init__(
@@ -79,6 +92,7 @@ class Evaluator:
         reference: Reference | None = None,
         pictures: bool = False,
         corrupter: Corrupter | None = None,
+        plain: PlainReference | None = None,
     ) -> None:
         self._segmenters = dict(segmenters)
         self._vocabulary = vocabulary
@@ -87,6 +101,7 @@ class Evaluator:
         self._predicted_ids = prediction_ids(vocabulary)
         self._memory = PeakMemory(device)
         self._reference = reference
+        self._plain = plain
         self._pictures = pictures
         self._corrupter = corrupter
         self._warm = False
@@ -112,7 +127,7 @@ class Evaluator:
                 for segmenter in self._segmenters.values():
                     segmenter.segment(sample.image)
                 self._warm = True
-            clean = self._add(sample, tallies.clean, tallies.pictures)
+            clean = self._add(sample, tallies.clean, tallies.pictures, is_clean=True)
             if self._corrupter is not None:
                 self._add_corrupted(sample, clean, self._corrupter, tallies)
             advance()
@@ -145,6 +160,8 @@ class Evaluator:
         tallies: Mapping[Method, MethodTally],
         pictures: KeptPictures | None = None,
         stream: str = "",
+        *,
+        is_clean: bool = False,
     ) -> dict[Method, LabelMap]:
         """Segment and tally one image; returns the labels [H, W] of each method."""
         measured = {
@@ -154,9 +171,14 @@ class Evaluator:
             for method, segmenter in self._segmenters.items()
         }
         full = self._full_labels(sample, measured)
+        plain = self._plain_labels(sample, measured) if is_clean else {}
         for method, tally in tallies.items():
             tally.add(
-                sample.place, sample.name, sample.stamp_ns, measured[method], sample.labels, full
+                *(sample.place, sample.name, sample.stamp_ns),
+                measured[method],
+                sample.labels,
+                full,
+                plain.get(method),
             )
         predicted = {method: entry.result.labels for method, entry in measured.items()}
         if pictures is not None:
@@ -184,3 +206,16 @@ class Evaluator:
         if self._reference is not None and sample.place % self._reference.every == 0:
             return self._reference.segmenter.segment(sample.image).labels
         return None
+
+    def _plain_labels(
+        self, sample: Sample, measured: Mapping[Method, Measured]
+    ) -> dict[Method, LabelMap]:
+        """The labels of the methods without signatures, from the same active sets."""
+        if self._plain is None or sample.place % self._plain.every != 0:
+            return {}
+        labels = {}
+        for method, segmenter in self._plain.segmenters.items():
+            result = measured[method].result
+            chooser = Given(result.admitted_queries or result.active_queries)
+            labels[method] = segmenter.segment(sample.image, chooser=chooser).labels
+        return labels

@@ -113,6 +113,23 @@ class PreviewAll:
         pass
 
 
+class Given:
+    """Decodes given queries without a preview, such as those that another frame's way chose."""
+
+    def __init__(self, queries: Collection[int]) -> None:
+        """``queries``: ascending, at least one."""
+        self._reasons = dict.fromkeys(queries, Reason.CARRIED)
+
+    def choose_preview(self, image: NDArray[np.uint8]) -> tuple[int, ...]:
+        return ()
+
+    def choose_decode(self, presence: Tensor) -> Mapping[int, Reason]:
+        return self._reasons
+
+    def finish(self, presence: Mapping[int, float]) -> None:
+        pass
+
+
 def select(presence: Tensor, *, quantile_alpha: float, max_active: int) -> tuple[int, ...]:
     """ActiveSAM: ascending indices of the queries to keep; never empty.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ from activesam_ros.commands import evaluate_bag as bag_command
 from activesam_ros.errors import OutputError, RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_label_ids import label_meaning
 from activesam_ros.evaluation.execution import worker
-from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass
+from activesam_ros.pipeline import NetworkOptions, load_network
+from activesam_ros.prompts.vocabulary import Vocabulary, VocabularyClass, vocabulary_from_names
 from activesam_ros.recordings.frame_pixels import label_map
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import VOCABULARY
-from activesam_ros.segmentation.methods import Method
+from activesam_ros.segmentation.methods import Method, default_settings
 
 if TYPE_CHECKING:
     from test.fixtures.recording_fixtures import BagBuilder, FakeSegmenter, Recorded, Terminal
@@ -262,7 +264,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(
         "2",
     )
     whole = untimed(command(path, *options))
-    segmenter = command.segmenters[Method.ACTIVESAM]
+    segmenter = command.segmenters[Method.ACTIVESAM2]
     assert len(segmenter.images) == 1 + 5 * 2  # the first is a warm-up
     assert not (command.output / "evaluation.partial").exists()
     segmenter.images.clear()
@@ -380,7 +382,7 @@ def test_the_command_evaluates_a_demo_drive_with_the_real_network(
         union = counts.sum(axis=0)[:-1] + counts.sum(axis=1)[:-1] - correct
         assert results["miou"] == pytest.approx((correct[union > 0] / union[union > 0]).mean())
         assert results["peak_memory_mib"] > 0
-    assert content["methods"]["activesam2"]["agreement_with_full"] == 1.0
+    assert content["methods"]["activesam"]["agreement_with_full"] == 1.0
     assert "building" in content["recording"]["label_names_not_in_vocabulary"]
     capsys.readouterr()
     assert main([*command.split()[:-1], str(bag)]) == 2
@@ -411,3 +413,78 @@ def test_a_part_of_the_recording_is_evaluated(command: Command, bags: BagBuilder
 def test_a_part_without_images_is_refused(command: Command, bags: BagBuilder) -> None:
     with pytest.raises(RecordingError, match="--start and --end"):
         command(bags.mcap([bags.image(0)]), "--start", "9")
+
+
+NAMES = ("road", "sky", "car", "building", "tree", "person")
+
+
+def signature_file(path: Path) -> Path:
+    """Signatures by which the class before the highest one often wins."""
+    count = len(NAMES)
+    means = np.full((count, count), 0.3, np.float32) + 0.2 * np.eye(count, k=1, dtype=np.float32)
+    np.savez(
+        path,
+        R_a=means,
+        R_e=means,
+        log_mass=np.full(count, -np.log(count), np.float32),
+        mass_argmax=np.full(count, 1e6),
+        mass_excl=np.full(count, 1e6),
+        m_bg=np.float64("nan"),
+        meta=json.dumps({"constants": {"CORE_MIN_PX": 2000}, "names": NAMES}),
+    )
+    return path
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_without_labels_it_says_what_signatures_change(
+    bags: BagBuilder,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    streaming: str,
+) -> None:
+    rng = np.random.default_rng(4)
+    images = [rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for _ in range(3)]
+    path = bags.mcap([bags.image(place, image) for place, image in enumerate(images)])
+    values = {
+        "tau": 1e-6, "leave_threshold": 0.0, "confidence_threshold": 0.0, "resolution": 112,
+        "scene_change_threshold": 0.0, "signatures": str(signature_file(tmp_path / "s.npz")),
+    }  # fmt: skip
+    output = tmp_path / "results"
+    words = (
+        f"evaluate bag {path} --image-topic {IMAGES} --weights {weights} --device cpu "
+        f"--cache-dir {tmp_path} --method activesam2 --agreement-every 2 --output {output} "
+        f"--report {output} --set streaming={streaming} "
+        + " ".join(f"--set {name}={value}" for name, value in values.items())
+    )
+    assert main([*words.split(), "--classes", ", ".join(NAMES)]) == 0
+    entry = json.loads((output / "results.json").read_text())["methods"]["activesam2"]
+    assert entry["admitted_classes_mean"] == len(NAMES)
+
+    network = load_network(NetworkOptions(weights, device="cpu", cache_dir=tmp_path))
+    vocabulary = vocabulary_from_names(NAMES)
+    settings = default_settings(Method.ACTIVESAM2).replace(values)
+    signed = network.segmenter(vocabulary, settings, Method.ACTIVESAM2)
+    plain = signed.with_settings(settings.replace({"signatures": ""}))
+    moves: Counter[tuple[int, int]] = Counter()
+    for image in (images[0], images[2]):
+        pair = (plain.segment(image).labels.flatten(), signed.segment(image).labels.flatten())
+        moves.update(Counter(zip(*(labels.tolist() for labels in pair), strict=True)))
+    names = {entry.id: entry.name for entry in vocabulary.classes}
+    expected = {
+        (names[before], names[after]): pixels / (2 * 40 * 60)
+        for (before, after), pixels in moves.items()
+        if before != after
+    }
+    assert sum(expected.values()) > 0.05
+    changes = entry["concept_changes"]
+    assert changes["frames"] == 2
+    assert changes["share"] == pytest.approx(sum(expected.values()))
+    found = {(pair["from"], pair["to"]): pair["share"] for pair in changes["pairs"]}
+    assert found == pytest.approx(expected)
+    assert [pair["share"] for pair in changes["pairs"]] == sorted(expected.values(), reverse=True)
+    most = changes["pairs"][0]
+    told = capsys.readouterr().out
+    assert f"change the class of {changes['share'] * 100:.1f} % of the pixels of 2 frames" in told
+    assert f"{most['from']} -> {most['to']}" in told
+    assert 'id="concepts-title"' in (output / "index.html").read_text()

@@ -20,13 +20,18 @@ from activesam_ros.evaluation.datasets.sample_source import Sample
 from activesam_ros.evaluation.evaluator import Evaluator, Reference, Tallies
 from activesam_ros.evaluation.scoring.measurement import PeakMemory, measure
 from activesam_ros.evaluation.scoring.metrics import IdMap
-from activesam_ros.evaluation.scoring.results import document, machine, summary_table, write_results
-from activesam_ros.evaluation.scoring.tally import percentiles, prediction_ids
+from activesam_ros.evaluation.scoring.results import (
+    concept_table,
+    document,
+    machine,
+    summary_table,
+    write_results,
+)
+from activesam_ros.evaluation.scoring.tally import MethodTally, percentiles, prediction_ids
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
 
 if TYPE_CHECKING:
-    from activesam_ros.evaluation.scoring.tally import MethodTally
     from test.fixtures.recording_fixtures import FakeSegmenter
 
 CPU = torch.device("cpu")
@@ -101,6 +106,63 @@ def test_full_is_compared_on_every_frame_where_it_runs(
     assert (active["agreement_with_full"], full["agreement_with_full"]) == (0.0, 1.0)
     assert active["presence_recall_of_full"] == pytest.approx(2 / 3)
     assert active["agreement_frames"] == 2
+
+
+def test_admitted_classes_are_counted_apart_from_those_screened_out(
+    fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    # Queries 1 and 2 are names of one class, which survives by one of them.
+    screening = type(fake)(vocabulary, active=(1,), admitted=(0, 1, 2))
+    samples = [sample([ROAD], None, stamp_ns) for stamp_ns in (10, 20)]
+    tallies = evaluate(samples, {Method.ACTIVESAM2: screening, Method.FULL: fake}, vocabulary, None)
+    (first, _), results = tallies[Method.ACTIVESAM2].figures, tallies[Method.ACTIVESAM2].results()
+    assert (first.admitted, first.active, first.screened_out) == ((0, 1), (1,), (0,))
+    assert (results["admitted_classes_mean"], results["screened_out_classes_mean"]) == (2.0, 1.0)
+    assert results["active_classes_over_time"] == {
+        "stamp_ns": [10, 20],
+        "active_classes": [1, 1],
+        "admitted_classes": [2, 2],
+        "screened_out_classes": [1, 1],
+    }
+    full = tallies[Method.FULL].results()
+    assert (full["admitted_classes_mean"], full["screened_out_classes_mean"]) == (None, None)
+    assert tallies[Method.FULL].figures[0].screened_out is None
+
+
+def test_what_signatures_change_is_counted_by_pairs_of_classes(
+    fake: FakeSegmenter, vocabulary: Vocabulary
+) -> None:
+    ids = prediction_ids(vocabulary)
+    tally = MethodTally(vocabulary, None, ids)
+    plain = [[ROAD, ROAD, TREE, SKY], [SKY, SKY, SKY, SKY]]
+    decoded = [[TREE, TREE, TREE, 255], [SKY, SKY, ROAD, SKY]]
+    for place, (before, after) in enumerate(zip(plain, decoded, strict=True)):
+        measured = measure(fake, image(after), PeakMemory(CPU))
+        tally.add(place, "", None, measured, None, None, np.array([before], np.uint8))
+    tally.add(2, "", None, measure(fake, image([SKY]), PeakMemory(CPU)), None, None)
+    changes = tally.results()["concept_changes"]
+    assert changes == {
+        "frames": 2,
+        "share": 4 / 8,
+        "pairs": [
+            {"from": "road", "to": "tree", "share": 2 / 8},
+            {"from": "sky", "to": "background", "share": 1 / 8},
+            {"from": "sky", "to": "road", "share": 1 / 8},
+        ],
+    }
+    content = {"methods": {"activesam2": tally.results(), "full": {"concept_changes": None}}}
+    lines = concept_table(content).splitlines()
+    assert "activesam2: signatures change the class of 50.0 % of the pixels of 2 frames" in lines[0]
+    assert [line.split() for line in lines[2:]] == [
+        ["road", "->", "tree", "25.00"],
+        ["sky", "->", "background", "12.50"],
+        ["sky", "->", "road", "12.50"],
+    ]
+    assert concept_table({"methods": {"full": {"concept_changes": None}}}) == ""
+    nothing = MethodTally(vocabulary, None, ids)
+    same = np.array([[ROAD]], np.uint8)
+    nothing.add(0, "", None, measure(fake, image([ROAD]), PeakMemory(CPU)), None, None, same)
+    assert nothing.results()["concept_changes"] == {"frames": 1, "share": 0.0, "pairs": []}
 
 
 def test_a_reference_runs_on_every_nth_frame_only(

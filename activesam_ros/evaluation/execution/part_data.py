@@ -210,8 +210,11 @@ def _check_figures(figures: FrameFigures, classes: int) -> None:
     _check(0 <= figures.place < _MOST_PIXELS, "places of frames")
     _check(figures.stamp_ns is None or abs(figures.stamp_ns) < _LATEST_NS, "stamps")
     _check(all(0 <= time_ms < _LONGEST_MS for time_ms in _times_ms(figures)), "times")
-    _check(list(figures.active) == sorted(set(figures.active)), "active classes")
-    _check(all(0 <= index < classes for index in figures.active), "active classes")
+    for indices in (figures.active, figures.admitted or ()):
+        _check(list(indices) == sorted(set(indices)), "active classes")
+        _check(all(0 <= index < classes for index in indices), "active classes")
+    if figures.admitted is not None:
+        _check(set(figures.active) <= set(figures.admitted), "active classes")
     fractions = (figures.miou, figures.pixel_accuracy, figures.agreement_with_full, figures.flicker)
     _check(all(each is None or 0 <= each <= 1 for each in fractions), "fractions")
     pixels = figures.pixels
@@ -219,6 +222,13 @@ def _check_figures(figures: FrameFigures, classes: int) -> None:
         _check(pixels.ndim == 2 and pixels.shape[0] == 4, "pixels of classes")
         _check(bool(np.all(pixels >= 0) and np.all(pixels[0] < classes)), "pixels of classes")
         _check(bool(np.all(pixels[3] <= np.minimum(pixels[1], pixels[2]))), "pixels of classes")
+    changes = figures.concepts
+    if changes is not None:
+        moves = changes.moves
+        _check(moves.ndim == 2 and moves.shape[0] == 3, "changes by signatures")
+        _check(bool(np.all(moves >= 0) and np.all(moves[:2] <= classes)), "changes by signatures")
+        moved = int(moves[2].sum(dtype=np.int64))
+        _check(0 < changes.size <= _MOST_PIXELS and moved <= changes.size, "changes by signatures")
 
 
 def _times_ms(figures: FrameFigures) -> Iterator[float]:

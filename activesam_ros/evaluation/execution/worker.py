@@ -12,15 +12,15 @@ import torch
 
 from activesam_ros.evaluation.corruptions.catalogue import Corrupter, CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
-from activesam_ros.evaluation.evaluator import Evaluator, Reference
+from activesam_ros.evaluation.evaluator import Evaluator, PlainReference, Reference
 from activesam_ros.evaluation.execution.part_data import PartResult, results_of
 from activesam_ros.evaluation.scoring.metrics import IdMap
 from activesam_ros.evaluation.scoring.results import machine
 from activesam_ros.execution.journaled_run import task_identity
 from activesam_ros.execution.task import Part, ResultFormat
-from activesam_ros.pipeline import NetworkOptions, load_network
+from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
-from activesam_ros.segmentation.methods import Method
+from activesam_ros.segmentation.methods import METHODS, Method
 from activesam_ros.settings import Settings
 
 
@@ -32,7 +32,8 @@ class Task:
     class indices, None without ground truth. reference: settings of the unpruned method, and N to
     run it on every N-th image; None to leave it out. corruptions: None for clean images only.
     threads: CPU threads of the network, None for PyTorch's default. pictures: keep frames for a
-    report.
+    report. plain_every: N to run methods that have signatures without them on every N-th image, 0
+    for never.
     """
 
     source: SampleSource
@@ -44,6 +45,7 @@ class Task:
     corruptions: CorruptionPlan | None = None
     threads: int | None = None
     pictures: bool = False
+    plain_every: int = 0
 
     @property
     def is_streamed(self) -> bool:
@@ -71,7 +73,7 @@ class Task:
             **source,
             "methods": ", ".join(method.value for method in self.settings),
             "settings": repr(list(self.settings.values())),
-            "agreement": repr(self.reference),
+            "agreement": repr((self.reference, self.plain_every)),
             "corruptions": repr(self.corruptions),
             "report": repr(self.pictures),
         }
@@ -102,6 +104,7 @@ class Worker:
             reference,
             task.pictures,
             corrupter,
+            _plain_reference(task, network),
         )
         self._reader = task.source.open()
         self.machine: dict[str, Any] = machine(network.device, network.dtype)
@@ -111,3 +114,15 @@ class Worker:
         count = SourceCount()
         tallies = self._evaluator.run(self._reader.samples(part, count), advance)
         return PartResult(tallies, count)
+
+
+def _plain_reference(task: Task, network: Network) -> PlainReference | None:
+    """The methods that have signatures, without them; None where there are none."""
+    segmenters = {
+        method: network.segmenter(
+            task.vocabulary, settings.per_image().replace({"signatures": ""}), method
+        )
+        for method, settings in task.settings.items()
+        if settings.signatures and METHODS[method].by_presence
+    }
+    return PlainReference(segmenters, task.plain_every) if task.plain_every and segmenters else None

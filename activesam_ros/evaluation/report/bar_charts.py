@@ -6,8 +6,10 @@ This module computes the bars; ``page/page.html`` places them and ``page/page.cs
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -111,38 +113,75 @@ def histogram_path(values: Sequence[float], scale: Scale) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityRow:
+    """A class: when it was active and when it was screened out, as SVG paths.
+
+    share: of the frames in which it was active, as text.
+    """
+
+    index: int
+    active: str
+    screened_out: str
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
 class ActivityStrip:
     """When each class was active with one method, the most often active class first.
 
-    rows: class index, SVG path, and share of frames as text. left_out: number of classes that are
-    not shown. always_all: every class is active in every frame.
+    left_out: number of classes that are not shown. always_all: every class is active in every
+    frame. screens: whether the method rejects admitted classes.
     """
 
     method: str
-    rows: tuple[tuple[int, str, str], ...]
+    rows: tuple[ActivityRow, ...]
     left_out: int
     always_all: bool
+    screens: bool
     x_ticks: tuple[Tick, ...]
 
 
 def activity_strips(
     frames: Mapping[str, Sequence[FrameFigures]], class_count: int
 ) -> list[ActivityStrip]:
-    """One strip per method, with the SHOWN_ACTIVE_CLASSES most often active classes."""
+    """One strip per method, of at most SHOWN_ACTIVE_CLASSES classes.
+
+    Classes that are active in every frame are left out first, then those that are active least.
+    """
     strips = []
     for method, group in frames.items():
         times, _, ticks = time_axis(group)
+        edges = frame_edges(times)
         active = [entry.active for entry in group]
-        counts = {index: sum(index in frame for frame in active) for index in set().union(*active)}
-        often = sorted(counts, key=lambda index: (-counts[index], index))
-        paths = activity_paths(active, frame_edges(times))
-        rows = tuple(
-            (index, paths[index], percent(counts[index] / len(group)))
-            for index in often[:SHOWN_ACTIVE_CLASSES]
+        rejected = [entry.screened_out or () for entry in group]
+        counts, rejections = Counter(chain(*active)), Counter(chain(*rejected))
+        often = sorted(
+            counts | rejections, key=lambda index: (-counts[index], -rejections[index], index)
         )
-        left_out = max(len(often) - SHOWN_ACTIVE_CLASSES, 0)
-        always_all = all(len(frame) == class_count for frame in active)
-        strips.append(ActivityStrip(method, rows, left_out, always_all, ticks))
+        # Those that are active all the time show least.
+        telling = sorted(often, key=lambda index: counts[index] == len(group))
+        kept = set(telling[:SHOWN_ACTIVE_CLASSES])
+        paths, rejected_paths = activity_paths(active, edges), activity_paths(rejected, edges)
+        rows = tuple(
+            ActivityRow(
+                index,
+                paths.get(index, ""),
+                rejected_paths.get(index, ""),
+                percent(counts[index] / len(group)),
+            )
+            for index in often
+            if index in kept
+        )
+        strips.append(
+            ActivityStrip(
+                method,
+                rows,
+                left_out=len(often) - len(rows),
+                always_all=all(len(frame) == class_count for frame in active),
+                screens=any(entry.admitted is not None for entry in group),
+                x_ticks=ticks,
+            )
+        )
     return strips
 
 

@@ -105,7 +105,8 @@ def _frames(
     )
     yield [
         "method", "place", "name", "stamp_ns", "latency_ms", *(f"{stage}_ms" for stage in stages),
-        "active_classes", "miou", "pixel_accuracy", "agreement_with_full", "flicker", "active",
+        "active_classes", "admitted_classes", "screened_out_classes", "miou", "pixel_accuracy",
+        "agreement_with_full", "flicker", "active", "screened_out",
     ]  # fmt: skip
     for method, group in frames.items():
         for entry in group:
@@ -116,18 +117,23 @@ def _frames(
                 entry.stamp_ns,
                 entry.latency_ms,
                 *(entry.stages_ms.get(stage) for stage in stages),
-                len(entry.active),
+                *(_count(entry.active), _count(entry.admitted), _count(entry.screened_out)),
                 entry.miou,
                 entry.pixel_accuracy,
                 entry.agreement_with_full,
                 entry.flicker,
                 "; ".join(names[index] for index in entry.active),
+                "; ".join(names[index] for index in entry.screened_out or ()),
             ]
 
 
 def _inert(cell: _Cell) -> _Cell:
     """``cell``; a text that a spreadsheet would take for a formula begins with an apostrophe."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+
+
+def _count(classes: Sequence[int] | None) -> int | None:
+    return None if classes is None else len(classes)
 
 
 def _text(rows: Iterable[Sequence[_Cell]]) -> str:

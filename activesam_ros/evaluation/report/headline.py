@@ -93,6 +93,15 @@ _HEADLINE = (
         "Classes with a query that was decoded at full resolution, mean over the frames.",
     ),
     _Figure(
+        *("Admitted classes", "", "admitted_classes_mean", 1, 1),
+        "Classes with a query that the preview admitted, mean over the frames. Screening, after "
+        "one decoder layer at full resolution, leaves the active ones.",
+    ),
+    _Figure(
+        *("Classes screened out", "", "screened_out_classes_mean", 1, 1),
+        "Admitted classes of which screening left no query, mean over the frames.",
+    ),
+    _Figure(
         *("Peak memory", "MiB", "peak_memory_mib", 1, 0),
         "On a GPU the most that one image allocated, on a CPU the most of the whole process.",
     ),

@@ -11,9 +11,10 @@ from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, elapsed
 
 @dataclass(frozen=True, slots=True)
 class LineChart:
-    """paths: an SVG path by method, all in one box."""
+    """paths, upper: SVG paths by method, all in one box; upper: of the methods that have it."""
 
     paths: Mapping[str, str]
+    upper: Mapping[str, str]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
 
@@ -22,13 +23,27 @@ def line_chart(
     frames: Mapping[str, Sequence[FrameFigures]],
     value_of: Callable[[FrameFigures], float],
     unit: str = "",
+    upper_of: Callable[[FrameFigures], float | None] = lambda entry: None,
 ) -> LineChart:
-    """``value_of`` every frame over time. frames: of each method, in order."""
+    """``value_of`` every frame over time. frames: of each method, in order.
+
+    upper_of: a second value, of the methods where every frame has one.
+    """
     values = {name: [value_of(entry) for entry in group] for name, group in frames.items()}
+    upper = {}
+    for name, group in frames.items():
+        known = [value for value in map(upper_of, group) if value is not None]
+        if len(known) == len(group):
+            upper[name] = known
     xs, x_scale, x_ticks = time_axis(next(iter(frames.values())))
-    y_scale = Scale.of([value for group in values.values() for value in group], from_zero=True)
-    paths = {name: _line_path(xs, group, x_scale, y_scale) for name, group in values.items()}
-    return LineChart(paths, x_ticks, y_scale.ticks(unit))
+    y_scale = Scale.of(
+        [value for group in (*values.values(), *upper.values()) for value in group], from_zero=True
+    )
+
+    def paths(of: Mapping[str, Sequence[float]]) -> dict[str, str]:
+        return {name: _line_path(xs, group, x_scale, y_scale) for name, group in of.items()}
+
+    return LineChart(paths(values), paths(upper), x_ticks, y_scale.ticks(unit))
 
 
 def time_axis(figures: Sequence[FrameFigures]) -> tuple[list[float], Scale, tuple[Tick, ...]]:

@@ -29,7 +29,7 @@ from activesam_ros.evaluation.report.tables import (
     stage_rows,
 )
 from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, elapsed_s
-from activesam_ros.evaluation.scoring.results import number, percent, write_results
+from activesam_ros.evaluation.scoring.results import SHOWN_PAIRS, number, percent, write_results
 from activesam_ros.output_files import write_whole
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import Method
@@ -101,7 +101,12 @@ def page(evaluated: Evaluated) -> str:
         matrices=matrices(content),
         histogram=latency_histogram(evaluated.frames),
         latency=line_chart(evaluated.frames, lambda entry: entry.latency_ms, "ms"),
-        active=line_chart(evaluated.frames, lambda entry: float(len(entry.active))),
+        active=line_chart(
+            evaluated.frames,
+            lambda entry: float(len(entry.active)),
+            upper_of=lambda entry: None if entry.admitted is None else float(len(entry.admitted)),
+        ),
+        concepts=_concepts(content),
         strips=activity_strips(evaluated.frames, len(vocabulary.classes)),
         class_names=[entry.name for entry in vocabulary.classes],
         class_colors=[css_color(entry.color) for entry in vocabulary.classes],
@@ -112,6 +117,7 @@ def page(evaluated: Evaluated) -> str:
         ),
         notes=_notes(content),
         percent=percent,
+        shown_pairs=SHOWN_PAIRS,
     )
 
 
@@ -184,10 +190,17 @@ def _sections(content: Mapping[str, Any], has_gallery: bool) -> list[tuple[str, 
         ("corruptions", "Corruptions", "corruptions" in content),
         ("latency", "Latency", True),
         ("active", "Active set", True),
+        ("concepts", "Signatures", bool(_concepts(content))),
         ("confusion", "Confusion", labelled),
         ("settings", "Settings", True),
     )
     return [(anchor, text) for anchor, text, there in all_sections if there]
+
+
+def _concepts(content: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What signatures change, of each method that has them."""
+    changes = ((name, entry["concept_changes"]) for name, entry in content["methods"].items())
+    return [(name, entry) for name, entry in changes if entry is not None]
 
 
 def _gallery_text(evaluated: Evaluated) -> str:

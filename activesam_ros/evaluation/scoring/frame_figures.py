@@ -8,6 +8,30 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from activesam_ros.evaluation.scoring.metrics import IdMap
+from activesam_ros.image_files import LabelMap
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptChanges:
+    """Which pixels of one image get another label by signatures than by the highest score.
+
+    size: number of pixels of the image. moves: int32 [3, n], for each pair of classes the index by
+    the highest score, the index by signatures, and the number of pixels. The number of classes
+    stands for a label that is no class.
+    """
+
+    size: int
+    moves: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, plain: LabelMap, decoded: LabelMap, ids: IdMap) -> ConceptChanges:
+        """From two label maps [H, W]; ids: from labels to class indices."""
+        differs = plain != decoded
+        pairs = np.stack((ids.indices(plain[differs]), ids.indices(decoded[differs])))  # [2, d]
+        moves, pixels = np.unique(pairs, axis=1, return_counts=True)  # [2, n], [n]
+        return cls(plain.size, np.vstack((moves, pixels)).astype(np.int32))
+
 
 @dataclass(frozen=True, slots=True)
 class FrameFigures:
@@ -17,7 +41,9 @@ class FrameFigures:
     frames do not follow each other in time. active: ascending indices of the decoded classes.
     miou: over the classes labelled in the frame. flicker: None for the first frame. pixels: int32
     [4, C], for each class that is labelled or predicted its index and its labelled, predicted and
-    correct pixels; None without ground truth.
+    correct pixels; None without ground truth. admitted: ascending indices of the classes that the
+    preview admitted, of which screening left the active ones; None where nothing is screened.
+    concepts: what signatures change; None where that was not computed.
     """
 
     place: int
@@ -31,6 +57,15 @@ class FrameFigures:
     agreement_with_full: float | None
     flicker: float | None
     pixels: NDArray[np.int32] | None = field(default=None, compare=False)
+    admitted: tuple[int, ...] | None = None
+    concepts: ConceptChanges | None = field(default=None, compare=False)
+
+    @property
+    def screened_out(self) -> tuple[int, ...] | None:
+        """The admitted classes that were not decoded; None where nothing is screened."""
+        if self.admitted is None:
+            return None
+        return tuple(index for index in self.admitted if index not in self.active)
 
     @property
     def score(self) -> float | None:

@@ -21,6 +21,8 @@ from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.segmentation.methods import METHODS, Method
 
 RESULTS_NAME = "results.json"
+# Pairs of classes that a table of changes by signatures shows.
+SHOWN_PAIRS = 10
 # A class is lost if the unpruned method has at least FOUND_IOU and the method less than LOST_SHARE
 # of that.
 FOUND_IOU = 0.05
@@ -122,11 +124,15 @@ def check_output(
 def summary_table(content: Mapping[str, Any]) -> str:
     """One line per method: accuracy in per cent, speed, active classes, memory.
 
-    The first mIoU is that of the labelled classes; lost: classes lost by pruning.
+    The first mIoU is that of the labelled classes; lost: classes lost by pruning; admitted: classes
+    before screening, where a method screens.
     """
+    screens = any(
+        entry["admitted_classes_mean"] is not None for entry in content["methods"].values()
+    )
     head = (
         "method", "frames", "labelled mIoU %", "lost", "mIoU %", "pixel %", "frames/s", "p50 ms",
-        "p95 ms", "active", "agree %", "MiB",
+        "p95 ms", "active", *(("admitted",) if screens else ()), "agree %", "MiB",
     )  # fmt: skip
     rows = [
         (
@@ -140,12 +146,35 @@ def summary_table(content: Mapping[str, Any]) -> str:
             number(entry["latency_ms"]["p50"], 0),
             number(entry["latency_ms"]["p95"], 0),
             number(entry["active_classes_mean"], 1),
+            *((number(entry["admitted_classes_mean"], 1),) if screens else ()),
             percent(entry["agreement_with_full"]),
             number(entry["peak_memory_mib"], 0),
         )
         for method, entry in content["methods"].items()
     ]
     return text_table([head, *rows])
+
+
+def concept_table(content: Mapping[str, Any]) -> str:
+    """What signatures change: a sentence and a table for each method that has them, or nothing."""
+    parts = []
+    for method, entry in content["methods"].items():
+        changes = entry["concept_changes"]
+        if changes is None:
+            continue
+        pairs = changes["pairs"][:SHOWN_PAIRS]
+        parts.append(
+            f"{method}: signatures change the class of {percent(changes['share'])} % of the pixels "
+            f"of {changes['frames']} frames against the highest score"
+            + (", most from these classes to these:" if pairs else ".")
+        )
+        if pairs:
+            rows = [
+                (f"{pair['from']} -> {pair['to']}", number(pair["share"] * 100, 2))
+                for pair in pairs
+            ]
+            parts.append(text_table([("highest score -> signatures", "% of pixels"), *rows]))
+    return "\n".join(parts)
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
+from activesam_ros.evaluation.scoring.frame_figures import ConceptChanges, FrameFigures
 from activesam_ros.evaluation.scoring.measurement import Measured
 from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,
@@ -20,8 +21,10 @@ from activesam_ros.evaluation.scoring.metrics import (
     temporal_flicker,
 )
 from activesam_ros.image_files import LabelMap
-from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.prompts.vocabulary import BACKGROUND, Vocabulary
 
+# Pairs of classes in results.json between which signatures move most pixels.
+KEPT_PAIRS = 100
 MINIMUM_SHARE = 0.005
 """Presence recall counts classes that cover a larger share of a frame."""
 
@@ -80,15 +83,17 @@ class MethodTally:
         measured: Measured,
         labels: LabelMap | None,
         full: LabelMap | None,
+        plain: LabelMap | None = None,
     ) -> None:
         """Add a frame with the place, name and stamp of its sample.
 
-        labels: ground truth [H, W]. full: labels [H, W] of the unpruned method. Raises UsageError
-        when their sizes differ from the prediction's.
+        labels: ground truth [H, W]. full: labels [H, W] of the unpruned method. plain: labels
+        [H, W] of this method without its signatures. Raises UsageError when their sizes differ from
+        the prediction's.
         """
         result = measured.result
         confusion, agreed, flicker = None, Share(), Share()
-        active = sorted({self._vocabulary.query_class[query] for query in result.active_queries})
+        active = self._classes(result.active_queries)
         if labels is not None and self._label_ids is not None:
             confusion = ConfusionMatrix.of(
                 labels, result.labels, self._label_ids, self._prediction_ids
@@ -116,12 +121,16 @@ class MethodTally:
                 stamp_ns=stamp_ns,
                 latency_ms=measured.latency_ms,
                 stages_ms=dict(result.timings_ms),
-                active=tuple(active),
+                active=active,
+                admitted=self._classes(result.admitted_queries) or None,
                 miou=None if confusion is None else _known(confusion.miou_of_labelled()),
                 pixel_accuracy=None if confusion is None else _known(confusion.pixel_accuracy()),
                 agreement_with_full=_known(agreed.value),
                 flicker=_known(flicker.value),
                 pixels=None if confusion is None else confusion.occurring(),
+                concepts=None
+                if plain is None
+                else ConceptChanges.of(plain, result.labels, self._prediction_ids),
             )
         )
         if measured.peak_memory_mib is not None:
@@ -199,11 +208,13 @@ class MethodTally:
             "latency_ms": percentiles(latencies_ms),
             "stage_latency_ms": self._stages(),
             "active_classes_mean": _mean([len(entry.active) for entry in self.figures]),
+            **self._screening(),
             "active_classes_over_time": self._active_over_time(),
             "agreement_with_full": _known(self._agreement.value),
             "agreement_frames": self._agreement_frames,
             "presence_recall": _known(self._recall.value),
             "presence_recall_of_full": _known(self._recall_of_full.value),
+            "concept_changes": self._concepts(),
             "temporal_flicker": _known(self._flicker.value),
             "peak_memory_mib": self._peak_memory_mib,
         }
@@ -232,12 +243,52 @@ class MethodTally:
                 durations_ms.setdefault(stage, []).append(duration_ms)
         return {stage: percentiles(values) for stage, values in durations_ms.items()}
 
+    def _classes(self, queries: Sequence[int]) -> tuple[int, ...]:
+        """The classes of ``queries``, ascending."""
+        return tuple(sorted({self._vocabulary.query_class[query] for query in queries}))
+
+    def _screening(self) -> dict[str, object]:
+        """Mean numbers of the classes that were admitted and of those that screening rejected."""
+        screened = [entry for entry in self.figures if entry.admitted is not None]
+        return {
+            "admitted_classes_mean": _mean([len(entry.admitted or ()) for entry in screened]),
+            "screened_out_classes_mean": _mean(
+                [len(entry.screened_out or ()) for entry in screened]
+            ),
+        }
+
+    def _concepts(self) -> dict[str, object] | None:
+        """What signatures change against the highest score, over the compared frames."""
+        compared = [entry.concepts for entry in self.figures if entry.concepts is not None]
+        if not compared:
+            return None
+        names = [*(entry.name for entry in self._vocabulary.classes), BACKGROUND]
+        pixels: Counter[tuple[int, int]] = Counter()
+        for changes in compared:
+            for before, after, count in changes.moves.T.tolist():
+                pixels[before, after] += count
+        total = sum(changes.size for changes in compared)
+        return {
+            "frames": len(compared),
+            "share": sum(pixels.values()) / total,
+            "pairs": [
+                {"from": names[before], "to": names[after], "share": count / total}
+                for (before, after), count in pixels.most_common(KEPT_PAIRS)
+            ],
+        }
+
     def _active_over_time(self) -> dict[str, object] | None:
         stamps_ns = [entry.stamp_ns for entry in self.figures]
         if None in stamps_ns or not stamps_ns:
             return None
-        counts = [len(entry.active) for entry in self.figures]
-        return {"stamp_ns": stamps_ns, "active_classes": counts}
+        counts: dict[str, object] = {
+            "stamp_ns": stamps_ns,
+            "active_classes": [len(entry.active) for entry in self.figures],
+        }
+        if any(entry.admitted is not None for entry in self.figures):
+            counts["admitted_classes"] = [_count(entry.admitted) for entry in self.figures]
+            counts["screened_out_classes"] = [_count(entry.screened_out) for entry in self.figures]
+        return counts
 
 
 def prediction_ids(vocabulary: Vocabulary) -> IdMap:
@@ -252,6 +303,10 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": float(p50), "p95": float(p95)}
+
+
+def _count(classes: Sequence[int] | None) -> int | None:
+    return None if classes is None else len(classes)
 
 
 def _mean(values: Sequence[float]) -> float | None:

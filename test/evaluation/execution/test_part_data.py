@@ -27,6 +27,7 @@ from activesam_ros.evaluation.execution.part_data import (
     part_from_bytes,
 )
 from activesam_ros.evaluation.execution.worker import Task
+from activesam_ros.evaluation.scoring.frame_figures import ConceptChanges
 from activesam_ros.evaluation.scoring.tally import MethodTally, TallyContent, prediction_ids
 from activesam_ros.execution.task import Part
 from activesam_ros.pipeline import NetworkOptions
@@ -56,7 +57,7 @@ def task(vocabulary: Vocabulary) -> Task:
 @pytest.fixture
 def result(fake: FakeSegmenter, task: Task) -> PartResult:
     """Three frames by two methods, clean and under a corruption, with pictures."""
-    pruned = type(fake)(task.vocabulary, active=(0,), offset=1)
+    pruned = type(fake)(task.vocabulary, active=(0,), offset=1, admitted=(0, 1))
     evaluator = Evaluator(
         {Method.ACTIVESAM: pruned, Method.FULL: fake},
         task.vocabulary,
@@ -72,6 +73,9 @@ def result(fake: FakeSegmenter, task: Task) -> PartResult:
         labels = random.choice(np.array([0, 1, 7], np.uint8), (32, 40))
         samples.append(Sample(image, labels, place * 10, place, f"frame {place}"))
     tallies = evaluator.run(samples, lambda: None)
+    figures = tallies.clean[Method.ACTIVESAM].figures
+    moves = np.array([[0, 2], [1, 3], [5, 6]], np.int32)
+    figures[0] = dataclasses.replace(figures[0], concepts=ConceptChanges(32 * 40, moves))
     count = SourceCount(images=4, unusable_images=1, stamps_replaced=1, ended=True, notes=("cut",))
     count.problems["dark"] += 1
     count.label_pixels[7] += 9
@@ -91,7 +95,10 @@ def told(result: PartResult) -> Any:
 def test_a_result_comes_back_as_it_was(result: PartResult, task: Task) -> None:
     back = part_from_bytes(part_bytes(result), task)
     assert told(back) == told(result)
-    assert told(result)[2][0][Method.ACTIVESAM]["miou"] is not None
+    entry = told(result)[2][0][Method.ACTIVESAM]
+    assert entry["miou"] is not None
+    assert entry["screened_out_classes_mean"] == 1
+    assert entry["concept_changes"]["share"] == 11 / (32 * 40)
     both = copy.deepcopy(result)
     both.extend(copy.deepcopy(result))
     back.extend(part_from_bytes(part_bytes(result), task))
@@ -163,6 +170,15 @@ CHANGES: dict[str, Callable[[Any, dict[str, Any]], object]] = {
     "a class that is not there": lambda tree, _: frame(tree).update(active=[3]),
     "a class below 0": lambda tree, _: frame(tree).update(active=[-1]),
     "classes out of order": lambda tree, _: frame(tree).update(active=[1, 0]),
+    "a class that is active but not admitted": lambda tree, _: frame(tree).update(active=[2]),
+    "an admitted class that is not there": lambda tree, _: frame(tree).update(admitted=[0, 9]),
+    "moves to no class": lambda tree, arrays: arrays.update(
+        {str(frame(tree)["concepts"]["moves"]): np.array([[0], [4], [1]], np.int32)}
+    ),
+    "moves of two rows": lambda tree, arrays: arrays.update(
+        {str(frame(tree)["concepts"]["moves"]): np.zeros((2, 1), np.int32)}
+    ),
+    "more moves than pixels": lambda tree, _: frame(tree)["concepts"].update(size=10),
     "a mIoU above 1": lambda tree, _: frame(tree).update(miou=1.5),
     "a negative time": lambda tree, _: frame(tree).update(latency_ms=-1.0),
     "a stamp beyond all times": lambda tree, _: frame(tree).update(stamp_ns=10**400),

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from activesam_ros.evaluation.report.axes import MAX_COLUMNS, Scale
 from activesam_ros.evaluation.report.bar_charts import (
     HISTOGRAM_BINS,
+    SHOWN_ACTIVE_CLASSES,
     activity_paths,
+    activity_strips,
     class_bars,
     frame_edges,
     histogram_path,
     labelled_nowhere,
 )
+from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
 
 BAR = re.compile(r"M([\d.]+) 0H([\d.]+)V100H\1z")
 
@@ -48,6 +51,30 @@ def test_frames_that_share_a_column_show_every_class_active_in_one_of_them() -> 
         pytest.approx(100 / MAX_COLUMNS, abs=0.01),
         pytest.approx(200 / MAX_COLUMNS, abs=0.01),
     ]
+
+
+def figures(place: int, active: tuple[int, ...], admitted: tuple[int, ...]) -> FrameFigures:
+    return FrameFigures(place, "", None, 1.0, {}, active, None, None, None, None, admitted=admitted)
+
+
+def test_classes_that_are_screened_out_are_shown_before_those_that_are_always_active() -> None:
+    always = tuple(range(SHOWN_ACTIVE_CLASSES + 5))
+    at_times, never = len(always), len(always) + 1
+    group = [
+        figures(0, (*always, at_times), (*always, at_times, never)),
+        figures(1, always, (*always, at_times, never)),
+    ]
+    (strip,) = activity_strips({"activesam2": group}, len(always) + 2)
+    assert strip.screens
+    assert len(strip.rows) == SHOWN_ACTIVE_CLASSES
+    assert strip.left_out == 7
+    first, *_, before_last, last = strip.rows
+    assert (first.index, first.share, first.screened_out) == (0, "100.0", "")
+    assert (before_last.index, before_last.share) == (at_times, "50.0")
+    assert before_last.active == "M0.00 0H50.00V100H0.00z"
+    assert before_last.screened_out == "M50.00 0H100.00V100H50.00z"
+    assert (last.index, last.share, last.active) == (never, "0.0", "")
+    assert last.screened_out == "M0.00 0H100.00V100H0.00z"
 
 
 def test_a_frame_lasts_until_the_next_and_the_last_as_long_as_usual() -> None:

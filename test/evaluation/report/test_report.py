@@ -62,13 +62,15 @@ CORRUPTIONS = CorruptionPlan((Corruption("jpeg_compression", 5), Corruption("con
 class Shifted:
     """Labels each pixel by the red level of the one ``by`` places to its right."""
 
-    def __init__(self, by: int, active: tuple[int, ...]) -> None:
-        self._by, self._active = by, active
+    def __init__(self, by: int, active: tuple[int, ...], admitted: tuple[int, ...] = ()) -> None:
+        self._by, self._active, self._admitted = by, active, admitted
 
     def segment(self, image: NDArray[np.uint8], /) -> Segmentation:
         labels = np.roll(image[..., 0], -self._by, axis=1)
         stages = {"encode": 1.0, "total": 2.0}
-        return Segmentation(labels, (None,) * 4, self._active, (), stages)
+        return Segmentation(
+            labels, (None,) * 4, self._active, (), stages, admitted_queries=self._admitted
+        )
 
 
 class Always:
@@ -91,8 +93,12 @@ def samples(labelled: bool) -> Iterator[Sample]:
         yield Sample(image, labels if labelled else None, stamp_ns, place, "/camera")
 
 
-def evaluated(labelled: bool, corrupted: bool = True) -> Evaluated:
-    segmenters = {Method.ACTIVESAM: Shifted(3, (0, 1)), Method.FULL: Shifted(1, (0, 1, 2, 3))}
+def evaluated(
+    labelled: bool, corrupted: bool = True, first: tuple[Method, Shifted] | None = None
+) -> Evaluated:
+    """first: takes the place of activesam."""
+    method, segmenter = first or (Method.ACTIVESAM, Shifted(3, (0, 1)))
+    segmenters = {method: segmenter, Method.FULL: Shifted(1, (0, 1, 2, 3))}
     ids = prediction_ids(VOCABULARY)
     evaluator = Evaluator(
         segmenters,
@@ -334,6 +340,47 @@ def browser() -> Iterator[Browser]:
         running = driver.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
         yield running
         running.close()
+
+
+def test_screening_shows_what_was_admitted_and_what_survived(tmp_path: Path) -> None:
+    screening = (Method.ACTIVESAM2, Shifted(3, (0, 1), admitted=(0, 1, 3)))
+    result = evaluated(labelled=False, corrupted=False, first=screening)
+    changes = {"frames": 3, "share": 0.04, "pairs": [{"from": "road", "to": EVIL, "share": 0.03}]}
+    result.content["methods"]["activesam2"]["concept_changes"] = changes
+    write_report(tmp_path, result)
+    text = (tmp_path / "index.html").read_text()
+    assert text.count('class="line upper m0"') == 1
+    assert 'class="line upper m1"' not in text
+    assert "the preview of activesam2 admitted" in text
+    # Of the strip's rows only that of the class which is screened out in every frame is low.
+    assert re.findall(r'class="rejected" d="([^"]*)"', text) == ["M0.00 0H100.00V100H0.00z"]
+    assert text.index('title="road"') < text.index('title="never seen"')
+    rows = {row.title: row.cells for row in headline(result.content)}
+    assert rows["Admitted classes"] == ("3.0", "-")
+    assert rows["Classes screened out"] == ("1.0", "-")
+    assert rows["Active classes"] == ("2.0", "4.0")
+    assert "give 4.0 % of the pixels another class" in text
+    assert "<td>road</td><td>&lt;script&gt;" in text
+    with (tmp_path / "frames.csv").open(newline="") as file:
+        frames = list(csv.DictReader(file))
+    counts = ("active_classes", "admitted_classes", "screened_out_classes", "screened_out")
+    for row in frames:
+        expected = {
+            "activesam2": ["2", "3", "1", "never seen"],
+            "full": ["4", "", "", ""],
+        }[row["method"]]
+        assert [row[name] for name in counts] == expected
+    head, first, _ = summary_table(result.content).splitlines()
+    assert head.split()[head.split().index("active") + 1] == "admitted"
+    assert first.split()[-3] == "3.0"
+
+
+def test_without_screening_there_is_one_line_a_method(unlabelled: Evaluated) -> None:
+    text = page(unlabelled)
+    assert 'class="line upper' not in text
+    assert 'class="rejected"' not in text
+    assert 'id="concepts"' not in text
+    assert "admitted" not in summary_table(unlabelled.content)
 
 
 class Visit:
