@@ -24,6 +24,7 @@ from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.recordings.serialization import ACTIVE_CLASSES
 from activesam_ros.replay.journal import JournalEntry, ReplayJournal
 from activesam_ros.replay.segment_frames import segment_remaining
+from activesam_ros.segmentation.methods import Method
 from activesam_ros.segmentation.result import Reason
 from activesam_ros.settings import Settings
 
@@ -219,7 +220,7 @@ def test_evaluate_streams_where_asked_to_and_takes_densities(
     settings = Settings().assign(RULES)
     weights = NetworkOptions(folder / "model.safetensors", device="cpu", cache_dir=folder / "cache")
     segmenter = load_network(weights).segmenter(
-        load_vocabulary(str(folder / "names.txt")), settings
+        load_vocabulary(str(folder / "names.txt")), settings, Method.ACTIVESAM
     )
     messages = []
     for place in range(5):
@@ -233,7 +234,7 @@ def test_evaluate_streams_where_asked_to_and_takes_densities(
         topics = ["--image-topic=/camera/image_raw", "--label-topic=/labels"]
         given = options(folder, (*RULES, *assignments))
         command = ["evaluate", "bag", str(bag), *topics, *given, f"--output={output}"]
-        assert main([*command, "--method=activesam"]) == 0
+        assert main(command) == 0
         results: dict[str, Any] = json.loads((output / "results.json").read_text())
         found: dict[str, Any] = results["methods"]["activesam"]
         return found
