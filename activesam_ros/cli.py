@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
+from activesam_ros.console import PrintableFormatter, tell, tell_error
 from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.progress import working
 from activesam_ros.resources import user_path
@@ -79,7 +80,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv`` names (default: the arguments of the process)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    log = logging.StreamHandler()
+    log.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     moved = MOVED.get(tuple(arguments[:2]))
     if moved is not None:
         print(
@@ -109,12 +112,17 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     parser = _Parser(prog=program, description=module.__doc__)
     module.add_arguments(parser)
+    parser.add_argument(
+        "--debug", action="store_true", help="show where an error came from, and log more"
+    )
+    debug = "--debug" in arguments  # also where the arguments are wrong
+    logging.getLogger("activesam_ros").setLevel(logging.DEBUG if debug else logging.NOTSET)
     try:
         args = parser.parse_intermixed_args(list(arguments))
         code: int = module.run(args)
         sys.stdout.flush()  # a full disk behind a redirection shows here
     except ActiveSamError as error:
-        print(f"activesam: {error}", file=sys.stderr)
+        tell_error(error, debug=debug)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return _interrupted()
@@ -123,14 +131,14 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         return EXIT_BROKEN_PIPE
     except OSError as error:  # a file or folder that a command did not expect to fail
         where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
-        print(f"activesam: {error.strerror or error}{where}.", file=sys.stderr)
+        tell(f"{error.strerror or error}{where}.")
         _leave_stdout()
         return EXIT_BAD_INPUT
     return code
 
 
 def _interrupted() -> int:
-    print("activesam: interrupted.", file=sys.stderr)
+    tell("interrupted.")
     return EXIT_INTERRUPTED
 
 
@@ -157,7 +165,7 @@ def _overview(arguments: Sequence[str]) -> int:
     wants_help = any(word in ("-h", "--help") for word in arguments)
     stream = sys.stdout if wants_help and shown else sys.stderr
     if not shown:
-        print(f"activesam: there is no command {' '.join(words)!r}.", file=sys.stderr)
+        tell(f"there is no command {' '.join(words)!r}.")
         shown = list(COMMANDS)
     print("usage: activesam COMMAND [options]\n", file=stream)
     for command in shown:

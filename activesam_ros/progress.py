@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
+from activesam_ros.console import tell
+from activesam_ros.errors import printable
+
 # Work that is done sooner is not mentioned.
 FIRST_LINE_S = 2.0
 # Then a line comes once in this time.
@@ -29,7 +32,12 @@ class Progress:
         self._initial = self._done = initial
         self._note = ""
         self._bar = tqdm(
-            total=total, initial=initial, unit=unit, desc=doing, file=sys.stderr, disable=None
+            total=total,
+            initial=initial,
+            unit=unit,
+            desc=printable(doing),
+            file=sys.stderr,
+            disable=None,
         )
         self._lines = contextlib.ExitStack()
         if self._bar.disable:  # stderr is no terminal
@@ -52,7 +60,7 @@ class Progress:
         self._done += count
         self._note = note
         if note:
-            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.set_postfix_str(printable(note), refresh=False)
         self._bar.update(count)
 
     def close(self) -> None:
@@ -84,7 +92,7 @@ def _lines(line: Callable[[float], str]) -> Iterator[None]:
         wait_s = FIRST_LINE_S
         while not ended.wait(wait_s):
             text = line(time.monotonic() - began_s)
-            print(f"activesam: {text}", file=sys.stderr, flush=True)
+            tell(text)
             wait_s = LINE_INTERVAL_S
 
     thread = threading.Thread(target=repeat, name="progress", daemon=True)

@@ -314,3 +314,35 @@ def test_every_module_of_commands_is_a_command(repository: Path) -> None:
     folder = repository / "activesam_ros" / "commands"
     modules = {path.stem for path in folder.glob("*.py") if "def add_arguments" in path.read_text()}
     assert modules == {command.module for command in COMMANDS}
+
+
+def test_an_error_is_one_printable_line_and_debug_shows_its_cause(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = tmp_path / "a\x1b[2J\nactivesam: all is well.mcap.zstd"
+    bag.write_bytes(b"\x28\xb5\x2f\xfd" + b"\xff" * 40)
+    words = ["replay", str(bag), "--vocabulary=driving", f"--output={tmp_path / 'masks.mcap'}"]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert r"a\x1b[2J\nactivesam: all is well.mcap.zstd is damaged" in line
+    assert main([*words, "--debug"]) == 2
+    shown = capsys.readouterr().err
+    assert "zstandard" in shown
+    assert shown.splitlines()[-1] == line
+    assert "\x1b" not in shown
+    damaged = repository / "test" / "data" / "bags" / "hostile" / "empty_op.bag"
+    assert main(["replay", str(damaged), *words[2:]]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "damaged at byte 4090" in line
+
+
+@pytest.mark.parametrize("command", ["replay", "evaluate bag", "calibrate"])
+def test_the_largest_message_of_a_recording_is_an_option(
+    command: str, tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = repository / "test" / "data" / "bags" / "hostile" / "lost_flipped_index.mcap"
+    output = "--output=out.npz" if command == "calibrate" else f"--output={tmp_path / 'a.mcap'}"
+    words = [*command.split(), str(bag), "--vocabulary=driving", output]
+    words += ["--image-topic=/cam/image_raw"] if command == "evaluate bag" else []
+    assert main([*words, "--max-message-mib", "0"]) == 2
+    assert "--max-message-mib 0 must be 1 to 4096" in capsys.readouterr().err

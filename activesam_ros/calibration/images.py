@@ -10,6 +10,7 @@ from pathlib import Path
 
 from activesam_ros.execution.task import Part
 from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS
+from activesam_ros.recordings.formats.decompression import DEFAULT_MAX_MESSAGE_MIB
 from activesam_ros.recordings.input_files import expand_inputs
 from activesam_ros.recordings.picture_frames import TOPIC, FrameSource, ImageSequence, open_frames
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
@@ -23,6 +24,7 @@ class CalibrationImages:
     """Every ``every``-th image of ``paths`` (see expand_inputs), at most ``limit``.
 
     bit_depth, max_pixels: as in Settings. topics: of recordings, empty for their camera topics.
+    max_message_mib: as in Recording.
     """
 
     paths: tuple[Path, ...]
@@ -31,12 +33,15 @@ class CalibrationImages:
     topics: tuple[str, ...] = ()
     every: int = 1
     limit: int | None = None
+    max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB
 
     def open(self) -> ImageReader:
         """Raises UsageError, or RecordingError for what cannot be opened."""
         opened = []
         for file in expand_inputs(self.paths):
-            frames = open_frames([file.path], self.bit_depth, self.max_pixels)
+            frames = open_frames(
+                [file.path], self.bit_depth, self.max_pixels, self.max_message_mib
+            )
             topics: tuple[str, ...] = (TOPIC,)
             if isinstance(frames, Recording):
                 topics = chosen_topics(frames, self.topics)

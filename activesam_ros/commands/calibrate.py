@@ -27,11 +27,13 @@ from activesam_ros.commands.options.network import (
     network_options,
     vocabulary_from,
 )
+from activesam_ros.console import answer, tell
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.execution.journaled_run import journaled_run, task_identity
 from activesam_ros.execution.part_journal import PartJournal
 from activesam_ros.output_files import check_output_file
 from activesam_ros.progress import working
+from activesam_ros.recordings.formats.decompression import add_max_message_argument
 from activesam_ros.segmentation.background import background_class
 from activesam_ros.segmentation.methods import Method, default_settings
 from activesam_ros.segmentation.signatures import Signatures
@@ -60,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an image topic; may be given several times (default: every topic of color images)",
     )
     add_network_arguments(parser)
+    add_max_message_argument(parser)
     parser.add_argument(
         "--every", type=int, default=1, metavar="N", help="use every N-th image (default: 1)"
     )
@@ -85,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         tuple(args.topic),
         args.every,
         args.limit,
+        args.max_message_mib,
     )
     reader = images.open()
     network = network_options(args)
@@ -116,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
             "background_label": background,
         }
         write_signatures(args.output, signatures, found.sums, calibration, origin)
-    print(summary(args.output, signatures, found, calibration))
+    for line in summary(args.output, signatures, found, calibration).splitlines():
+        answer(line)
     return 0
 
 
@@ -151,7 +156,7 @@ def _report_problems(found: CalibrationResult) -> None:
     lines = [f"{note}." for note in found.notes]
     lines += [f"{times} x {text}" for text, times in found.problems.most_common(SHOWN_PROBLEMS)]
     for line in lines:
-        print(f"activesam: {line}", file=sys.stderr)
+        tell(line)
 
 
 def summary(

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from activesam_ros.console import answer
 from activesam_ros.demo.drive.bag_writer import write_drive
 from activesam_ros.demo.drive.options import DEFAULT_START_NS, TEST_SEEDS, DriveOptions
 from activesam_ros.errors import UsageError
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
             advance=progress.update,
         )
-    print(f"{args.output}: {options.frames} frames of {options.cameras} camera(s), {args.size}")
+    answer(f"{args.output}: {options.frames} frames of {options.cameras} camera(s), {args.size}")
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import sys
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from activesam_ros.commands.options.network import (
     method_from,
     weights_from,
 )
+from activesam_ros.console import tell
 from activesam_ros.demo.drive.options import TEST_SEEDS, DriveOptions
 from activesam_ros.demo.live.demo import (
     ANIMATION_NAME,
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         with termination_as_interrupt(), _TerminalProgress() as progress:
             summary = run_demo(options, progress)
     except DemoError as error:
-        print(f"activesam: {error}", file=sys.stderr)
+        tell(str(error))
         return EXIT_FAILED
     if not summary.trained:
         print(_NOTICE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 from activesam_ros.commands.evaluate_shared import (
@@ -20,6 +19,7 @@ from activesam_ros.commands.options.network import (
     settings_from,
     vocabulary_from,
 )
+from activesam_ros.console import tell
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.datasets.bag_label_ids import (
     UNLABELLED,
@@ -31,6 +31,7 @@ from activesam_ros.evaluation.datasets.bag_samples import BagSource
 from activesam_ros.evaluation.datasets.sample_source import SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import JOINED_BY_ORDER, labels_are_joined_by_order
 from activesam_ros.evaluation.scoring.results import concept_table
+from activesam_ros.recordings.formats.decompression import add_max_message_argument
 from activesam_ros.recordings.recorded_frames import open_recording
 from activesam_ros.segmentation.methods import Method
 
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ground truth: images of class ids, with the stamps of the images",
     )
     add_range_arguments(parser)
+    add_max_message_argument(parser)
     add_network_arguments(parser)
     parser.add_argument(
         "--agreement-every",
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             f"--label-topic {args.label_topic} is the image topic; give a topic whose pixels are "
             "class ids, or leave the option out."
         )
-    recording = open_recording(args.bag)
+    recording = open_recording(args.bag, args.max_message_mib)
     topics = [topic for topic in (args.image_topic, args.label_topic) if topic is not None]
     for topic in topics:
         recording.image_topic(topic)
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         rules.bit_depth,
         frames,
         rules.max_image_pixels,
+        args.max_message_mib,
     )
     task = options.task(
         source,
@@ -162,4 +165,4 @@ def _report_problems(count: SourceCount, recording: Content) -> None:
         lines.append(f"{count.labels_without_image} label images have no image of the same stamp.")
     lines += [f"{times} x {text}" for text, times in count.problems.most_common(SHOWN_PROBLEMS)]
     for line in lines:
-        print(f"activesam: {line}", file=sys.stderr)
+        tell(line)

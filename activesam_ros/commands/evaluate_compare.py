@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from activesam_ros.console import tell
 from activesam_ros.evaluation.scoring.compare_runs import (
     CLASS_PREFIX,
     Difference,
@@ -51,17 +51,16 @@ def run(args: argparse.Namespace) -> int:
     if differing:
         hidden = len(differing) - SHOWN_UNLIKE
         more = f" and {hidden} more" if hidden > 0 else ""
-        print(
-            f"activesam: the runs differ in {', '.join(differing[:SHOWN_UNLIKE])}{more}.",
-            file=sys.stderr,
+        tell(
+            f"the runs differ in {', '.join(differing[:SHOWN_UNLIKE])}{more}.",
         )
     for method in dict.fromkeys((*first["methods"], *second["methods"])):
         if method not in first["methods"] or method not in second["methods"]:
             run_name = "A" if method in first["methods"] else "B"
-            print(f"activesam: only {run_name} has the method {method}.", file=sys.stderr)
+            tell(f"only {run_name} has the method {method}.")
     print(difference_table(found))
     for sentence in worse:
-        print(f"activesam: {sentence}", file=sys.stderr)
+        tell(sentence)
     return EXIT_WORSE if worse else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from activesam_ros.commands.evaluate_shared import (
     options_from,
 )
 from activesam_ros.commands.options.network import add_network_arguments, vocabulary_from
+from activesam_ros.console import tell
 from activesam_ros.errors import UsageError
 from activesam_ros.evaluation.datasets.benchmark_images import DatasetSource, find_images, label_ids
 from activesam_ros.evaluation.datasets.dataset_table import (
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     benchmark = benchmark_named(args.name)
     found = find_images(benchmark, args.root, args.n_images)
     images = found.images
-    print(f"activesam: {found}", file=sys.stderr)
+    tell(str(found))
     vocabulary = checked_vocabulary(benchmark, vocabulary_from(args, benchmark.name))
     settings = {
         method: benchmark_settings(benchmark, method, vocabulary, args.assignments)

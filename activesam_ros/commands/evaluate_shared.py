@@ -16,6 +16,7 @@ from activesam_ros.commands.options.network import (
     methods_from,
     network_options,
 )
+from activesam_ros.console import answer
 from activesam_ros.evaluation.corruption_results import corruption_results, corruption_table
 from activesam_ros.evaluation.corruptions.catalogue import CorruptionPlan
 from activesam_ros.evaluation.datasets.sample_source import SampleSource, SourceCount
@@ -183,7 +184,7 @@ def evaluate(
         path = write_results(options.output, content)
         for text in filter(None, (table(content) for table in tables)):
             print(text)
-        print(f"{path} written.")
+        answer(f"{path} written.")
         if options.report is not None:
             _write_report(options.report, content, task.vocabulary, tallies)
 
@@ -194,4 +195,4 @@ def _write_report(folder: Path, content: Content, vocabulary: Vocabulary, tallie
     assert tallies.pictures is not None  # a task with a report keeps pictures
     frames = {method.value: tally.figures for method, tally in tallies.clean.items()}
     path = write_report(folder, Evaluated(content, vocabulary, frames, tallies.pictures))
-    print(f"{path} written.")
+    answer(f"{path} written.")

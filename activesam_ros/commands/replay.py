@@ -6,7 +6,6 @@ Writes the masks as an MCAP recording, an overlay with a legend as a video, or b
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +20,14 @@ from activesam_ros.commands.options.network import (
     settings_from,
     vocabulary_from,
 )
+from activesam_ros.console import answer, tell
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.evaluation.scoring.measurement import ImageSegmenter
 from activesam_ros.output_files import check_output_file, make_folder
 from activesam_ros.pipeline import load_network
 from activesam_ros.progress import Progress, working
 from activesam_ros.prompts.vocabulary import Vocabulary
+from activesam_ros.recordings.formats.decompression import add_max_message_argument
 from activesam_ros.recordings.frame_range import FrameRange
 from activesam_ros.recordings.picture_frames import TOPIC, FrameSource, open_frames
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording
@@ -99,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an image topic; may be given several times (default: every topic of color images)",
     )
     add_range_arguments(parser)
+    add_max_message_argument(parser)
     add_network_arguments(parser)
     add_method_argument(parser)
     parser.add_argument("--output", type=Path, metavar="OUT.mcap", help="the recording of masks")
@@ -145,10 +147,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         _replay(frames, vocabulary, background_id, segmenter, journal, outputs, job)
     except KeyboardInterrupt:
-        print(
-            f"activesam: {journal.done} frames are kept in {journal.path}; repeat the command to "
+        tell(
+            f"{journal.done} frames are kept in {journal.path}; repeat the command to "
             "resume from there.",
-            file=sys.stderr,
         )
         raise
     finally:
@@ -194,7 +195,7 @@ def _replay(
         raise RecordingError(
             f"None of the {done} frames on {topics} can be used; {outputs} was not written."
         )
-    print(
+    answer(
         f"{outputs}: {count.segmented} frames of {topics} segmented, "
         f"{sum(count.problems.values())} could not be used; {done - kept} frames in "
         f"{elapsed_s:.1f} s now."
@@ -248,11 +249,13 @@ def _print_problems(source: FrameSource, count: ReplayCount) -> None:
     if hidden > 0:
         lines.append(f"and {hidden} other problems.")
     for line in lines:
-        print(f"activesam: {line}", file=sys.stderr)
+        tell(line)
 
 
 def _frames(args: argparse.Namespace, settings: Settings) -> Frames:
-    source = open_frames(args.inputs, settings.bit_depth, settings.max_image_pixels)
+    source = open_frames(
+        args.inputs, settings.bit_depth, settings.max_image_pixels, args.max_message_mib
+    )
     if isinstance(source, Recording):
         return Frames(source, chosen_topics(source, args.topic), range_from(args), settings)
     if args.topic:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +37,7 @@ from activesam_ros.commands.segment_outputs import (
     remove,
     write_result,
 )
+from activesam_ros.console import answer, tell
 from activesam_ros.errors import (
     ActiveSamError,
     ImageError,
@@ -142,12 +142,12 @@ def run(args: argparse.Namespace) -> int:
             _LOG.debug("%s", problem, exc_info=error)
         else:
             continue
-        print(f"activesam: {problem}", file=sys.stderr)
+        tell(problem)
         failures += 1
     if written:
         files = ", ".join(f"NAME{suffix}" for suffix in suffixes)
         what = "1 image" if written == 1 else f"{written} images"
-        print(f"{args.output}: {what} segmented, each with {files}")
+        answer(f"{args.output}: {what} segmented, each with {files}")
     if not failures:
         return 0
     return EXIT_SOME_FAILED if written else EXIT_NONE_WRITTEN
@@ -176,10 +176,9 @@ class _Worker:
         self._write(place, image, result, {"image": str(path)})
         classes = self.segmenter.prompts.vocabulary.classes
         found = _shares({entry.name: entry.pixels for entry in result.classes}, result.labels.size)
-        print(
+        answer(
             f"{path}: {found}; {len(result.classes)} classes of {len(classes)}, "
             f"{result.timings_ms['total']:.0f} ms; {place.file(OVERLAY)}",
-            flush=True,
         )
 
     def video(self, path: Path) -> int:
@@ -187,7 +186,7 @@ class _Worker:
 
         Raises RecordingError if none can be read.
         """
-        video = open_video(path)
+        video = open_video(path, self.max_pixels)
         first: Place | None = None
         total, pixels, count = 0, dict[str, int](), 0
         expected = self.range.expected(video.frame_count or None)
@@ -212,10 +211,9 @@ class _Worker:
             remove(p for p in later_frames(self.output, path, count) if p in self.replaceable)
             missing = video.missing_frames(count)
             if missing is not None:
-                print(f"activesam: {missing}.", file=sys.stderr)
-        print(
+                tell(f"{missing}.")
+        answer(
             f"{path}: {_shares(pixels, total)}; {count} frames; {first.file(OVERLAY)} and on",
-            flush=True,
         )
         return count
 

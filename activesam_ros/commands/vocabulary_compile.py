@@ -20,6 +20,7 @@ from activesam_ros.commands.options.network import (
     vocabulary_from,
     weights_from,
 )
+from activesam_ros.console import answer
 from activesam_ros.errors import UsageError
 from activesam_ros.output_files import check_output_folder
 from activesam_ros.pipeline import compile_vocabulary, read_config, resolve_device
@@ -64,5 +65,5 @@ def run(args: argparse.Namespace) -> int:
     if not path.is_file():
         raise UsageError(f"The table could not be written to {path}; give a writable --cache-dir.")
     how = "was already there" if compiled.cache_hit else f"compiled in {elapsed_s:.1f} s"
-    print(f"{len(compiled.table.vocabulary.queries)} queries: {path} {how}")
+    answer(f"{len(compiled.table.vocabulary.queries)} queries: {path} {how}")
     return 0

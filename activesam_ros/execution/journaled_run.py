@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from activesam_ros.console import tell
 from activesam_ros.execution.executors import Executor, Outcome
 from activesam_ros.execution.part_journal import PartJournal
 from activesam_ros.execution.task import Result, Task
@@ -58,20 +59,18 @@ def journaled_run(
         return
     try:
         if journal.images:
-            print(
-                f"activesam: {journal.path} has {journal.images} images of this "
-                f"{task.results.work}; resuming from there.",
-                file=sys.stderr,
+            tell(
+                f"{journal.path} has {journal.images} images of this "
+                f"{task.results.work}; resuming from there."
             )
         with Progress(expected, unit, doing, journal.images) as progress:
             outcome = executor.run(task, expected, progress.update, journal)
         yield outcome
         journal.remove()
     except KeyboardInterrupt:
-        print(
-            f"activesam: {journal.images} images are kept in {journal.path}; repeat the command to "
-            "resume from there.",
-            file=sys.stderr,
+        tell(
+            f"{journal.images} images are kept in {journal.path}; repeat the command to "
+            "resume from there."
         )
         raise
     finally:

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.errors import ImageError, UsageError
+from activesam_ros.errors import ImageError, UsageError, printable
 from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, read_image
+from activesam_ros.recordings.formats.decompression import DEFAULT_MAX_MESSAGE_MIB
 from activesam_ros.recordings.input_files import InputKind, expand_inputs
 from activesam_ros.recordings.recorded_frames import RecordedFrame, open_recording
 from activesam_ros.recordings.serialization import IMAGE, header, new
@@ -70,11 +71,13 @@ class ImageSequence:
 class VideoFrames:
     """A video as the frames of one camera: stamps from 0, the file's name as ``frame_id``.
 
+    max_pixels: as in Settings.
+
     Raises RecordingError if the video cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._video = open_video(path)
+    def __init__(self, path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> None:
+        self._video = open_video(path, max_pixels)
         self.files = (path,)
         self.notes: tuple[str, ...] = ()
 
@@ -89,22 +92,24 @@ class VideoFrames:
             yield _frame(self._video.path, frame.stamp_ns, frame.image)
             read = frame.number + 1
         missing = self._video.missing_frames(read)
-        self.notes = () if missing is None else (missing,)
+        self.notes = () if missing is None else (printable(missing),)
 
 
 def open_frames(
     given: Sequence[Path],
     bit_depth: int = FULL_BIT_DEPTH,
     max_pixels: int = MAX_IMAGE_PIXELS,
+    max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB,
 ) -> FrameSource:
     """The recording, the video or the images that ``given`` names, as expand_inputs finds them.
 
     bit_depth, max_pixels: of image files, as in Settings; messages are decoded later.
+    max_message_mib: of a recording, as in Recording.
 
     Raises UsageError for several of them, RecordingError for what cannot be opened.
     """
     if len(given) == 1 and not given[0].exists() and not any(c in str(given[0]) for c in "*?["):
-        return open_recording(given[0])  # whose refusal says so
+        return open_recording(given[0], max_message_mib)  # whose refusal says so
     inputs = expand_inputs(given)
     kinds = [file.kind for file in inputs]
     if set(kinds) == {InputKind.IMAGE}:
@@ -115,7 +120,9 @@ def open_frames(
             f"The inputs are {counts}; give one recording, one video, or images alone."
         )
     (file,) = inputs
-    return VideoFrames(file.path) if file.kind is InputKind.VIDEO else open_recording(file.path)
+    if file.kind is InputKind.VIDEO:
+        return VideoFrames(file.path, max_pixels)
+    return open_recording(file.path, max_message_mib)
 
 
 def _frame(

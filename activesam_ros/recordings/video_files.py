@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from activesam_ros.errors import RecordingError
+from activesam_ros.image_files import MAX_IMAGE_PIXELS
+from activesam_ros.recordings.formats.file_reader import reason
 from activesam_ros.regular_files import check_regular
 
 # Headers may count a few frames too many; this share of them is not mentioned.
 _MISSING_SHARE = 0.02
-_LARGEST_FILE = 1 << 44
+_MAX_FILE_BYTES = 1 << 62
+# What a header counts beyond this is no count.
+_MAX_FRAMES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,17 @@ class VideoFile:
         try:
             number, first_ms = 0, 0.0
             while True:
-                read, pixels = capture.read()  # BGR [H, W, 3]
-                if not read:
-                    break
-                stamp_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
+                try:
+                    read, pixels = capture.read()  # BGR [H, W, 3]
+                    if not read:
+                        break
+                    image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+                except Exception as error:
+                    raise RecordingError(
+                        f"{self.path} cannot be read after {number} frames: {reason(error)}."
+                    ) from error
+                stamp_ms = _number(capture.get(cv2.CAP_PROP_POS_MSEC), _MAX_FRAMES)
                 first_ms = first_ms if number else stamp_ms
-                image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
                 yield VideoFrame(number, round((stamp_ms - first_ms) * 1e6), image)
                 number += 1
         finally:
@@ -70,20 +79,39 @@ class VideoFile:
             raise RecordingError(f"No frame of the video {self.path} can be read.")
 
 
-def open_video(path: Path) -> VideoFile:
-    """The video at ``path``; raises RecordingError if OpenCV cannot open it."""
+def open_video(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> VideoFile:
+    """The video at ``path``; raises RecordingError if OpenCV cannot open it.
+
+    max_pixels: what a frame may have by the file's header, as in Settings.
+    """
     capture = _opened(path)
     try:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate_hz = capture.get(cv2.CAP_PROP_FPS)
+        width, height = (
+            _number(capture.get(side), _MAX_FRAMES)
+            for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
     finally:
         capture.release()
-    return VideoFile(path, max(int(count), 0), max(rate_hz, 0.0))
+    if width * height > max_pixels:
+        raise RecordingError(
+            f"The video {path} has frames of {width:.0f}x{height:.0f} pixels; at most {max_pixels} "
+            "pixels are decoded (setting max_image_pixels)."
+        )
+    return VideoFile(path, int(_number(count, _MAX_FRAMES)), _number(rate_hz, _MAX_FRAMES))
+
+
+def _number(value: float, limit: int) -> float:
+    """``value``, or 0 if it is no number from 0 to ``limit``."""
+    return value if 0 <= value <= limit else 0.0
 
 
 def _opened(path: Path) -> cv2.VideoCapture:
     try:
-        check_regular(path, _LARGEST_FILE)
+        check_regular(path, _MAX_FILE_BYTES)
+        with path.open("rb"):
+            pass
     except OSError as error:
         raise RecordingError(f"The video {path} cannot be read: {error.strerror}.") from error
     # With other back ends a name with % is a pattern of images.

@@ -17,7 +17,8 @@ import pytest
 MAY_IMPORT: dict[str, set[str]] = {
     # Used everywhere.
     "errors": set(),
-    "progress": set(),
+    "console": {"errors"},
+    "progress": {"errors", "console"},
     "allocator": set(),
     "resources": {"errors"},
     "regular_files": set(),
@@ -51,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
     },
     "execution": {
-        *("errors", "progress", "output_files", "sam3", "prompts", "pipeline", "resumable_work"),
+        *("errors", "console", "progress", "output_files", "sam3", "prompts", "pipeline", "resumable_work"),
     },
     "calibration": {
         *("errors", "image_files", "plain_data", "settings", "setting_table", "prompts"),
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "sam3"},
     # The ROS node, and the demo that runs it.
     "node": {
-        *("errors", "allocator", "setting_table", "settings", "sam3", "prompts", "segmentation"),
+        *("errors", "console", "allocator", "setting_table", "settings", "sam3", "prompts", "segmentation"),
         *("streaming", "pipeline", "recordings", "resources", "regular_files"),
     },
     "demo": {
@@ -77,12 +78,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # The command line.
     "commands": {
-        *("errors", "resources", "image_files", "settings", "sam3", "prompts", "segmentation"),
+        *(
+            "errors",
+            "console",
+            "resources",
+            "image_files",
+            "settings",
+            "sam3",
+            "prompts",
+            "segmentation",
+        ),
         *("streaming", "pipeline", "recordings", "evaluation", "replay", "reference", "demo"),
         *("resumable_work", "output_files", "progress", "execution", "calibration"),
         *("setting_table", "allocator", "regular_files"),
     },
-    "cli": {"errors", "allocator", "resources", "progress"},
+    "cli": {"errors", "console", "allocator", "resources", "progress"},
 }
 # Only these may import the node.
 MAY_IMPORT_NODE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,18 @@ def test_what_is_no_video_is_refused(content: bytes | None, sentence: str, tmp_p
         path.write_bytes(content)
     with pytest.raises(RecordingError, match=sentence):
         open_video(path)
+
+
+def test_frames_of_more_pixels_than_allowed_are_refused_before_decoding(
+    write_video: Callable[..., None], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, [np.zeros((48, 64, 3), np.uint8)])
+    with pytest.raises(RecordingError, match=r"64x48 pixels; at most 3000 .*max_image_pixels"):
+        open_video(path, max_pixels=3000)
+
+
+def test_a_video_that_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(RecordingError, match="named pipe"):
+        open_video(tmp_path / "a.mp4")

@@ -563,3 +563,14 @@ def test_a_tampered_journal_is_refused_whatever_its_checksum(tmp_path: Path) -> 
             )
         journal.close()
     assert not (tmp_path / "out.mcap").exists()
+
+
+def test_a_recording_with_a_wrong_index_is_replayed_whole_and_it_is_said(
+    arguments: argparse.Namespace, found_bags: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments.inputs = [found_bags / "hostile" / "lost_flipped_index.mcap"]
+    assert replay.run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert "12 frames of /cam/image_raw segmented, 0 could not be used" in out
+    assert "its index is not used" in err
+    assert len(stamps(arguments.output)) == 12

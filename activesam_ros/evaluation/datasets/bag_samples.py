@@ -13,6 +13,7 @@ from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
 from activesam_ros.evaluation.datasets.stamp_join import LabelledFrame, StampJoin
 from activesam_ros.execution.task import Part
 from activesam_ros.image_files import FULL_BIT_DEPTH, MAX_IMAGE_PIXELS, LabelMap
+from activesam_ros.recordings.formats.decompression import DEFAULT_MAX_MESSAGE_MIB
 from activesam_ros.recordings.frame_pixels import RgbDecoder, label_map, rgb_decoder
 from activesam_ros.recordings.frame_range import WHOLE, FrameRange
 from activesam_ros.recordings.recorded_frames import RecordedFrame, Recording, open_recording
@@ -24,6 +25,7 @@ class BagSource:
 
     label_topic: None without ground truth. by_order: join images and labels by their order, since
     no stamp is set. bit_depth, max_pixels: as in Settings. range: the images to evaluate.
+    max_message_mib: as in Recording.
     """
 
     path: Path
@@ -33,11 +35,12 @@ class BagSource:
     bit_depth: int = FULL_BIT_DEPTH
     range: FrameRange = WHOLE
     max_pixels: int = MAX_IMAGE_PIXELS
+    max_message_mib: int = DEFAULT_MAX_MESSAGE_MIB
 
     def open(self) -> BagReader:
         """Raises RecordingError, or MissingDependencyError without an image decoder."""
         decode = rgb_decoder(self.bit_depth, self.max_pixels)
-        return BagReader(self, open_recording(self.path), decode)
+        return BagReader(self, open_recording(self.path, self.max_message_mib), decode)
 
 
 class BagReader:

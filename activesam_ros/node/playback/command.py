@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
@@ -13,6 +12,7 @@ from typing import Any
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
+from activesam_ros.console import tell_error
 from activesam_ros.errors import ActiveSamError
 
 EXIT_BAD_INPUT = 2
@@ -71,7 +71,7 @@ def run_until_stopped(
             rclpy.init(args=list(command_line), signal_handler_options=SignalHandlerOptions.NO)
             work(stop)
         except ActiveSamError as error:
-            print(f"{program}: {error}", file=sys.stderr)
+            tell_error(error, program, debug="--debug" in command_line)
             return EXIT_BAD_INPUT
         finally:
             rclpy.try_shutdown()

@@ -23,12 +23,14 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
+from activesam_ros.console import tell
 from activesam_ros.errors import RecordingError, UsageError
 from activesam_ros.node.playback.awaited_node import AwaitedNode
 from activesam_ros.node.playback.command import StopFlag, message_class, run_until_stopped
 from activesam_ros.node.playback.header_stamp import begins_with_header, read_stamp_ns, with_stamp
 from activesam_ros.node.playback.played_bag import DEFAULT_DEPTH, BagTopic, PlayedBag
 from activesam_ros.node.playback.reports import PlaybackEvent, Report, print_report
+from activesam_ros.recordings.formats.decompression import add_max_message_argument
 from activesam_ros.resources import user_path
 
 NODE_NAME = "activesam_playback"
@@ -272,6 +274,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="T",
         help="topic to play; repeat for several topics (default: all topics)",
     )
+    add_max_message_argument(parser)
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
     parser.add_argument(
         "--rate", type=float, default=1.0, help="recorded seconds per second (default: 1)"
     )
@@ -326,16 +330,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _play_bag(args: argparse.Namespace, stop: StopFlag) -> None:
     options = _options(args)
-    bag = PlayedBag(args.bag)
+    bag = PlayedBag(args.bag, args.max_message_mib)
     node = rclpy.create_node(NODE_NAME, start_parameter_services=False)
     playback = Playback(node, bag, options, print_report if args.report else None)
     told = (*playback.warnings, *bag.notes)
     for sentence in told:
-        print(f"playback: {sentence}", file=sys.stderr)
+        tell(sentence, "playback")
     playback.play(stop)
     for sentence in bag.notes:  # damage may show only when it is read
         if sentence not in told:
-            print(f"playback: {sentence}", file=sys.stderr)
+            tell(sentence, "playback")
     node.destroy_node()
 
 
