@@ -39,9 +39,7 @@ class CalibrationImages:
         """Raises UsageError, or RecordingError for what cannot be opened."""
         opened = []
         for file in expand_inputs(self.paths):
-            frames = open_frames(
-                [file.path], self.bit_depth, self.max_pixels, self.max_message_mib
-            )
+            frames = open_frames([file.path], self.bit_depth, self.max_pixels, self.max_message_mib)
             topics: tuple[str, ...] = (TOPIC,)
             if isinstance(frames, Recording):
                 topics = chosen_topics(frames, self.topics)

@@ -52,7 +52,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         ),
     },
     "execution": {
-        *("errors", "console", "progress", "output_files", "sam3", "prompts", "pipeline", "resumable_work"),
+        *(
+            "errors",
+            "console",
+            "progress",
+            "output_files",
+            "sam3",
+            "prompts",
+            "pipeline",
+            "resumable_work",
+        ),
     },
     "calibration": {
         *("errors", "image_files", "plain_data", "settings", "setting_table", "prompts"),
@@ -69,7 +78,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": {"errors", "sam3"},
     # The ROS node, and the demo that runs it.
     "node": {
-        *("errors", "console", "allocator", "setting_table", "settings", "sam3", "prompts", "segmentation"),
+        *(
+            "errors",
+            "console",
+            "allocator",
+            "setting_table",
+            "settings",
+            "sam3",
+            "prompts",
+            "segmentation",
+        ),
         *("streaming", "pipeline", "recordings", "resources", "regular_files"),
     },
     "demo": {
