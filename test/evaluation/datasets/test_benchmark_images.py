@@ -266,7 +266,7 @@ def test_labels_in_colour_or_of_another_size_are_refused(tmp_path: Path) -> None
     with pytest.raises(UsageError, match="cannot be read"):
         read_labels(benchmark, entry)
     entry.image.write_bytes(b"no picture")
-    with pytest.raises(UsageError, match="cannot be decoded"):
+    with pytest.raises(UsageError, match="not an image that can be decoded"):
         list(samples(benchmark, (entry,)))
 
 
