@@ -75,11 +75,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def whole_path(path: Path, replace: bool = True) -> Iterator[Path]:
+def whole_path(path: Path, replace: bool = True, mode: int = 0o666) -> Iterator[Path]:
     """A path to write instead of ``path``, with its suffix; renamed when the block ends well.
 
     For libraries that open files themselves. A link at ``path`` stays, and its target is replaced;
-    a device or a pipe is written itself. replace: whether a file at ``path`` may be replaced.
+    a device or a pipe is written itself. replace: whether a file at ``path`` may be replaced. mode:
+    the file's permissions, less the umask.
     Raises OutputError when the file cannot be written.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path
@@ -94,7 +95,7 @@ def whole_path(path: Path, replace: bool = True) -> Iterator[Path]:
             make_folder(target.parent)
             # Made here, so that what somebody else has put there, such as a link, is never written.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(temporary, flags, 0o666))
+            os.close(os.open(temporary, flags, mode))
             os.utime(temporary, (_UNTOUCHED_S, _UNTOUCHED_S))
             yield temporary
             if os.stat(temporary, follow_symlinks=False).st_mtime == _UNTOUCHED_S:

@@ -63,7 +63,5 @@ def write_cached(path: Path, data: bytes) -> None:
             path.parent.mkdir(_OURS_ALONE)
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         path.unlink()
-    with whole_path(path) as temporary:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, _FILE_MODE), "wb") as stream:
-            stream.write(data)
+    with whole_path(path, mode=_FILE_MODE) as temporary:
+        temporary.write_bytes(data)
