@@ -19,7 +19,6 @@ from activesam_ros.prompts.entries import (
     first_shared_prompt,
     split_names,
 )
-from activesam_ros.prompts.vocabulary_yaml import read_class
 from activesam_ros.sam3.tokenizer import Tokenizer
 from activesam_ros.settings import MAX_LABEL_ID
 
@@ -228,6 +227,9 @@ def vocabulary_from_names(
 
 def _entry_of_text(text: str, place: int, origin: Origin) -> ClassEntry:
     if text.lstrip().startswith("{"):
+        # Here, because the network must run without PyYAML.
+        from activesam_ros.prompts.vocabulary_yaml import read_class
+
         return read_class(text, place, origin)
     return ClassEntry(names=split_names(text, place, origin), line=place)
 
