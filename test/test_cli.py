@@ -33,6 +33,7 @@ def segment_arguments(golden: Path, output: Path, case: str = "background") -> l
         "--device=cpu",
         f"--output={output}",
         f"--cache-dir={output / 'cache'}",
+        "--method=activesam",
     ]
 
 

@@ -202,7 +202,7 @@ def recording_or_refusal(path: Path, max_message_mib: int = 512) -> tuple[list[i
 # metadata.yaml
 
 METADATA = {
-    "aliases": "a: &a [x]\nrosbag2_bagfile_information: {relative_file_paths: [*a, *a]}\n",
+    "alias of itself": "a: &a [*a]\nrosbag2_bagfile_information: {relative_file_paths: [*a, *a]}\n",
     "merge": "a: &a {b: 1}\nrosbag2_bagfile_information: {<<: [*a, *a]}\n",
     "digits": f"rosbag2_bagfile_information: {{version: {'9' * 5000}}}\n",
     "date": "rosbag2_bagfile_information: {version: 2021-99-99}\n",

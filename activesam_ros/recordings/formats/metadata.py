@@ -15,6 +15,8 @@ from activesam_ros.regular_files import read_regular
 
 _MAX_BYTES = 8 << 20
 _MAX_DEPTH = 32
+# A topic of a large recording has about 20 values.
+_MAX_VALUES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +29,34 @@ class Metadata:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Loads YAML without aliases, whose content can grow without bound."""
+    """Loads YAML whose values, with those that aliases repeat, are at most _MAX_VALUES."""
 
-    _depth = 0
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._values = 0
+        self._values_of: dict[int, int] = {}  # by id of a finished node
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise RecordingError("it has aliases, which rosbag2 never writes")
+        before = self._values
+        is_alias = self.check_event(yaml.AliasEvent)
         if self._depth >= _MAX_DEPTH:
             raise RecordingError(f"it is nested more than {_MAX_DEPTH} times")
         self._depth += 1
         try:
-            return super().compose_node(parent, index)
+            node = super().compose_node(parent, index)
         finally:
             self._depth -= 1
+        if not is_alias:
+            self._values += 1
+            self._values_of[id(node)] = self._values - before
+        elif id(node) in self._values_of:
+            self._values += self._values_of[id(node)]
+        else:
+            raise RecordingError("it has an alias that contains itself")
+        if self._values > _MAX_VALUES:
+            raise RecordingError(f"it has more than {_MAX_VALUES} values, with those of aliases")
+        return node
 
 
 def read_metadata(path: Path) -> Metadata:

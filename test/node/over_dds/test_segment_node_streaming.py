@@ -39,6 +39,7 @@ def node(start_node: StartNode, tmp_path_factory: pytest.TempPathFactory) -> Nod
             "cameras": CAMERAS,
             "vocabulary": str(vocabulary),
             "pinned": [PINNED],
+            "method": "activesam",
             "max_active": 8,
             "preview_interval": 6,
             "enter_threshold": 0.0,
