@@ -150,8 +150,12 @@ def test_sigterm_gives_up_a_frame_that_takes_too_long(
     node = start_node({}, program=["-c", SLOW_NODE, "frame"])
     publisher = peer.publisher(Image, "image")
     peer.wait_for(lambda: "Masks are published" in node.log(), "an active node")
-    publisher.publish(peer.image(photo, peer.next_stamp()))
-    peer.wait_for(lambda: "frame\n" in node.log(), "a frame in work")
+
+    def in_work() -> bool:
+        publisher.publish(peer.image(photo, peer.next_stamp()))  # until both sides have met
+        return "frame\n" in node.log()
+
+    peer.wait_for(in_work, "a frame in work")
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(TIMEOUT_S) == 0
     assert "takes longer than 3 s; it is given up" in node.log()
