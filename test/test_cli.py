@@ -123,6 +123,40 @@ def test_segment_reproduces_the_golden_result(golden: Path, tmp_path: Path) -> N
     assert overlay.shape[1:] == (max(labels.shape[1], 160), 3)
 
 
+def test_segment_reproduces_the_golden_result_of_activesam2(
+    golden_dir: Path, golden_v2_dir: Path, tmp_path: Path
+) -> None:
+    """The default method, with signatures and screened-out queries, and all that segment writes."""
+    v2 = golden_v2_dir
+    recorded = json.loads((v2 / "screening.json").read_text())
+    names = ("preview_resolution", "preview_queries", "preview_layers", "tau", "sigma")
+    arguments = [
+        "segment",
+        str(v2 / recorded["image"]),
+        f"--weights={golden_dir / 'model.pt'}",
+        f"--vocabulary={v2 / recorded['vocabulary']}",
+        "--device=cpu",
+        f"--output={tmp_path}",
+        f"--cache-dir={tmp_path / 'cache'}",
+        f"--set=signatures={v2 / recorded['signatures']}",
+        *(f"--set={name}={recorded[name]}" for name in names),
+        "--save-scores",
+    ]
+    assert main(arguments) == 0
+    expected = np.load(v2 / "screening.npz")
+    labels = cv2.imread(str(tmp_path / "screening.labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels is not None
+    assert (labels == expected["labels_ecd"]).mean() >= 0.998
+    scores = np.load(tmp_path / "screening.scores.npy")
+    assert np.abs(scores.astype(float) - expected["scores"].astype(float)).max() <= 1e-2
+    summary = json.loads((tmp_path / "screening.json").read_text())
+    assert summary["method"] == "activesam2"
+    assert summary["admitted_queries"] == expected["admitted"].tolist()
+    assert summary["active_queries"] == expected["survivors"].tolist()
+    assert len(summary["active_queries"]) < len(summary["admitted_queries"])
+    assert np.abs(np.array(summary["presence"]) - expected["preview_presence"]).max() <= 2e-3
+
+
 def test_classes_on_the_command_line_are_a_vocabulary(golden: Path, tmp_path: Path) -> None:
     arguments = segment_arguments(golden, tmp_path, "no_background")
     names = (golden / "no_background.vocabulary.txt").read_text().strip().split("\n")
