@@ -44,6 +44,7 @@ from activesam_ros.regular_files import open_regular
 
 MAGIC = b"\x89MCAP0\r\n"
 
+_OPCODES = frozenset(Opcode)
 _HEAD = struct.Struct("<BQ")  # opcode and length of a record
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time and publish time
 _MESSAGE_INDEX = struct.Struct("<HI")  # channel, bytes of entries
@@ -108,10 +109,15 @@ class _Definitions:
 
 @dataclass
 class _Walk:
-    """What the heads of all records say. odd: places of records that have no place there."""
+    """What the heads of all records say.
+
+    chunk_counts: of the last chunk, shared with its span while its index is read. odd: places of
+    records that have no place there.
+    """
 
     defined: _Definitions = field(default_factory=_Definitions)
     spans: list[Span] = field(default_factory=list)
+    chunk_counts: Counter[int] = field(default_factory=Counter)
     odd: list[int] = field(default_factory=list)
     is_finished: bool = False
     damage: str | None = None
@@ -371,13 +377,14 @@ class McapReader:
         length = end - offset - _HEAD.size
         if opcode == Opcode.CHUNK:
             start_ns, *_ = _CHUNK.unpack(read_exactly(self._stream, _CHUNK.size))
-            walk.spans.append(Span(offset, end - offset, start_ns, is_chunk=True, counts={}))
+            walk.chunk_counts = Counter()
+            walk.spans.append(
+                Span(offset, end - offset, start_ns, is_chunk=True, counts=walk.chunk_counts)
+            )
         elif opcode == Opcode.MESSAGE_INDEX:
             id, size = _MESSAGE_INDEX.unpack(read_exactly(self._stream, _MESSAGE_INDEX.size))
             if walk.spans and walk.spans[-1].is_chunk and size:
-                counts = Counter(walk.spans[-1].counts)
-                counts[id] += size // _INDEX_ENTRY_BYTES
-                walk.spans[-1] = replace(walk.spans[-1], counts=counts)
+                walk.chunk_counts[id] += size // _INDEX_ENTRY_BYTES
         elif opcode == Opcode.MESSAGE:
             if length < _MESSAGE.size:
                 raise EOFError("a message is shorter than its head")
@@ -390,7 +397,7 @@ class McapReader:
             check_size("a definition", length, self._max_bytes)
             walk.defined.add(opcode, read_exactly(self._stream, length))
         else:
-            return opcode in set(Opcode)
+            return opcode in _OPCODES
         return True
 
 

@@ -70,14 +70,15 @@ class _ChunkInfo:
 class _Walk:
     """What the heads of all records say.
 
-    spans: with the counts of the index behind each chunk. infos: of the chunks, by offset, as the
-    index at the end of the file says; repeated: whether it lists one of them twice. start_times:
-    the earliest times in the index behind each chunk, by the chunk's offset. odd: places of records
-    of no known kind.
+    spans: with the counts of the index behind each chunk. chunk_counts: of the last chunk, shared
+    with its span while its index is read. infos: of the chunks, by offset, as the index at the end
+    of the file says; repeated: whether it lists one of them twice. start_times: the earliest times
+    in the index behind each chunk, by the chunk's offset. odd: places of records of no known kind.
     """
 
     bag: Mapping[bytes, bytes] | None = None
     spans: list[Span] = field(default_factory=list)
+    chunk_counts: Counter[int] = field(default_factory=Counter)
     infos: dict[int, _ChunkInfo] = field(default_factory=dict)
     repeated: bool = False
     start_times: dict[int, int] = field(default_factory=dict)
@@ -299,7 +300,8 @@ class Ros1Reader:
         if record.opcode == _BAG:
             walk.bag = header if walk.bag is None else walk.bag
         elif record.opcode == _CHUNK:
-            walk.spans.append(Span(offset, length, 0, is_chunk=True, counts={}))
+            walk.chunk_counts = Counter()
+            walk.spans.append(Span(offset, length, 0, is_chunk=True, counts=walk.chunk_counts))
         elif record.opcode == _MESSAGE:
             counts = Counter((_uint32(header[b"conn"]),))
             time_ns = _time_ns(header[b"time"])
@@ -326,11 +328,11 @@ class Ros1Reader:
         data = self._data(record)
         entries = set(_ENTRY.iter_unpack(data))
         stated = _uint32(record.header[b"count"])
-        counts = Counter(chunk.counts)
         # A wrong number shows when it is compared with that of the index of the file.
-        is_right = stated * _ENTRY.size == len(data)
-        counts[_uint32(record.header[b"conn"])] += len(entries) if is_right else stated
-        walk.spans[-1] = replace(chunk, counts=+counts)
+        number = len(entries) if stated * _ENTRY.size == len(data) else stated
+        id = _uint32(record.header[b"conn"])
+        if number:
+            walk.chunk_counts[id] += number
         times = [sec * 1_000_000_000 + nanosec for sec, nanosec, _ in entries]
         earlier = walk.start_times.get(chunk.offset)
         if times:
