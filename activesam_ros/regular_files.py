@@ -11,6 +11,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+ANY_SIZE = 1 << 62
+"""A limit for files that are read piece by piece, such as recordings."""
+
 _BLOCK_BYTES = 1 << 16
 _KINDS = {
     stat.S_IFIFO: "a named pipe",

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from activesam_ros.errors import RecordingError
 from activesam_ros.image_files import MAX_IMAGE_PIXELS
 from activesam_ros.recordings.formats.file_reader import reason
-from activesam_ros.regular_files import check_regular
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 # Headers may count a few frames too many; this share of them is not mentioned.
 _MISSING_SHARE = 0.02
-_MAX_FILE_BYTES = 1 << 62
 # What a header counts beyond this is no count.
 _MAX_FRAMES = 1 << 40
 
@@ -109,9 +108,7 @@ def _number(value: float, limit: int) -> float:
 
 def _opened(path: Path) -> cv2.VideoCapture:
     try:
-        check_regular(path, _MAX_FILE_BYTES)
-        with path.open("rb"):
-            pass
+        open_regular(path, ANY_SIZE).close()
     except OSError as error:
         raise RecordingError(f"The video {path} cannot be read: {error.strerror}.") from error
     # With other back ends a name with % is a pattern of images.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +19,10 @@ from activesam_ros.recordings.formats.mcap_reader import McapReader
 from activesam_ros.recordings.formats.metadata import read_metadata
 from activesam_ros.recordings.formats.ros1_reader import Ros1Reader
 from activesam_ros.recordings.formats.sqlite_reader import SqliteReader
-from activesam_ros.regular_files import check_regular
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 METADATA = "metadata.yaml"
 
-_MAX_FILE_BYTES = 1 << 62
 # A compressed file may become so many times as large, or as large as a message may be.
 _MAX_ZSTD_RATIO = 100
 _ZSTD_HEAD_BYTES = 18
@@ -91,7 +91,6 @@ def open_file(path: Path, max_bytes: int) -> Iterator[FileReader]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            check_regular(path, _MAX_FILE_BYTES)
             storage = path
             if _is_zstd(path):
                 storage = stack.enter_context(_decompressed(path, max_bytes))
@@ -214,8 +213,9 @@ def _kind(path: Path) -> str:
 def _decompressed(path: Path, max_bytes: int) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="activesam_bag_") as folder:
         target = Path(folder) / path.with_suffix("").name
-        limit = max(max_bytes, _MAX_ZSTD_RATIO * path.stat().st_size)
-        with path.open("rb") as compressed, target.open("wb") as decompressed:
+        with open_regular(path, ANY_SIZE) as compressed, target.open("wb") as decompressed:
+            packed_bytes = os.fstat(compressed.fileno()).st_size
+            limit = max(max_bytes, _MAX_ZSTD_RATIO * packed_bytes)
             try:
                 size = stated_zstd_size(compressed.read(_ZSTD_HEAD_BYTES))
                 check_size("the decompressed file", size or 0, limit)

@@ -40,7 +40,7 @@ from activesam_ros.recordings.formats.spans import (
     total_counts,
     without_overlaps,
 )
-from activesam_ros.regular_files import open_regular
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 MAGIC = b"\x89MCAP0\r\n"
 
@@ -54,7 +54,6 @@ _LENGTH = struct.Struct("<Q")
 _FOOTER = struct.Struct("<QQI")  # starts of the summary and its offsets, checksum
 _FOOTER_BYTES = _HEAD.size + _FOOTER.size + len(MAGIC)
 _MAX_LOOSE_BYTES = MIB  # size of a span of messages outside chunks
-_MAX_FILE_BYTES = 1 << 62
 
 
 class _Fields(ReadDataStream):
@@ -141,7 +140,7 @@ class McapReader:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._stream: BinaryIO = open_regular(path, _MAX_FILE_BYTES)
+        self._stream: BinaryIO = open_regular(path, ANY_SIZE)
         self.damage: str | None = None
         self._notes: list[str] = []
         try:

@@ -32,7 +32,7 @@ from activesam_ros.recordings.formats.spans import (
     in_time_order,
     total_counts,
 )
-from activesam_ros.regular_files import open_regular
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 MAGIC = b"#ROSBAG V2.0\n"
 
@@ -41,7 +41,6 @@ _METHODS = {b"none": "", b"bz2": "bz2", b"lz4": "lz4"}
 _ENTRY = struct.Struct("<III")  # seconds, nanoseconds, offset in the chunk
 _COUNT = struct.Struct("<II")  # connection, messages
 _MAX_HEADER_BYTES = 16 * MIB
-_MAX_FILE_BYTES = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class Ros1Reader:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._stream: BinaryIO = open_regular(path, _MAX_FILE_BYTES)
+        self._stream: BinaryIO = open_regular(path, ANY_SIZE)
         self.damage: str | None = None
         self._notes: list[str] = []
         try:

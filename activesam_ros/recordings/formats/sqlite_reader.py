@@ -15,11 +15,10 @@ import numpy as np
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.formats.decompression import way_out
 from activesam_ros.recordings.formats.file_reader import Channel, DamageError, RawMessage
-from activesam_ros.regular_files import open_regular
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 MAGIC = b"SQLite format 3\x00"
 
-_MAX_FILE_BYTES = 1 << 62
 # A query may take so many steps of SQLite's machine, and so many for each byte of the file. A row
 # of a recording takes about 20 steps, and at least 10 bytes.
 _STEPS = 20_000_000
@@ -42,7 +41,7 @@ class SqliteReader:
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        with open_regular(path, _MAX_FILE_BYTES) as stream:
+        with open_regular(path, ANY_SIZE) as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise RecordingError(
                     f"{path} does not begin like an SQLite file; check that the copy is complete."
