@@ -1,10 +1,12 @@
-"""The interface of the readers of all file formats: channels and raw messages."""
+"""The base of the readers of all file formats: channels and raw messages."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from pathlib import Path
+from typing import BinaryIO
 
 from activesam_ros.errors import RecordingError, in_short, printable
 from activesam_ros.recordings.formats.decompression import (
@@ -12,6 +14,7 @@ from activesam_ros.recordings.formats.decompression import (
     decompress,
     stated_zstd_size,
 )
+from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 CDR = "cdr"
 ROS1 = "ros1"
@@ -59,33 +62,57 @@ class RawMessage:
     problem: str | None = None
 
 
-class FileReader(Protocol):
+class FileReader(ABC):
     """An open recording file.
 
-    damage: describes a damaged tail, None if none is known. notes: what else is wrong with the
-    file, in words that follow its name. start_time_ns: no message has an earlier log time; 0 when
-    the file does not tell.
+    damage: describes a damaged tail, None if none is known. start_time_ns: no message has an
+    earlier log time; 0 when the file does not tell.
     """
 
-    @property
-    def channels(self) -> tuple[Channel, ...]: ...
+    def __init__(self) -> None:
+        self.damage: str | None = None
+        self.start_time_ns = 0
+        self._notes: list[str] = []
+        self._by_id: dict[int, Channel] = {}
 
     @property
-    def damage(self) -> str | None: ...
+    def channels(self) -> tuple[Channel, ...]:
+        """The topics of the file."""
+        return tuple(self._by_id.values())
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        """What else is wrong with the file, in words that follow its name."""
+        return tuple(self._notes)
 
-    @property
-    def start_time_ns(self) -> int: ...
-
+    @abstractmethod
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         """Messages on ``topics`` in order of log time, each once.
 
         Raises DamageError at a damaged place; what other errors a parser raises is up to it.
         """
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_with_magic(path: Path, magic: bytes, what: str, advice: str = "") -> BinaryIO:
+    """The file at ``path``, read up to the end of ``magic``; the caller closes it.
+
+    what: names the format in the refusal of a file that begins otherwise, a RecordingError.
+    advice: what to do but to check the copy.
+    """
+    stream = open_regular(path, ANY_SIZE)
+    try:
+        if stream.read(len(magic)) != magic:
+            raise RecordingError(
+                f"{path} does not begin like {what}; check that the copy is complete{advice}."
+            )
+    except BaseException:
+        stream.close()
+        raise
+    return stream
 
 
 def full_type_name(name: str) -> str:

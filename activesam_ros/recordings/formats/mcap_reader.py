@@ -8,12 +8,11 @@ only where it agrees with them, else all chunks are decompressed once to make an
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,22 +24,19 @@ from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.formats.decompression import MIB, check_size, decompress
 from activesam_ros.recordings.formats.file_reader import (
     Channel,
-    DamageError,
-    RawMessage,
     damage_at,
     not_used,
     read_exactly,
     reason,
 )
+from activesam_ros.recordings.formats.span_reader import SpanReader
 from activesam_ros.recordings.formats.spans import (
     Content,
     FoundMessage,
     Span,
-    in_time_order,
     total_counts,
     without_overlaps,
 )
-from activesam_ros.regular_files import ANY_SIZE, open_regular
 
 MAGIC = b"\x89MCAP0\r\n"
 
@@ -132,60 +128,17 @@ class _Summary:
     counts: Mapping[int, int] | None = None
 
 
-class McapReader:
+class McapReader(SpanReader):
     """An open MCAP file; raises RecordingError when the file is not MCAP.
 
     max_bytes: what a chunk or a message may take.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._stream: BinaryIO = open_regular(path, ANY_SIZE)
-        self.damage: str | None = None
-        self._notes: list[str] = []
-        try:
-            if self._stream.read(len(MAGIC)) != MAGIC:
-                raise RecordingError(
-                    f"{path} does not begin like an MCAP file; check that the copy is complete."
-                )
-            self._size = self._stream.seek(0, os.SEEK_END)
-            self._read_index()
-        except BaseException:
-            self._stream.close()
-            raise
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return tuple(self._by_id.values())
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
-
-    @property
-    def start_time_ns(self) -> int:
-        return min((span.start_time_ns for span in self._spans), default=0)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages on ``topics`` in order of log time, each once; see in_time_order.
-
-        Raises DamageError at a damaged place.
-        """
-        wanted = {id for id, channel in self._by_id.items() if channel.topic in topics}
-        if not wanted:
-            return
-        ordered = in_time_order(self._spans, wanted, self._content, self._max_bytes)
-        for channel_id, time_ns, data in ordered:
-            yield RawMessage(self._by_id[channel_id], time_ns, data)
+        super().__init__(path, max_bytes, MAGIC, "an MCAP file")
 
     def _content(self, span: Span) -> Content:
-        try:
-            return self._read(span, _Definitions())
-        except Exception as error:
-            raise DamageError(damage_at(span.offset, error)) from error
+        return self._read(span, _Definitions())
 
     def _read_index(self) -> None:
         walk = self._walk()
@@ -252,22 +205,10 @@ class McapReader:
         elif not walk.is_finished:
             self.damage = f"it ends without a summary at byte {self._size}"
         defined = _Definitions()
-        self._spans = []
-        for span in without_overlaps(spans):
-            try:
-                self._spans.append(self._scanned(span, defined))
-            except Exception as error:  # noqa: BLE001 whatever a parser raises
-                self.damage = damage_at(span.offset, error)
-                break
+        self._scan_spans(without_overlaps(spans), lambda span: self._read(span, defined))
         if defined.conflicts:
             self._notes.append(f"{len(defined.conflicts)} channels are defined in several ways")
         return defined
-
-    def _scanned(self, span: Span, defined: _Definitions) -> Span:
-        if not span.is_chunk:
-            return span  # its head told all
-        content = self._read(span, defined)
-        return replace(span, start_time_ns=content.start_time_ns(), counts=content.counts())
 
     def _wrong_channel(self, summary: _Summary, walk: _Walk) -> str | None:
         """Whether the chunks that define the channels say what the summary says."""

@@ -6,33 +6,23 @@ decompressed once to make another. rosbags trusts the index.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.formats.decompression import MIB, check_size, decompress
 from activesam_ros.recordings.formats.file_reader import (
     ROS1,
     Channel,
-    DamageError,
-    RawMessage,
     damage_at,
     not_used,
     read_exactly,
 )
-from activesam_ros.recordings.formats.spans import (
-    Content,
-    FoundMessage,
-    Span,
-    in_time_order,
-    total_counts,
-)
-from activesam_ros.regular_files import ANY_SIZE, open_regular
+from activesam_ros.recordings.formats.span_reader import SpanReader
+from activesam_ros.recordings.formats.spans import Content, FoundMessage, Span, total_counts
 
 MAGIC = b"#ROSBAG V2.0\n"
 
@@ -87,61 +77,18 @@ class _Walk:
     damage: str | None = None
 
 
-class Ros1Reader:
+class Ros1Reader(SpanReader):
     """An open bag; raises RecordingError when the file is not one.
 
     max_bytes: what a chunk or a message may take.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._stream: BinaryIO = open_regular(path, ANY_SIZE)
-        self.damage: str | None = None
-        self._notes: list[str] = []
-        try:
-            if self._stream.read(len(MAGIC)) != MAGIC:
-                raise RecordingError(
-                    f"{path} does not begin like a ROS 1 bag of format 2.0; check that the copy is "
-                    "complete, or migrate the bag with rosbag."
-                )
-            self._size = self._stream.seek(0, os.SEEK_END)
-            self._read_index()
-        except BaseException:
-            self._stream.close()
-            raise
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return tuple(self._by_id.values())
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
-
-    @property
-    def start_time_ns(self) -> int:
-        return min((span.start_time_ns for span in self._spans), default=0)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """Messages on ``topics`` in order of log time, each once; see in_time_order.
-
-        Raises DamageError at a damaged place.
-        """
-        wanted = {id for id, channel in self._by_id.items() if channel.topic in topics}
-        if not wanted:
-            return
-        ordered = in_time_order(self._spans, wanted, self._content, self._max_bytes)
-        for id, time_ns, data in ordered:
-            yield RawMessage(self._by_id[id], time_ns, data)
+        what = "a ROS 1 bag of format 2.0"
+        super().__init__(path, max_bytes, MAGIC, what, ", or migrate the bag with rosbag")
 
     def _content(self, span: Span) -> Content:
-        try:
-            return self._read(span, {})
-        except Exception as error:
-            raise DamageError(damage_at(span.offset, error)) from error
+        return self._read(span, {})
 
     def _read_index(self) -> None:
         walk = self._walk()
@@ -158,7 +105,8 @@ class Ros1Reader:
                 for span in walk.spans
             ]
         else:
-            self._scan(walk, found)
+            self.damage = walk.damage
+            self._scan_spans(walk.spans, lambda span: self._read(span, found))
             if self.damage is None and not is_indexed:
                 self.damage = "it is cut off or not indexed"
             if problem is not None:
@@ -192,20 +140,6 @@ class Ros1Reader:
                 self._notes.append(
                     f"its index counts {number} messages on {topic}, and {found[id]} are found"
                 )
-
-    def _scan(self, walk: _Walk, found: dict[int, _Connection]) -> None:
-        """Find the messages by reading all chunks, up to the first damaged place."""
-        self.damage = walk.damage
-        self._spans = []
-        for span in walk.spans:
-            if span.is_chunk:
-                try:
-                    content = self._read(span, found)
-                except Exception as error:  # noqa: BLE001 whatever a parser raises
-                    self.damage = damage_at(span.offset, error)
-                    return
-                span = replace(span, start_time_ns=content.start_time_ns(), counts=content.counts())
-            self._spans.append(span)
 
     def _contradiction(self, walk: _Walk) -> str | None:
         """Where the index says something else than the file's records; None if nowhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from array import array
 from collections import Counter
@@ -14,8 +15,13 @@ import numpy as np
 
 from activesam_ros.errors import RecordingError
 from activesam_ros.recordings.formats.decompression import way_out
-from activesam_ros.recordings.formats.file_reader import Channel, DamageError, RawMessage
-from activesam_ros.regular_files import ANY_SIZE, open_regular
+from activesam_ros.recordings.formats.file_reader import (
+    Channel,
+    DamageError,
+    FileReader,
+    RawMessage,
+    open_with_magic,
+)
 
 MAGIC = b"SQLite format 3\x00"
 
@@ -28,7 +34,7 @@ _STEPS_BETWEEN = 100_000
 _MAX_TEXT_BYTES = 1 << 20
 
 
-class SqliteReader:
+class SqliteReader(FileReader):
     """An open .db3 file; raises RecordingError when the file is not one.
 
     The table is read in order of its rows, and the messages are then sorted, since the file's own
@@ -36,19 +42,12 @@ class SqliteReader:
     take.
     """
 
-    start_time_ns: int
-
     def __init__(self, path: Path, max_bytes: int) -> None:
+        super().__init__()
         self._path = path
         self._max_bytes = max_bytes
-        with open_regular(path, ANY_SIZE) as stream:
-            if stream.read(len(MAGIC)) != MAGIC:
-                raise RecordingError(
-                    f"{path} does not begin like an SQLite file; check that the copy is complete."
-                )
-        self.damage: str | None = None
-        self._notes: list[str] = []
-        self._budget = _STEPS + _STEPS_PER_BYTE * path.stat().st_size
+        with open_with_magic(path, MAGIC, "an SQLite file") as stream:
+            self._budget = _STEPS + _STEPS_PER_BYTE * stream.seek(0, os.SEEK_END)
         self._steps = 0
         self._connection = _connect(path)
         try:
@@ -68,14 +67,6 @@ class SqliteReader:
         except BaseException:
             self._connection.close()
             raise
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return tuple(self._by_id.values())
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
 
     def close(self) -> None:
         self._connection.close()
