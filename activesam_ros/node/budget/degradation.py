@@ -62,8 +62,9 @@ def levels(
             found.append(BudgetLevel(Step.PREVIEWS, settings, left_out))
     limit = steps.resolved(settings).max_active or queries  # 0 is no limit
     fewer = min(limit, options.budget_max_active)
-    if steps.previews and fewer < min(queries, limit):
-        settings = settings.replace({"max_active": fewer})
+    limited = settings.replace({"max_active": fewer})
+    if steps.prunes(limited, queries) and fewer < min(queries, limit):
+        settings = limited
         left_out += (f"at most {fewer} active queries beside pinned ones",)
         found.append(BudgetLevel(Step.CLASSES, settings, left_out))
     wanted = options.budget_resolution or resolution * 2 // 3

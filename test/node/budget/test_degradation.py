@@ -62,6 +62,10 @@ def test_a_stream_previews_a_fraction_of_what_it_did(interval: int, longer: int)
         ({"method": Method.FULL}, [0, 3]),
         ({"queries": 40}, [0, 2, 3]),  # not previewed by itself
         ({"queries": 9}, [0, 3]),
+        ({"method": Method.ACTIVESAM2}, [0, 1, 2, 3]),
+        ({"method": Method.ACTIVESAM2, "queries": 40}, [0, 1, 2, 3]),
+        ({"method": Method.ACTIVESAM2, "queries": 9}, [0, 1, 3]),
+        ({"method": Method.ACTIVESAM2, "settings": Settings(tau=0.0)}, [0, 3]),  # prunes nothing
         ({"budget_preview_interval": 1}, [0, 2, 3]),
         ({"budget_max_active": 40}, [0, 1, 3]),
         ({"budget_resolution": 1008}, [0, 1, 2]),
