@@ -72,6 +72,11 @@ class Network:
     def dtype(self) -> torch.dtype:
         return self.model.dtype
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the weights, see weights_fingerprint; reads the whole file once."""
+        return weights_fingerprint(self.weights)
+
     def compile(
         self,
         vocabulary: Vocabulary,
@@ -130,7 +135,7 @@ class Network:
             settings,
             method,
             support=self.support,
-            fingerprint=lambda: self._fingerprint,
+            fingerprint=lambda: self.fingerprint,
         )
 
     def model_for(self, settings: Settings) -> ImageNetwork:
@@ -147,10 +152,6 @@ class Network:
                 "compile=never or preset=exact."
             )
         return self._accelerated if exact else self._accelerated_quantized
-
-    @functools.cached_property
-    def _fingerprint(self) -> str:
-        return weights_fingerprint(self.weights)
 
     @functools.cached_property
     def _quantized(self) -> Sam3ImageModel:

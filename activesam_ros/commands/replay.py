@@ -37,7 +37,6 @@ from activesam_ros.replay.mask_recording import output_topics, write_mask_bag
 from activesam_ros.replay.overlay_video import CODECS, video_style, write_overlay_video
 from activesam_ros.replay.segment_frames import ReplayCount, segment_remaining
 from activesam_ros.resumable_work import files_identity, vocabulary_identity
-from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.background import background_label
 from activesam_ros.settings import Settings
 
@@ -128,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     options = network_options(args)
     with working(f"loading {options.weights}"):
         network = load_network(options)
-        fingerprint = weights_fingerprint(options.weights)
+        fingerprint = network.fingerprint
     with working(f"compiling the vocabulary {vocabulary.name}"):
         segmenter = network.streaming_if_enabled(vocabulary, settings, method)
     job = {

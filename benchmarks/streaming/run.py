@@ -35,7 +35,6 @@ from activesam_ros.output_files import check_output_folder, make_folder
 from activesam_ros.pipeline import Network, NetworkOptions, load_network
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.resumable_work import vocabulary_identity
-from activesam_ros.sam3.checkpoint import weights_fingerprint
 from activesam_ros.segmentation.methods import METHODS, Method, default_settings
 from activesam_ros.segmentation.result import Reason, Segmentation
 from activesam_ros.settings import Settings
@@ -162,7 +161,7 @@ def _run(
         "queries": len(vocabulary.queries),
         "variant": name,
         "method": method.value,
-        "weights": weights_fingerprint(args.weights),
+        "weights": network.fingerprint,
         "weights_file": str(args.weights),
         "drive": dataclasses.asdict(drive.options),
         "drive_folder": str(drive.folder.relative_to(args.output)),

@@ -46,6 +46,7 @@ def arguments(
     """Arguments of a replay of COUNT frames by the fake segmenter."""
     network = SimpleNamespace(
         streaming_if_enabled=lambda vocabulary, settings, method: fake,
+        fingerprint="a1b2",
         config="small",
         dtype="float32",
     )
