@@ -82,15 +82,15 @@ class _Content:
     pictures: KeptPictures | None
 
 
-def results_of(task: Task | None) -> ResultFormat[PartResult]:
-    """How results of ``task`` become bytes; None for one without methods."""
+def results_of(task: Task) -> ResultFormat[PartResult]:
+    """How results of ``task`` become bytes."""
     return ResultFormat(
         "evaluation", _VERSION, part_bytes, functools.partial(part_from_bytes, task=task)
     )
 
 
 def evaluation_journal(
-    folder: Path, job: Mapping[str, object], task: Task | None = None
+    folder: Path, job: Mapping[str, object], task: Task
 ) -> PartJournal[PartResult]:
     """The journal of ``task`` in its output folder; raises what PartJournal raises."""
     return PartJournal(folder / JOURNAL_NAME, job, results_of(task), own_folder=True)
@@ -109,26 +109,22 @@ def part_bytes(result: PartResult) -> bytes:
     return to_bytes(content)
 
 
-def part_from_bytes(data: bytes, task: Task | None) -> PartResult:
+def part_from_bytes(data: bytes, task: Task) -> PartResult:
     """The result in the bytes of :func:`part_bytes`.
 
-    task: the evaluation that it belongs to; None for one without methods. Raises PlainDataError for
-    anything else.
+    task: the evaluation that it belongs to. Raises PlainDataError for anything else.
     """
     content = from_bytes(data, _Content)
-    methods = () if task is None else tuple(task.settings)
-    plan = None if task is None else task.corruptions
-    corruptions = () if plan is None else plan.corruptions
+    methods = tuple(task.settings)
+    corruptions = () if task.corruptions is None else task.corruptions.corruptions
     _same("methods", content.clean, methods)
     for kind in (content.corrupted, content.clean_agreement):
         _same("corruptions", (corruption for corruption, _ in kind), corruptions)
         for _, by_method in kind:
             _same("methods", by_method, methods)
     _check_count(content.count)
-    if (content.pictures is not None) != (task is not None and task.pictures):
+    if (content.pictures is not None) != task.pictures:
         raise PlainDataError("its pictures are not those of the evaluation")
-    if task is None:
-        return PartResult(Tallies({}, {}, {}), content.count)
     classes = len(task.vocabulary.classes)
     empty = MethodTally(task.vocabulary, task.label_ids, prediction_ids(task.vocabulary))
 

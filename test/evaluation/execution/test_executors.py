@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -228,6 +229,13 @@ def test_the_installed_command_divides_its_work(
         assert message in capsys.readouterr().err
 
 
+@functools.cache
+def without_methods() -> Task:
+    """The task of :func:`part_result`."""
+    source = BagSource(Path("drive.mcap"), "/camera", None)
+    return Task(source, NetworkOptions(Path("sam3.pt")), vocabulary_from_names(["road"]), {}, None)
+
+
 def part_result(part: Part, images: int) -> PartResult:
     """The result of a part of a source of ``images`` images."""
     stop = images if part.stop is None else min(part.stop, images)
@@ -372,12 +380,12 @@ def test_interrupted_anywhere_every_image_counts_once(
         return int(random.integers(below))
 
     with tempfile.TemporaryDirectory() as folder:
-        journal = evaluation_journal(Path(folder) / "out", {"job": 1})
+        journal = evaluation_journal(Path(folder) / "out", {"job": 1}, without_methods())
         with contextlib.suppress(Interrupted):
             parts = PartQueue(part_size(workers[0], guess), guess, journal)
             run_pool(FakePool(images, 0, choose), parts, workers[0], 0, lambda more: None, "")
         journal.close()
-        journal = evaluation_journal(Path(folder) / "out", {"job": 1})
+        journal = evaluation_journal(Path(folder) / "out", {"job": 1}, without_methods())
         before, progress = journal.images, [0]
         pool = FakePool(images, 0, lambda below: int(random.integers(below)))
         parts = PartQueue(part_size(workers[1], guess), guess, journal)
@@ -390,34 +398,34 @@ def test_interrupted_anywhere_every_image_counts_once(
 
 
 def test_a_journal_in_use_of_another_kind_or_tampered_with_is_refused(tmp_path: Path) -> None:
-    journal = evaluation_journal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1}, without_methods())
     part = Part(0, 2)
     journal.keep(part, part_result(part, 9))
     with pytest.raises(UsageError, match="wait for the evaluation that has it open"):
-        evaluation_journal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1}, without_methods())
     journal.close()
     with pytest.raises(UsageError, match="an interrupted evaluation with another job"):
-        evaluation_journal(tmp_path, {"job": 2})
+        evaluation_journal(tmp_path, {"job": 2}, without_methods())
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database, database:
         database.execute("UPDATE parts SET result = ?", (b"torn",))
-    journal = evaluation_journal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1}, without_methods())
     with pytest.raises(RecordingError, match="a checksum is wrong"):
         list(journal.parts())
     journal.close()
     (tmp_path / JOURNAL_NAME).write_text("something else altogether, not a database at all")
     with pytest.raises(RecordingError, match="is not what an interrupted evaluation leaves"):
-        evaluation_journal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1}, without_methods())
 
 
 def test_a_journal_of_an_earlier_version_is_refused_and_kept(tmp_path: Path) -> None:
-    journal = evaluation_journal(tmp_path, {"job": 1})
+    journal = evaluation_journal(tmp_path, {"job": 1}, without_methods())
     part = Part(0, 2)
     journal.keep(part, part_result(part, 9))
     journal.close()
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
         database.execute("PRAGMA user_version=0")  # what versions before the first wrote
     with pytest.raises(UsageError, match=r"interrupted evaluation of another version.*remove the"):
-        evaluation_journal(tmp_path, {"job": 1})
+        evaluation_journal(tmp_path, {"job": 1}, without_methods())
     with contextlib.closing(sqlite3.connect(tmp_path / JOURNAL_NAME)) as database:
         assert database.execute("SELECT count(*) FROM parts").fetchone() == (1,)
 

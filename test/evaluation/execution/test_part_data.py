@@ -228,7 +228,10 @@ def test_a_journal_of_another_evaluation_is_refused(
     ((part, back),) = journal.parts()
     assert (part, told(back)) == (Part(0, 4), told(result))
     journal.close()
-    for other, what in ((None, "methods"), (dataclasses.replace(task, pictures=False), "pictures")):
+    for other, what in (
+        (dataclasses.replace(task, settings={}), "methods"),
+        (dataclasses.replace(task, pictures=False), "pictures"),
+    ):
         journal = evaluation_journal(tmp_path, {"job": 1}, other)
         with pytest.raises(RecordingError, match=f"its {what} are not those of the evaluation"):
             list(journal.parts())
