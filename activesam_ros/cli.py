@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
 from activesam_ros.console import PrintableFormatter, tell, tell_error
-from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.errors import ActiveSamError, UsageError, os_reason
 from activesam_ros.progress import working
 from activesam_ros.resources import user_path
 
@@ -131,7 +131,7 @@ def run_command(module: ModuleType, program: str, arguments: Sequence[str]) -> i
         return EXIT_BROKEN_PIPE
     except OSError as error:  # a file or folder that a command did not expect to fail
         where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
-        tell(f"{error.strerror or error}{where}.")
+        tell(f"{os_reason(error)}{where}.")
         _leave_stdout()
         return EXIT_BAD_INPUT
     return code

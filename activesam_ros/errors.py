@@ -99,3 +99,8 @@ def shortened(text: str, characters: int = 1000) -> str:
 def in_short(error: BaseException) -> str:
     """The type and the first line of an error; errors of compilers have pages of text."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def os_reason(error: OSError) -> str:
+    """What the system says, without number and path."""
+    return error.strerror or str(error) or type(error).__name__

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from activesam_ros.errors import ImageError
+from activesam_ros.errors import ImageError, os_reason
 from activesam_ros.output_files import write_whole
 from activesam_ros.regular_files import read_regular
 from activesam_ros.whole_jpeg import has_all_pixels
@@ -56,7 +56,7 @@ def read_image(
     try:
         data = np.frombuffer(read_regular(Path(path), LARGEST_IMAGE_FILE), np.uint8)
     except OSError as error:
-        raise ImageError(f"The image {path} cannot be read: {error.strerror}.") from None
+        raise ImageError(f"The image {path} cannot be read: {os_reason(error)}.") from None
     try:
         return _decode(data, bit_depth, max_pixels)
     except TooManyPixelsError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 # Path.exists and its like raise for a name that is too long; those of os.path do not.
-from activesam_ros.errors import OutputError
+from activesam_ros.errors import OutputError, os_reason
 
 # What a disk with room takes; a full one refuses it.
 _PROBE_BYTES = 4096
@@ -53,7 +53,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be made: {reason(error)}.") from error
+        raise OutputError(f"The folder {folder} cannot be made: {os_reason(error)}.") from error
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -109,11 +109,6 @@ def whole_path(path: Path, replace: bool = True, mode: int = 0o666) -> Iterator[
             temporary.unlink()
 
 
-def reason(error: OSError) -> str:
-    """What the system says, without number and path."""
-    return error.strerror or str(error) or type(error).__name__
-
-
 @contextlib.contextmanager
 def _refusals(path: Path, written: Path) -> Iterator[None]:
     """Turn an OSError about the file into an OutputError; one about another file stays."""
@@ -122,7 +117,7 @@ def _refusals(path: Path, written: Path) -> Iterator[None]:
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) != written:
             raise
-        raise OutputError(f"{path} cannot be written: {reason(error)}.") from error
+        raise OutputError(f"{path} cannot be written: {os_reason(error)}.") from error
 
 
 def _sync(path: Path) -> None:
@@ -150,8 +145,8 @@ def _check_place(longest: Path, folder: Path, what: str) -> None:
             probe.flush()
     except OSError as error:
         raise OutputError(
-            f"{what} cannot be written: the folder {place} refuses files ({reason(error)}); make "
-            "room there or give another place."
+            f"{what} cannot be written: the folder {place} refuses files ({os_reason(error)}); "
+            "make room there or give another place."
         ) from error
     for part in longest.absolute().relative_to(place).parts:
         length = len(os.fsencode(part))

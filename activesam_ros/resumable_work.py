@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from activesam_ros.errors import PlainDataError, RecordingError, UsageError
+from activesam_ros.errors import PlainDataError, RecordingError, UsageError, os_reason
 from activesam_ros.prompts.vocabulary import Vocabulary
 from activesam_ros.regular_files import check_regular
 
@@ -186,7 +186,7 @@ def _check_files(path: Path, command: str) -> None:
         try:
             check_regular(file, _LARGEST_JOURNAL, ours=True)
         except OSError as error:
-            _refuse(file, command, error.strerror or str(error), error)
+            _refuse(file, command, os_reason(error), error)
 
 
 def _check_job(connection: sqlite3.Connection, path: Path, description: str, command: str) -> None:

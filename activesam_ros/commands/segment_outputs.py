@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.errors import OutputError, UsageError
-from activesam_ros.output_files import check_output_folder, make_folder, reason, whole_path
+from activesam_ros.errors import OutputError, UsageError, os_reason
+from activesam_ros.output_files import check_output_folder, make_folder, whole_path
 from activesam_ros.recordings.input_files import InputFile, InputKind
 from activesam_ros.regular_files import open_regular, read_regular
 
@@ -170,7 +170,7 @@ def remove(files: Iterable[Path]) -> None:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise OutputError(f"{path} cannot be removed: {reason(error)}.") from error
+            raise OutputError(f"{path} cannot be removed: {os_reason(error)}.") from error
 
 
 def _check_names(inputs: Sequence[InputFile]) -> None:

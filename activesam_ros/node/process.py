@@ -24,7 +24,7 @@ from rclpy.utilities import remove_ros_args
 
 from activesam_ros import __version__
 from activesam_ros.allocator import keep_freed_memory
-from activesam_ros.errors import ActiveSamError, UsageError
+from activesam_ros.errors import ActiveSamError, UsageError, os_reason
 from activesam_ros.node.parameters.params_files import files_without_parameters
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def check_log_folder() -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f"The log folder {folder} cannot be written ({error.strerror}); set ROS_LOG_DIR to one "
-            f"that can, or give --ros-args {NO_LOG_FILES}."
+            f"The log folder {folder} cannot be written ({os_reason(error)}); set ROS_LOG_DIR to "
+            f"one that can, or give --ros-args {NO_LOG_FILES}."
         ) from error
 
 

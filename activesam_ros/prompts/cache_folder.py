@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from activesam_ros.errors import OutputError
+from activesam_ros.errors import OutputError, os_reason
 from activesam_ros.output_files import make_folder, whole_path
 from activesam_ros.regular_files import read_regular
 
@@ -49,7 +49,7 @@ def read_cached(path: Path, limit: int) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
-        raise OutputError(error.strerror or str(error)) from error
+        raise OutputError(os_reason(error)) from error
 
 
 def write_cached(path: Path, data: bytes) -> None:

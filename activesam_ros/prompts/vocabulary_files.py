@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from activesam_ros.errors import VocabularyError, did_you_mean
+from activesam_ros.errors import VocabularyError, did_you_mean, os_reason
 from activesam_ros.prompts.entries import ClassEntry, Origin, split_names
 from activesam_ros.prompts.vocabulary import (
     Vocabulary,
@@ -168,7 +168,7 @@ def _read_utf8(path: Path, origin: Origin) -> str:
             )
         data = read_regular(path, MAX_FILE_BYTES)
     except OSError as error:
-        raise VocabularyError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise VocabularyError(f"{path} cannot be read: {os_reason(error)}.") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.errors import RecordingError, printable
+from activesam_ros.errors import RecordingError, os_reason, printable
 from activesam_ros.recordings.formats.decompression import (
     DEFAULT_MAX_MESSAGE_MIB,
     max_message_bytes,
@@ -245,7 +245,7 @@ class Recording:
         except RecordingError as error:
             self._note(str(error).rstrip("."), error)
         except OSError as error:
-            self._note_damage(file, f"it cannot be read further ({error.strerror or error})", error)
+            self._note_damage(file, f"it cannot be read further ({os_reason(error)})", error)
         except Exception as error:  # noqa: BLE001 whatever a parser raises
             self._note_damage(file, f"it cannot be read further ({reason(error)})", error)
         for topic in sorted(topics):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.errors import RecordingError
+from activesam_ros.errors import RecordingError, os_reason
 from activesam_ros.image_files import MAX_IMAGE_PIXELS
 from activesam_ros.recordings.formats.file_reader import reason
 from activesam_ros.regular_files import ANY_SIZE, open_regular
@@ -110,7 +110,7 @@ def _opened(path: Path) -> cv2.VideoCapture:
     try:
         open_regular(path, ANY_SIZE).close()
     except OSError as error:
-        raise RecordingError(f"The video {path} cannot be read: {error.strerror}.") from error
+        raise RecordingError(f"The video {path} cannot be read: {os_reason(error)}.") from error
     # With other back ends a name with % is a pattern of images.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():

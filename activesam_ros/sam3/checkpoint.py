@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from activesam_ros.errors import CheckpointError
+from activesam_ros.errors import CheckpointError, os_reason
 from activesam_ros.regular_files import check_regular, open_regular
 from activesam_ros.sam3.config import Sam3Config
 from activesam_ros.sam3.model import Sam3ImageModel
@@ -120,7 +120,7 @@ def weights_fingerprint(path: Path) -> str:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     except OSError as error:
-        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
+        raise CheckpointError(f"The weights {path} cannot be read: {os_reason(error)}.") from None
     return digest.hexdigest()
 
 
@@ -134,7 +134,7 @@ def text_fingerprint(path: Path, config: Sam3Config) -> str:
     try:
         status = check_regular(path, LARGEST_FILE)
     except OSError as error:
-        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
+        raise CheckpointError(f"The weights {path} cannot be read: {os_reason(error)}.") from None
     # The time of change too: whoever writes a tensor can set the other time back.
     version = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return _text_fingerprint(path, version, config)

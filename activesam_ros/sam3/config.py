@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from activesam_ros.errors import CheckpointError
+from activesam_ros.errors import CheckpointError, os_reason
 from activesam_ros.regular_files import read_regular
 
 _LARGEST_FILE = 1 << 20
@@ -127,7 +127,7 @@ class Sam3Config:
             raise CheckpointError(f"There is no configuration file {path}.") from None
         except OSError as error:
             raise CheckpointError(
-                f"The configuration {path} cannot be read: {error.strerror}."
+                f"The configuration {path} cannot be read: {os_reason(error)}."
             ) from None
         except RecursionError:
             raise CheckpointError(

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from activesam_ros.errors import CheckpointError, MissingDependencyError
+from activesam_ros.errors import CheckpointError, MissingDependencyError, os_reason
 from activesam_ros.regular_files import open_regular
 
 HOW_TO_GET = "weights/README.md says where the official file comes from"
@@ -79,7 +79,7 @@ def opened_weights(path: Path) -> AbstractContextManager[Mapping[str, Entry]]:
             f"There are no weights at {path}; {HOW_TO_GET} and where to put it."
         ) from None
     except OSError as error:
-        raise CheckpointError(f"The weights {path} cannot be read: {error.strerror}.") from None
+        raise CheckpointError(f"The weights {path} cannot be read: {os_reason(error)}.") from None
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(
             f"{path} is a git-lfs pointer, not the weights themselves; run 'git lfs pull' there or "

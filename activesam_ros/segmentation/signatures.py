@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.errors import SignaturesError
+from activesam_ros.errors import SignaturesError, os_reason
 from activesam_ros.regular_files import open_regular
 
 _LOG = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def read_signatures(path: Path) -> Signatures:
         raise
     except OSError as error:
         raise SignaturesError(
-            f"{path} cannot be read ({error.strerror or error}); give a file that activesam "
+            f"{path} cannot be read ({os_reason(error)}); give a file that activesam "
             "calibrate wrote."
         ) from error
     except Exception as error:

@@ -30,7 +30,7 @@ from activesam_ros.demo.drive.options import DriveOptions
 from activesam_ros.demo.drive.sequence import Drive, DriveFrame, frames_in_order
 from activesam_ros.demo.rendering.camera import PinholeCamera
 from activesam_ros.demo.world.classes import VOCABULARY_NAME
-from activesam_ros.errors import OutputError, RecordingError, UsageError
+from activesam_ros.errors import OutputError, RecordingError, UsageError, os_reason
 from activesam_ros.output_files import check_output_file
 from activesam_ros.prompts.vocabulary_files import load_vocabulary
 from activesam_ros.recordings.recorded_frames import open_recording
@@ -154,7 +154,7 @@ def _partial_folder(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
-        raise UsageError(f"The output {output} cannot be written: {error.strerror}.") from None
+        raise UsageError(f"The output {output} cannot be written: {os_reason(error)}.") from None
     try:
         yield partial
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from activesam_ros.errors import ImageError, UsageError
+from activesam_ros.errors import ImageError, UsageError, os_reason
 from activesam_ros.evaluation.datasets.dataset_table import Benchmark
 from activesam_ros.evaluation.datasets.sample_source import Sample, SourceCount
 from activesam_ros.evaluation.scoring.metrics import IGNORE_INDEX, IdMap
@@ -213,7 +213,7 @@ def _listed_stems(benchmark: Benchmark, folder: Path) -> list[str]:
         return [line.strip() for line in text.splitlines() if line.strip()]
     except OSError as error:
         raise UsageError(
-            f"The list {path} cannot be read ({error.strerror}). {_how(benchmark)}"
+            f"The list {path} cannot be read ({os_reason(error)}). {_how(benchmark)}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from activesam_ros.errors import UsageError
+from activesam_ros.errors import UsageError, os_reason
 from activesam_ros.evaluation.scoring.results import RESULTS_NAME
 from activesam_ros.regular_files import read_regular
 
@@ -73,7 +73,7 @@ def read_run(path: Path) -> Results:
     try:
         content = json.loads(read_regular(file, _LARGEST_FILE))
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+        raise UsageError(f"{file} cannot be read: {os_reason(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not a JSON file: {error}.") from error
     methods = content.get("methods") if isinstance(content, dict) else None

@@ -14,7 +14,7 @@ from mcap.writer import CompressionType, Writer
 from rclpy.qos import QoSProfile
 
 from activesam_ros import __version__
-from activesam_ros.errors import RecordingError
+from activesam_ros.errors import RecordingError, os_reason
 
 # The depth to write for a profile that does not state one.
 UNKNOWN_DEPTH = 100
@@ -41,7 +41,7 @@ class RecordingWriter:
                 f"The recording {path} exists already; choose another name or remove it."
             ) from None
         except OSError as error:
-            raise RecordingError(f"{path} cannot be written: {error.strerror}.") from error
+            raise RecordingError(f"{path} cannot be written: {os_reason(error)}.") from error
         self._writer = Writer(self._stream, compression=CompressionType.ZSTD)
         self._writer.start(profile="ros2", library=f"activesam_ros {__version__}")
         self._schemas: dict[str, int] = {}

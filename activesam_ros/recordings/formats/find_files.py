@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zstandard
 
-from activesam_ros.errors import RecordingError
+from activesam_ros.errors import RecordingError, os_reason
 from activesam_ros.recordings.formats.decompression import check_size, stated_zstd_size
 from activesam_ros.recordings.formats.file_reader import FileReader, reason
 from activesam_ros.recordings.formats.mcap_reader import McapReader
@@ -66,7 +66,7 @@ def find_files(path: Path) -> RecordingFiles:
             return _from_metadata(path, metadata)
         return _listed(path, f"{path} has no {METADATA}; its files are read in order of name")
     except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise RecordingError(f"{path} cannot be read: {os_reason(error)}.") from error
 
 
 def is_recording_file(path: Path) -> bool:
@@ -100,7 +100,7 @@ def open_file(path: Path, max_bytes: int) -> Iterator[FileReader]:
                 raise
             raise RecordingError(f"{path} cannot be read: {reason(error)}.") from error
         except OSError as error:
-            raise RecordingError(f"{path} cannot be read: {error.strerror or error}.") from error
+            raise RecordingError(f"{path} cannot be read: {os_reason(error)}.") from error
         except Exception as error:
             raise RecordingError(f"{path} cannot be read: {reason(error)}.") from error
         stack.callback(file.close)
