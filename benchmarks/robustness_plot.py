@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from activesam_ros.errors import ActiveSamError, UsageError
 from activesam_ros.evaluation.corruption_results import LEADING
+from activesam_ros.evaluation.scoring.compare_runs import read_run
 from activesam_ros.image_files import write_png
 from activesam_ros.output_files import check_output_file, write_whole
 
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = [args.output.with_name(args.output.name + end) for end in (".md", ".json", ".png")]
         for file in files:
             check_output_file(file, "--output")
-        runs = [_read(folder) for folder in args.results]
+        runs = [read_run(folder) for folder in args.results]
         panels = series(runs)
         text = "\n".join(table(name, panel) for name, panel in panels.items())
         write_whole(files[0], text)
@@ -169,16 +170,6 @@ def _origins(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for run in runs
     ]
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """The results of a run; raises UsageError where there are none."""
-    file = folder / "results.json"
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read: {error}; give a folder of evaluate.") from error
-    return content
 
 
 def _text(picture: NDArray[np.uint8], text: str, x: int, y: int) -> None:
