@@ -34,19 +34,19 @@ def keep_freed_memory() -> bool:
 
 
 class HugeImages:
-    """Gives the memory of a huge image back to the kernel when a much smaller image follows.
+    """Gives the memory of a huge image back to the kernel when its stream goes on much smaller.
 
-    Images of one size, however large, keep theirs.
+    Images of one size, however large, keep theirs, also in turn with those of another stream.
     """
 
     def __init__(self) -> None:
-        self._largest_pixels = 0
+        self._largest_pixels: dict[str, int] = {}
 
-    def next_image(self, pixels: int) -> bool:
+    def next_image(self, pixels: int, stream: str = "") -> bool:
         """Call it with each image, after the one before is freed; whether memory was given back."""
-        before = self._largest_pixels
+        before = self._largest_pixels.get(stream, 0)
         gives_back = before >= _HUGE_PIXELS and pixels <= before // 2
-        self._largest_pixels = pixels if gives_back else max(pixels, before)
+        self._largest_pixels[stream] = pixels if gives_back else max(pixels, before)
         return gives_back and _trim()
 
 

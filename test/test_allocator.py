@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from activesam_ros import allocator
+from activesam_ros.allocator import HugeImages
+
 SCRIPT = """
 import resource, sys, threading
 import torch
@@ -74,3 +77,20 @@ def test_a_huge_image_gives_its_memory_back_when_a_small_one_follows(
     assert bool(gave_back) == gives_back
     if gives_back:
         assert left_mib < 40  # of 400
+
+
+def test_cameras_of_two_sizes_keep_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[bool] = []
+
+    def trim() -> bool:
+        given_back.append(True)
+        return True
+
+    monkeypatch.setattr(allocator, "_trim", trim)
+    huge = HugeImages()
+    for _ in range(3):
+        huge.next_image(1 << 25, "front")
+        huge.next_image(1 << 20, "rear")
+    assert not given_back
+    assert huge.next_image(1 << 20, "front")
+    assert given_back == [True]

@@ -140,7 +140,7 @@ class FrameProcessor:
         except Exception as error:  # noqa: BLE001 - the other cameras' frames are segmented
             self.drop(frame, error)
             return None
-        self._huge.next_image(image.shape[0] * image.shape[1])
+        self._huge.next_image(image.shape[0] * image.shape[1], frame.camera)
         return _ConvertedFrame(frame, image, started_s, time.monotonic())
 
     def _segment(self, frames: Sequence[_ConvertedFrame], in_use: VocabularyInUse) -> None:

@@ -42,7 +42,7 @@ def rgb_decoder(bit_depth: int = FULL_BIT_DEPTH, max_pixels: int = MAX_IMAGE_PIX
             raise ImageError(frame.problem or "the message cannot be read")
         to_pixels = to_rgb if frame.message_type == IMAGE else compressed_to_rgb
         pixels = to_pixels(frame.message, converter, bit_depth, max_pixels)
-        huge.next_image(pixels.shape[0] * pixels.shape[1])
+        huge.next_image(pixels.shape[0] * pixels.shape[1], frame.topic)
         return pixels
 
     return decode
