@@ -109,13 +109,13 @@ def compile_prompts(
     if tensors is None:
         encoder = load_text_encoder(weights, config, device or torch.device("cpu"), torch.float32)
         tensors = encode_words(words, encoder, Tokenizer(config.context_length), between_steps)
+        if not all(part.isfinite().all() for part in tensors.values()):
+            raise CheckpointError(
+                f"The text encoder in {weights} makes prompts that are NaN or infinite; use other "
+                "weights."
+            )
         if folder:
             write_tensors(folder, fingerprint, tensors)
-    if not all(part.isfinite().all() for part in tensors.values()):
-        raise CheckpointError(
-            f"The text encoder in {weights} makes prompts that are NaN or infinite; use other "
-            "weights."
-        )
     table = PromptTable(
         vocabulary=vocabulary,
         fingerprint=fingerprint,

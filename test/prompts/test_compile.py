@@ -215,6 +215,7 @@ def test_prompts_that_are_no_numbers_are_refused_and_not_taken_from_the_cache(
     monkeypatch.setattr(compile_module, "encode_words", lambda *_: parts)
     with pytest.raises(CheckpointError, match="makes prompts that are NaN or infinite"):
         compiler()
+    assert not cache_path(compiler.cache_dir, first.fingerprint).exists()
 
 
 def test_a_cache_that_others_may_write_is_not_used(
