@@ -56,9 +56,7 @@ def run_node(make: Callable[[], SegmentNode], arguments: Sequence[str] | None) -
         if NO_LOG_FILES not in command_line:
             check_log_folder()
         rclpy.init(args=command_line, signal_handler_options=SignalHandlerOptions.NO)
-    except UsageError as error:
-        return _refuse(str(error))
-    except (RuntimeError, ValueError) as error:  # rclpy has no narrower one for bad arguments
+    except (UsageError, RuntimeError, ValueError) as error:  # rclpy's for bad arguments
         return _refuse(str(error))
     try:
         return _run(make, command_line)

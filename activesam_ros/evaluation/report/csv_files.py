@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from activesam_ros.evaluation.scoring.frame_figures import FrameFigures
+from activesam_ros.evaluation.scoring.frame_figures import FrameFigures, class_count
 from activesam_ros.prompts.vocabulary import Vocabulary
 
 METHODS_NAME = "methods.csv"
@@ -117,7 +117,7 @@ def _frames(
                 entry.stamp_ns,
                 entry.latency_ms,
                 *(entry.stages_ms.get(stage) for stage in stages),
-                *(_count(entry.active), _count(entry.admitted), _count(entry.screened_out)),
+                *map(class_count, (entry.active, entry.admitted, entry.screened_out)),
                 entry.miou,
                 entry.pixel_accuracy,
                 entry.agreement_with_full,
@@ -130,10 +130,6 @@ def _frames(
 def _inert(cell: _Cell) -> _Cell:
     """``cell``; a text that a spreadsheet would take for a formula begins with an apostrophe."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
-
-
-def _count(classes: Sequence[int] | None) -> int | None:
-    return None if classes is None else len(classes)
 
 
 def _text(rows: Iterable[Sequence[_Cell]]) -> str:

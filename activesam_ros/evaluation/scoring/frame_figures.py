@@ -73,6 +73,11 @@ class FrameFigures:
         return self.agreement_with_full if self.miou is None else self.miou
 
 
+def class_count(classes: Sequence[int] | None) -> int | None:
+    """The number of classes; None where they are not known."""
+    return None if classes is None else len(classes)
+
+
 def elapsed_s(figures: Sequence[FrameFigures]) -> list[float] | None:
     """Seconds since the first frame; None when frames do not follow each other in time."""
     stamps_ns = [entry.stamp_ns for entry in figures]

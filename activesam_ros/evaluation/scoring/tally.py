@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from activesam_ros.evaluation.scoring.frame_figures import ConceptChanges, FrameFigures
+from activesam_ros.evaluation.scoring.frame_figures import ConceptChanges, FrameFigures, class_count
 from activesam_ros.evaluation.scoring.measurement import Measured
 from activesam_ros.evaluation.scoring.metrics import (
     ConfusionMatrix,
@@ -286,8 +286,10 @@ class MethodTally:
             "active_classes": [len(entry.active) for entry in self.figures],
         }
         if any(entry.admitted is not None for entry in self.figures):
-            counts["admitted_classes"] = [_count(entry.admitted) for entry in self.figures]
-            counts["screened_out_classes"] = [_count(entry.screened_out) for entry in self.figures]
+            counts["admitted_classes"] = [class_count(entry.admitted) for entry in self.figures]
+            counts["screened_out_classes"] = [
+                class_count(entry.screened_out) for entry in self.figures
+            ]
         return counts
 
 
@@ -303,10 +305,6 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
         return {"p50": None, "p95": None}
     p50, p95 = np.percentile(values, [50, 95])
     return {"p50": float(p50), "p95": float(p95)}
-
-
-def _count(classes: Sequence[int] | None) -> int | None:
-    return None if classes is None else len(classes)
 
 
 def _mean(values: Sequence[float]) -> float | None:
