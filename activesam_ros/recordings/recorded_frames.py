@@ -65,14 +65,14 @@ class RecordedFrame:
 class Topic:
     """A topic of the whole recording, with the messages of one type.
 
-    messages: their number, None when a file does not tell. qos: the different qualities of service
+    messages: their number. qos: the different qualities of service
     that its files state, as in :class:`Channel`.
     """
 
     name: str
     message_type: str
     encodings: tuple[str, ...]
-    messages: int | None
+    messages: int
     qos: tuple[str, ...] = ()
 
 
@@ -102,7 +102,7 @@ class Recording:
                     channels.extend(storage.channels)
                     self._start_times_ns[place] = storage.start_time_ns
                     for channel in storage.channels:
-                        self._counts[place][channel.topic] += channel.messages or 0
+                        self._counts[place][channel.topic] += channel.messages
                     self._note_damage(file, storage.damage)
                     for note in storage.notes:
                         self._note(f"{file}: {note}")
@@ -144,7 +144,7 @@ class Recording:
         if not found:
             raise self.refusal(f"{self.path} has no topic {name!r}; {self._listing()}.")
         images = [entry for entry in found if entry in self.image_topics]
-        topic = max(images or found, key=lambda entry: entry.messages or 0)
+        topic = max(images or found, key=lambda entry: entry.messages)
         if not images:
             raise self.refusal(
                 f"{name!r} holds {topic.message_type or 'messages without a type'} in "
@@ -162,9 +162,9 @@ class Recording:
         """
         return RecordingError(" ".join((text, *(f"{note}." for note in self._notes))))
 
-    def message_count(self, topics: Sequence[str]) -> int | None:
-        """The number of images on ``topics``, None when a file does not tell."""
-        return _sum([topic.messages for topic in self.image_topics if topic.name in topics])
+    def message_count(self, topics: Sequence[str]) -> int:
+        """The number of images on ``topics``."""
+        return sum(topic.messages for topic in self.image_topics if topic.name in topics)
 
     def frames(self, topics: Sequence[str]) -> Iterator[RecordedFrame]:
         """Every image on ``topics`` in order of recording.
@@ -294,10 +294,7 @@ class Recording:
     def _listing(self) -> str:
         if not self.image_topics:
             return "it has no image topic"
-        shown = ", ".join(
-            topic.name + ("" if topic.messages is None else f" ({topic.messages})")
-            for topic in self.image_topics
-        )
+        shown = ", ".join(f"{topic.name} ({topic.messages})" for topic in self.image_topics)
         return f"its image topics are {shown}"
 
 
@@ -319,7 +316,7 @@ def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
             name,
             message_type,
             tuple(sorted({channel.encoding for channel in group})),
-            _sum([channel.messages for channel in group]),
+            sum(channel.messages for channel in group),
             tuple(dict.fromkeys(channel.qos for channel in group if channel.qos)),
         )
         for (name, message_type), group in sorted(grouped.items())
@@ -329,11 +326,6 @@ def _topics(channels: Sequence[Channel]) -> tuple[Topic, ...]:
 def _are_images(message_type: str, encodings: Sequence[str]) -> bool:
     """Whether this package can deserialize the messages to images."""
     return message_type in IMAGE_TYPES and set(encodings) <= set(ENCODINGS)
-
-
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
 
 
 def _stamp_ns(stamp: Any) -> int | None:

@@ -173,7 +173,7 @@ def write_mask_bag(
             ):
                 if data is not None:
                     # Raises RecordingError where a damaged journal has something else.
-                    deserialize(data, Channel(topic, message_type, CDR, None))
+                    deserialize(data, Channel(topic, message_type, CDR))
                     _write(writer, channels[topic], entry.log_time_ns, sequence, data)
         writer.add_metadata("activesam", dict(job))
         writer.finish()  # type: ignore[no-untyped-call]

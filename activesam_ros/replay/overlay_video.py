@@ -117,7 +117,7 @@ def _pictures(
 
 def _labels(topic: str, mask: bytes) -> LabelMap:
     """The class ids of a mask's message [H, W]; raises RecordingError and ImageError."""
-    message = deserialize(mask, Channel(topic, IMAGE, CDR, None))
+    message = deserialize(mask, Channel(topic, IMAGE, CDR))
     return label_map(RecordedFrame(topic, IMAGE, 0, 0, "", False, message))
 
 

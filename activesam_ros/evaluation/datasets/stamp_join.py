@@ -129,7 +129,7 @@ def labels_are_joined_by_order(recording: Recording, image_topic: str, label_top
         for topic, frames in ((image_topic, images), (label_topic, labels))
         if all(frame.stamp_is_log_time for frame in frames)
     ]
-    if len(unset) == 2 and counts[0] is not None and counts[0] == counts[1]:
+    if len(unset) == 2 and counts[0] == counts[1]:
         return True
     first = labels[0]
     nearest = min(images, key=lambda frame: abs(frame.stamp_ns - first.stamp_ns))

@@ -26,12 +26,12 @@ _LATCHED_TOPICS = ("/tf_static", "/robot_description")
 class BagTopic:
     """A recorded topic: its type ``package/msg/Name``, and the profile with which to publish it.
 
-    messages: their number, None when the recording does not tell.
+    messages: their number.
     """
 
     name: str
     message_type: str
-    messages: int | None
+    messages: int
     profile: QoSProfile
 
 
@@ -78,7 +78,7 @@ class PlayedBag:
     def _add(self, name: str, group: Sequence[Topic]) -> None:
         """Add a topic; of several types the one with the most messages is played."""
         playable = [topic for topic in group if topic.encodings == (CDR,)]
-        chosen = max(playable, key=lambda topic: topic.messages or 0, default=None)
+        chosen = max(playable, key=lambda topic: topic.messages, default=None)
         for topic in group:
             if topic not in playable:
                 self.warnings.append(

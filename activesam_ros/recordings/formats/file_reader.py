@@ -30,19 +30,19 @@ class Channel:
 
     topic, message_type, encoding: printable, whatever the file has. message_type: always
     ``package/msg/Type``. encoding: ``cdr``, ``ros1`` or another name from the file. messages: their
-    number, None when the file does not tell. qos: YAML of the quality of service of its publishers
-    as rosbag2 stores it, "" when the file does not tell.
+    number. qos: YAML of the quality of service of its publishers as rosbag2 stores it, "" when the
+    file does not tell.
     """
 
     topic: str
     message_type: str
     encoding: str
-    messages: int | None
+    messages: int = 0
     qos: str = ""
 
     @classmethod
     def of(
-        cls, topic: str, message_type: str, encoding: str, messages: int | None, qos: str = ""
+        cls, topic: str, message_type: str, encoding: str, messages: int, qos: str = ""
     ) -> Channel:
         """A channel with the texts of a file."""
         full = full_type_name(printable(message_type))

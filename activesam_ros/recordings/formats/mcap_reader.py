@@ -214,7 +214,7 @@ class McapReader(SpanReader):
         """Whether the chunks that define the channels say what the summary says."""
         first: dict[int, Span] = {}
         for span in walk.spans:
-            for id in span.counts or ():
+            for id in span.counts:
                 first.setdefault(id, span)
         for span in dict.fromkeys(first.values()):
             if not span.is_chunk:
@@ -361,7 +361,7 @@ def _contradiction(summary: _Summary, walk: _Walk) -> str | None:
             found is None
             or found.length != listed.chunk_length
             or found.start_time_ns != listed.message_start_time
-            or set(listed.message_index_offsets) != set(found.counts or ())
+            or set(listed.message_index_offsets) != set(found.counts)
         ):
             return f"it is wrong about the chunk at byte {listed.chunk_start_offset}"
     if summary.counts is not None and total_counts(walk.spans) != Counter(summary.counts):
@@ -396,7 +396,7 @@ def _join_loose(spans: list[Span]) -> None:
         return
     start_ns = min(first.start_time_ns, last.start_time_ns)
     counts = Counter(first.counts)
-    counts.update(last.counts or {})
+    counts.update(last.counts)
     spans[-2:] = [Span(first.offset, length, start_ns, is_chunk=False, counts=counts)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -22,15 +22,14 @@ class FoundMessage(NamedTuple):
 class Span:
     """A chunk, or messages outside chunks.
 
-    start_time_ns: log time of its first message. counts: its messages by channel id, None when
-    unknown.
+    start_time_ns: log time of its first message. counts: its messages by channel id.
     """
 
     offset: int
     length: int
     start_time_ns: int
     is_chunk: bool
-    counts: Mapping[int, int] | None = None
+    counts: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
@@ -64,10 +63,10 @@ def without_overlaps(spans: Iterable[Span]) -> list[Span]:
 
 
 def total_counts(spans: Iterable[Span]) -> Counter[int]:
-    """Messages by channel id of all spans whose counts are known."""
+    """Messages by channel id of all spans."""
     total: Counter[int] = Counter()
     for span in spans:
-        total.update(span.counts or {})
+        total.update(span.counts)
     return total
 
 
@@ -84,9 +83,7 @@ def in_time_order(
     are kept, and one span more; others are read again.
     """
     by_offset = {
-        span.offset: span
-        for span in spans
-        if span.counts is None or any(channel in wanted for channel in span.counts)
+        span.offset: span for span in spans if any(channel in wanted for channel in span.counts)
     }
     # (log time, offset, place in the span); -1, before its messages, is the span itself
     queue = [(span.start_time_ns, span.offset, -1) for span in by_offset.values()]
